@@ -1,0 +1,13 @@
+//! Framed Unix sockets: `wire` messages, and the file descriptors that travel with them, over
+//! blocking and non-blocking stream sockets.
+//!
+//! [`Inbox`] turns received bytes into messages; [`send`] and its relatives write encoded frames.
+//! All sends ask for no SIGPIPE (`MSG_NOSIGNAL`): the host process decides nothing about us, and
+//! we nothing about its signal handlers.
+#![forbid(unsafe_code)]
+
+mod inbox;
+mod outbox;
+
+pub use inbox::{Inbox, ReceiveError};
+pub use outbox::{send, send_message, send_with_descriptor, try_send};

@@ -1,0 +1,77 @@
+//! Sending encoded frames.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use wire::Message;
+
+/// Sends all of `bytes`, waiting as long as the socket's own timeout allows.
+///
+/// # Errors
+/// `sendto(2)`'s, among them [`io::ErrorKind::WouldBlock`] when that timeout passed.
+pub fn send(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::net::send(&socket, bytes, SendFlags::NOSIGNAL) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Sends what the socket takes at once, and returns how many bytes that were, possibly 0.
+///
+/// # Errors
+/// `sendto(2)`'s, but for [`io::ErrorKind::WouldBlock`].
+pub fn try_send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match rustix::net::send(&socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(sent) => return Ok(sent),
+            Err(Errno::AGAIN) => return Ok(0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Encodes and sends one message.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_message<'a, M: Message<'a>>(socket: impl AsFd, message: &M) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    wire::encode(message, &mut bytes);
+    send(socket, &bytes)
+}
+
+/// Sends all of `bytes`, the start of which is a frame that has one descriptor, and lets
+/// `descriptor` travel with them. The peer gets a descriptor of its own; the caller keeps this one.
+///
+/// # Errors
+/// `sendmsg(2)`'s.
+pub fn send_with_descriptor(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptor: impl AsFd,
+) -> io::Result<()> {
+    let descriptors = [descriptor.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::other("no room for a descriptor"));
+    }
+    let sent = loop {
+        let message = [IoSlice::new(bytes)];
+        match rustix::net::sendmsg(&socket, &message, &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(sent) => break sent,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    // The descriptor has gone with the first byte.
+    send(socket, &bytes[sent..])
+}

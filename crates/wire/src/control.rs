@@ -1,0 +1,220 @@
+//! Settings and life cycle of a worker, between it and the supervisor that started it.
+//!
+//! The conversation runs over the worker's standard input. [`ToWorker::Configure`] is its first
+//! message; [`FromWorker::Ready`] answers it. [`ToWorker::Assign`] gives the worker its application
+//! group, once; [`FromWorker::Serving`] answers that. [`ToWorker::Drain`] can come at any time.
+
+use std::path::PathBuf;
+
+use crate::Secret;
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::exchange::Level;
+use crate::frame::Message;
+
+/// What the supervisor says to a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToWorker {
+    /// How to set up the process and Python.
+    Configure(Settings),
+    /// Serve this application group. A listening socket travels with the message.
+    Assign {
+        /// Its name, empty for `%{GLOBAL}`.
+        application_group: Vec<u8>,
+        /// What each connection has to open with.
+        secret: Secret,
+    },
+    /// Finish the requests that are running, begin no others, then exit with status 0.
+    Drain,
+}
+
+/// What a worker says to its supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromWorker {
+    /// Python runs; the worker can be given an application group.
+    Ready {
+        /// `sys.version` without its line ends.
+        python: String,
+    },
+    /// The worker accepts connections for its application group.
+    Serving,
+    /// The worker cannot start and is about to exit.
+    Failed {
+        /// Why, in one sentence for the error log.
+        reason: String,
+    },
+    /// A log line that belongs to no request.
+    Log {
+        /// Its level.
+        level: Level,
+        /// The line, without its end.
+        text: String,
+    },
+    /// All requests have been finished; only the shutdown of Python is left.
+    Drained,
+}
+
+/// How a worker sets up its process and Python. Identity and environment variables are not here:
+/// the supervisor has seen to them before the worker was executed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Name of the process group, empty for the default one.
+    pub process_group: Vec<u8>,
+    /// `threads=`: how many requests run at the same time.
+    pub threads: u16,
+    /// `processes=`: how many workers serve each application group.
+    pub processes: u32,
+    /// Whether `processes=` was written, which is what `wsgi.multiprocess` says.
+    pub multiprocess: bool,
+    /// User id of the httpd children, the only peer that may connect.
+    pub peer_uid: u32,
+    /// `umask=`.
+    pub umask: Option<u32>,
+    /// Where to change to before Python starts: `home=`, or the user's own directory.
+    pub working_directory: Option<PathBuf>,
+    /// `home=`, which also becomes the first entry of `sys.path`.
+    pub home: Option<PathBuf>,
+    /// `python-home=`: root of a virtual environment, or a prefix.
+    pub python_home: Option<PathBuf>,
+    /// `python-path=`: directories for `site.addsitedir()`, in front of `sys.path`.
+    pub python_path: Vec<PathBuf>,
+    /// httpd's version, for `apache.version`.
+    pub httpd_version: (u32, u32, u32),
+}
+
+impl Message<'_> for ToWorker {
+    const MAX_PAYLOAD: usize = 1 << 20;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Configure(_) => 1,
+            Self::Assign { .. } => 2,
+            Self::Drain => 3,
+        }
+    }
+
+    fn descriptors(&self) -> u8 {
+        match self {
+            Self::Assign { .. } => 1,
+            Self::Configure(_) | Self::Drain => 0,
+        }
+    }
+
+    fn encode_payload(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Configure(settings) => settings.write(writer),
+            Self::Assign {
+                application_group,
+                secret,
+            } => {
+                writer.bytes(application_group);
+                secret.write(writer);
+            }
+            Self::Drain => {}
+        }
+    }
+
+    fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            1 => Self::Configure(Settings::read(reader)?),
+            2 => Self::Assign {
+                application_group: reader.bytes("application group")?.to_owned(),
+                secret: Secret::read(reader)?,
+            },
+            3 => Self::Drain,
+            kind => {
+                return Err(DecodeError::Unknown {
+                    what: "kind of order",
+                    value: kind.into(),
+                });
+            }
+        })
+    }
+}
+
+impl Message<'_> for FromWorker {
+    /// Small on purpose: a worker is not trusted with the supervisor's memory.
+    const MAX_PAYLOAD: usize = 64 << 10;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Ready { .. } => 1,
+            Self::Serving => 2,
+            Self::Failed { .. } => 3,
+            Self::Log { .. } => 4,
+            Self::Drained => 5,
+        }
+    }
+
+    fn encode_payload(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Ready { python } => writer.bytes(python.as_bytes()),
+            Self::Serving | Self::Drained => {}
+            Self::Failed { reason } => writer.bytes(reason.as_bytes()),
+            Self::Log { level, text } => {
+                level.write(writer);
+                writer.bytes(text.as_bytes());
+            }
+        }
+    }
+
+    fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            1 => Self::Ready {
+                python: reader.text("python")?.to_owned(),
+            },
+            2 => Self::Serving,
+            3 => Self::Failed {
+                reason: reader.text("reason")?.to_owned(),
+            },
+            4 => Self::Log {
+                level: Level::read(reader)?,
+                text: reader.text("text")?.to_owned(),
+            },
+            5 => Self::Drained,
+            kind => {
+                return Err(DecodeError::Unknown {
+                    what: "kind of report",
+                    value: kind.into(),
+                });
+            }
+        })
+    }
+}
+
+impl Settings {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        writer.bytes(&self.process_group);
+        writer.u16(self.threads);
+        writer.u32(self.processes);
+        writer.bool(self.multiprocess);
+        writer.u32(self.peer_uid);
+        writer.option(self.umask, Writer::u32);
+        writer.option(self.working_directory.as_deref(), Writer::path);
+        writer.option(self.home.as_deref(), Writer::path);
+        writer.option(self.python_home.as_deref(), Writer::path);
+        writer.list(&self.python_path, |writer, path| writer.path(path));
+        writer.u32(self.httpd_version.0);
+        writer.u32(self.httpd_version.1);
+        writer.u32(self.httpd_version.2);
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            process_group: reader.bytes("process group")?.to_owned(),
+            threads: reader.u16("threads")?,
+            processes: reader.u32("processes")?,
+            multiprocess: reader.bool("multiprocess")?,
+            peer_uid: reader.u32("peer uid")?,
+            umask: reader.option("umask", |reader| reader.u32("umask"))?,
+            working_directory: reader.option("working directory", |reader| reader.path("cwd"))?,
+            home: reader.option("home", |reader| reader.path("home"))?,
+            python_home: reader.option("python home", |reader| reader.path("python home"))?,
+            python_path: reader.list("python path", 4, |reader| reader.path("python path"))?,
+            httpd_version: (
+                reader.u32("httpd version")?,
+                reader.u32("httpd version")?,
+                reader.u32("httpd version")?,
+            ),
+        })
+    }
+}

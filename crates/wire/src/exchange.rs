@@ -1,0 +1,358 @@
+//! One HTTP request after the other, between an httpd child and a worker.
+//!
+//! The child opens with [`ToWorker::Hello`], once per connection, and then sends one
+//! [`ToWorker::Request`] at a time. The worker answers each with either [`FromWorker::Refused`], or
+//! any number of [`FromWorker::NeedBody`], [`FromWorker::Log`], then [`FromWorker::Head`] and body
+//! frames, and at last exactly one of [`FromWorker::End`] and [`FromWorker::Failed`].
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::frame::Message;
+use crate::{Secret, VERSION};
+
+const MAGIC: &[u8; 4] = b"MWRS";
+
+/// What an httpd child says to a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToWorker<'a> {
+    /// First message of a connection: proves that the peer is a child of this generation.
+    Hello {
+        /// [`VERSION`] of the child.
+        version: u16,
+        /// The secret of the application group's workers, told by the supervisor.
+        secret: Secret,
+    },
+    /// A request. Its body follows only if the worker asks for it.
+    Request(Request<'a>),
+    /// A piece of the request body, never empty, no longer than asked for.
+    Body(&'a [u8]),
+    /// The request body ended; there is nothing more to ask for.
+    BodyEnd,
+    /// The request body cannot be read any further.
+    BodyFailed {
+        /// What httpd found, for the exception that `wsgi.input` raises.
+        reason: &'a str,
+    },
+}
+
+/// One request: what httpd decided about it, apart from what the client sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// Path of the WSGI script file.
+    pub script: &'a [u8],
+    /// Name of the global in that script that is called (`WSGICallableObject`).
+    pub callable: &'a [u8],
+    /// The application group; a worker serves one only and refuses others.
+    pub application_group: &'a [u8],
+    /// Whether `wsgi.url_scheme` is `https`.
+    pub https: bool,
+    /// Whether the worker may answer [`Refusal::Busy`]: there are other workers to ask.
+    pub may_refuse: bool,
+    /// When httpd received the request, in microseconds since the epoch (`request_rec::request_time`).
+    pub received: u64,
+    /// Whether there is a body to ask for.
+    pub has_body: bool,
+    /// Names and values of the string-valued environ entries. Of equal names the last one counts.
+    pub environ: Vec<(&'a [u8], &'a [u8])>,
+}
+
+/// What a worker says to an httpd child.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromWorker<'a> {
+    /// The request was not begun; it may be sent elsewhere.
+    Refused(Refusal),
+    /// The application reads its input: send at most this many bytes, at least one.
+    NeedBody {
+        /// Upper bound of the next [`ToWorker::Body`], in bytes.
+        at_most: u32,
+    },
+    /// The response's status line and headers, as the application gave them.
+    Head {
+        /// Code, space, reason phrase (PEP 3333, "The start_response() Callable").
+        status: &'a [u8],
+        /// Header names and values in order, duplicates kept.
+        headers: Vec<(&'a [u8], &'a [u8])>,
+    },
+    /// A piece of the response body.
+    Data(&'a [u8]),
+    /// A line that the application wrote, to be logged with the request.
+    Log {
+        /// Its level.
+        level: Level,
+        /// The line, without its end.
+        text: &'a [u8],
+    },
+    /// The response is complete.
+    End,
+    /// There will be no (further) response: the application failed, and its log lines tell why.
+    Failed {
+        /// The HTTP status to answer with, if no head has been sent yet.
+        status: u16,
+    },
+    /// The worker closes this connection and will not begin any request that comes after this.
+    Goodbye,
+}
+
+/// Why a worker did not begin a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// All its threads are running requests.
+    Busy = 1,
+    /// It is about to exit.
+    Draining = 2,
+    /// It serves another application group.
+    WrongGroup = 3,
+    /// The peer proved no right to speak to it.
+    NotAuthentic = 4,
+    /// The peer speaks another version of the protocol.
+    WrongVersion = 5,
+}
+
+/// Severity of a log line; httpd's names and order (`APLOG_EMERG` to `APLOG_DEBUG`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Level {
+    /// `APLOG_EMERG`.
+    Emergency = 0,
+    /// `APLOG_ALERT`.
+    Alert = 1,
+    /// `APLOG_CRIT`.
+    Critical = 2,
+    /// `APLOG_ERR`.
+    Error = 3,
+    /// `APLOG_WARNING`.
+    Warning = 4,
+    /// `APLOG_NOTICE`: written to an error log file whatever the LogLevel.
+    Notice = 5,
+    /// `APLOG_INFO`.
+    Info = 6,
+    /// `APLOG_DEBUG`.
+    Debug = 7,
+}
+
+impl Level {
+    const ALL: [Self; 8] = [
+        Self::Emergency,
+        Self::Alert,
+        Self::Critical,
+        Self::Error,
+        Self::Warning,
+        Self::Notice,
+        Self::Info,
+        Self::Debug,
+    ];
+
+    /// httpd's number for the level.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The level with httpd's number `number`; the trace levels above 7 count as debug.
+    pub fn from_number(number: u8) -> Self {
+        Self::ALL
+            .get(usize::from(number))
+            .copied()
+            .unwrap_or(Self::Debug)
+    }
+
+    pub(crate) fn write(self, writer: &mut Writer<'_>) {
+        writer.u8(self.number());
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let number = reader.u8("level")?;
+        let unknown = DecodeError::Unknown {
+            what: "level",
+            value: number.into(),
+        };
+        Self::ALL.get(usize::from(number)).copied().ok_or(unknown)
+    }
+}
+
+impl Refusal {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match reader.u8("refusal")? {
+            1 => Self::Busy,
+            2 => Self::Draining,
+            3 => Self::WrongGroup,
+            4 => Self::NotAuthentic,
+            5 => Self::WrongVersion,
+            value => {
+                return Err(DecodeError::Unknown {
+                    what: "refusal",
+                    value: value.into(),
+                });
+            }
+        })
+    }
+}
+
+/// Greets a worker in the version that this crate speaks.
+pub fn hello(secret: Secret) -> ToWorker<'static> {
+    ToWorker::Hello {
+        version: VERSION,
+        secret,
+    }
+}
+
+/// A name and its value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
+fn write_pairs(writer: &mut Writer<'_>, pairs: &[Pair<'_>]) {
+    writer.list(pairs, |writer, (name, value)| {
+        writer.bytes(name);
+        writer.bytes(value);
+    });
+}
+
+fn read_pairs<'a>(
+    reader: &mut Reader<'a>,
+    what: &'static str,
+) -> Result<Vec<Pair<'a>>, DecodeError> {
+    // The smallest pair is two lengths of zero.
+    reader.list(what, 8, |reader| {
+        Ok((reader.bytes(what)?, reader.bytes(what)?))
+    })
+}
+
+impl<'a> Message<'a> for ToWorker<'a> {
+    /// httpd bounds a request's head far below this (`LimitRequestLine`, `LimitRequestFields`);
+    /// what else goes into a frame is configuration. The figure is mod_wsgi's own limit.
+    const MAX_PAYLOAD: usize = 16 << 20;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Hello { .. } => 1,
+            Self::Request(_) => 2,
+            Self::Body(_) => 3,
+            Self::BodyEnd => 4,
+            Self::BodyFailed { .. } => 5,
+        }
+    }
+
+    fn encode_payload(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Hello { version, secret } => {
+                writer.raw(MAGIC);
+                writer.u16(*version);
+                secret.write(writer);
+            }
+            Self::Request(request) => {
+                writer.bytes(request.script);
+                writer.bytes(request.callable);
+                writer.bytes(request.application_group);
+                writer.bool(request.https);
+                writer.bool(request.may_refuse);
+                writer.u64(request.received);
+                writer.bool(request.has_body);
+                write_pairs(writer, &request.environ);
+            }
+            Self::Body(data) => writer.raw(data),
+            Self::BodyEnd => {}
+            Self::BodyFailed { reason } => writer.bytes(reason.as_bytes()),
+        }
+    }
+
+    fn decode_payload(kind: u8, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            1 => {
+                if reader.take(MAGIC.len(), "magic")? != MAGIC {
+                    return Err(DecodeError::Unknown {
+                        what: "magic",
+                        value: 0,
+                    });
+                }
+                Self::Hello {
+                    version: reader.u16("version")?,
+                    secret: Secret::read(reader)?,
+                }
+            }
+            2 => Self::Request(Request {
+                script: reader.bytes("script")?,
+                callable: reader.bytes("callable")?,
+                application_group: reader.bytes("application group")?,
+                https: reader.bool("https")?,
+                may_refuse: reader.bool("may refuse")?,
+                received: reader.u64("received")?,
+                has_body: reader.bool("has body")?,
+                environ: read_pairs(reader, "environ")?,
+            }),
+            3 => Self::Body(reader.rest()),
+            4 => Self::BodyEnd,
+            5 => Self::BodyFailed {
+                reason: reader.text("reason")?,
+            },
+            kind => {
+                return Err(DecodeError::Unknown {
+                    what: "kind of message to a worker",
+                    value: kind.into(),
+                });
+            }
+        })
+    }
+}
+
+impl<'a> Message<'a> for FromWorker<'a> {
+    /// A worker splits larger bodies; a larger head is no response that a client could take.
+    const MAX_PAYLOAD: usize = 1 << 20;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 1,
+            Self::NeedBody { .. } => 2,
+            Self::Head { .. } => 3,
+            Self::Data(_) => 4,
+            Self::Log { .. } => 5,
+            Self::End => 6,
+            Self::Failed { .. } => 7,
+            Self::Goodbye => 8,
+        }
+    }
+
+    fn encode_payload(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Refused(refusal) => writer.u8(*refusal as u8),
+            Self::NeedBody { at_most } => writer.u32(*at_most),
+            Self::Head { status, headers } => {
+                writer.bytes(status);
+                write_pairs(writer, headers);
+            }
+            Self::Data(data) => writer.raw(data),
+            Self::Log { level, text } => {
+                level.write(writer);
+                writer.raw(text);
+            }
+            Self::End | Self::Goodbye => {}
+            Self::Failed { status } => writer.u16(*status),
+        }
+    }
+
+    fn decode_payload(kind: u8, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            1 => Self::Refused(Refusal::read(reader)?),
+            2 => Self::NeedBody {
+                at_most: reader.u32("at most")?,
+            },
+            3 => Self::Head {
+                status: reader.bytes("status")?,
+                headers: read_pairs(reader, "headers")?,
+            },
+            4 => Self::Data(reader.rest()),
+            5 => Self::Log {
+                level: Level::read(reader)?,
+                text: reader.rest(),
+            },
+            6 => Self::End,
+            7 => Self::Failed {
+                status: reader.u16("status")?,
+            },
+            8 => Self::Goodbye,
+            kind => {
+                return Err(DecodeError::Unknown {
+                    what: "kind of message from a worker",
+                    value: kind.into(),
+                });
+            }
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! One configuration cycle of httpd, told by its parent to the supervisor that serves the cycle.
+//!
+//! The conversation runs over the supervisor's standard input: [`ToSupervisor::LogFile`] for each
+//! error log, then [`ToSupervisor::Configure`], answered by [`FromSupervisor::Ready`] or
+//! [`FromSupervisor::Failed`]. After that nothing more is said: the connection stays open in the
+//! parent and in each child of the generation, and its end tells the supervisor that the last of
+//! them is gone.
+
+use std::path::PathBuf;
+
+use crate::Secret;
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::control::Settings;
+use crate::exchange::Level;
+use crate::frame::Message;
+
+/// What the httpd parent says to the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToSupervisor {
+    /// An error log, open for writing, travels with the message. Logs are numbered from 0 as they
+    /// come; 0 is the main server's.
+    LogFile,
+    /// The groups to serve.
+    Configure(Configuration),
+}
+
+/// What the supervisor says to the httpd parent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromSupervisor {
+    /// It answers httpd children from now on.
+    Ready,
+    /// It cannot, and is about to exit.
+    Failed {
+        /// Why, in one sentence for the error log.
+        reason: String,
+    },
+}
+
+/// One configuration cycle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// [`crate::VERSION`] of the module.
+    pub version: u16,
+    /// What httpd children must say to be answered.
+    pub secret: Secret,
+    /// Directory to make, which holds all sockets of the generation.
+    pub directory: PathBuf,
+    /// User id of the httpd children.
+    pub httpd_uid: u32,
+    /// Group id of the httpd children.
+    pub httpd_gid: u32,
+    /// The process groups.
+    pub groups: Vec<Group>,
+}
+
+/// A process group (`WSGIDaemonProcess`), or the default one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// What its workers are told. The group's name and sizes are in there.
+    pub settings: Settings,
+    /// Whom to become before the worker is executed; `None` when httpd is not run by root.
+    pub identity: Option<Identity>,
+    /// The worker to execute.
+    pub program: PathBuf,
+    /// The environment's own libpython, when it could be found.
+    pub libpython: Option<PathBuf>,
+    /// `display-name=`, which becomes `argv[0]`.
+    pub display_name: Option<Vec<u8>>,
+    /// Environment variables to set: `HOME`, `LANG`, `LC_ALL`.
+    pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether to start workers before the first request.
+    pub prestart: bool,
+    /// `shutdown-timeout=`, in seconds: how long a worker may take to exit.
+    pub shutdown_timeout: u32,
+    /// Which [`ToSupervisor::LogFile`] its log lines go to.
+    pub log: u32,
+    /// Least severe level that is logged there.
+    pub log_level: Level,
+}
+
+/// A user to become, with everything that has to be set for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// User id, never 0.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Login name, for the supplementary groups.
+    pub user: String,
+}
+
+impl Message<'_> for ToSupervisor {
+    /// Thousands of groups fit.
+    const MAX_PAYLOAD: usize = 64 << 20;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::LogFile => 1,
+            Self::Configure(_) => 2,
+        }
+    }
+
+    fn descriptors(&self) -> u8 {
+        match self {
+            Self::LogFile => 1,
+            Self::Configure(_) => 0,
+        }
+    }
+
+    fn encode_payload(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::LogFile => {}
+            Self::Configure(configuration) => configuration.write(writer),
+        }
+    }
+
+    fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            1 => Self::LogFile,
+            2 => Self::Configure(Configuration::read(reader)?),
+            kind => {
+                return Err(DecodeError::Unknown {
+                    what: "kind of message to the supervisor",
+                    value: kind.into(),
+                });
+            }
+        })
+    }
+}
+
+impl Message<'_> for FromSupervisor {
+    const MAX_PAYLOAD: usize = 64 << 10;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Ready => 1,
+            Self::Failed { .. } => 2,
+        }
+    }
+
+    fn encode_payload(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Ready => {}
+            Self::Failed { reason } => writer.bytes(reason.as_bytes()),
+        }
+    }
+
+    fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            1 => Self::Ready,
+            2 => Self::Failed {
+                reason: reader.text("reason")?.to_owned(),
+            },
+            kind => {
+                return Err(DecodeError::Unknown {
+                    what: "kind of message from the supervisor",
+                    value: kind.into(),
+                });
+            }
+        })
+    }
+}
+
+impl Configuration {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u16(self.version);
+        self.secret.write(writer);
+        writer.path(&self.directory);
+        writer.u32(self.httpd_uid);
+        writer.u32(self.httpd_gid);
+        writer.list(&self.groups, |writer, group| group.write(writer));
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            version: reader.u16("version")?,
+            secret: Secret::read(reader)?,
+            directory: reader.path("directory")?,
+            httpd_uid: reader.u32("httpd uid")?,
+            httpd_gid: reader.u32("httpd gid")?,
+            // Far less than the smallest group takes, which is enough to bound the allocation.
+            groups: reader.list("groups", 32, Group::read)?,
+        })
+    }
+}
+
+impl Group {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.settings.write(writer);
+        writer.option(self.identity.as_ref(), |writer, identity| {
+            writer.u32(identity.uid);
+            writer.u32(identity.gid);
+            writer.bytes(identity.user.as_bytes());
+        });
+        writer.path(&self.program);
+        writer.option(self.libpython.as_deref(), Writer::path);
+        writer.option(self.display_name.as_deref(), Writer::bytes);
+        writer.list(&self.environment, |writer, (name, value)| {
+            writer.bytes(name);
+            writer.bytes(value);
+        });
+        writer.bool(self.prestart);
+        writer.u32(self.shutdown_timeout);
+        writer.u32(self.log);
+        self.log_level.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            settings: Settings::read(reader)?,
+            identity: reader.option("identity", |reader| {
+                Ok(Identity {
+                    uid: reader.u32("uid")?,
+                    gid: reader.u32("gid")?,
+                    user: reader.text("user")?.to_owned(),
+                })
+            })?,
+            program: reader.path("program")?,
+            libpython: reader.option("libpython", |reader| reader.path("libpython"))?,
+            display_name: reader.option("display name", |reader| {
+                Ok(reader.bytes("display name")?.to_owned())
+            })?,
+            environment: reader.list("environment", 8, |reader| {
+                Ok((
+                    reader.bytes("name")?.to_owned(),
+                    reader.bytes("value")?.to_owned(),
+                ))
+            })?,
+            prestart: reader.bool("prestart")?,
+            shutdown_timeout: reader.u32("shutdown timeout")?,
+            log: reader.u32("log")?,
+            log_level: Level::read(reader)?,
+        })
+    }
+}

@@ -1,0 +1,34 @@
+//! The messages between the httpd module, the supervisor and the workers, and their codec.
+//!
+//! This crate does no I/O and has no `unsafe`. Decoding any bytes returns a value or an error; no
+//! length that a peer states is allocated before it has been checked against the bytes at hand.
+//! `docs/PROTOCOL.md` tells who says what to whom, and when.
+//!
+//! Each direction of each conversation has an enum of its own, so that no end can send what only
+//! the other end may say:
+//!
+//! | conversation | towards the server | back |
+//! |---|---|---|
+//! | [`exchange`]: httpd child and worker, one HTTP request after the other | [`exchange::ToWorker`] | [`exchange::FromWorker`] |
+//! | [`broker`]: httpd child and supervisor, "where is this application group?" | [`broker::ToBroker`] | [`broker::FromBroker`] |
+//! | [`control`]: supervisor and worker, settings and life cycle | [`control::ToWorker`] | [`control::FromWorker`] |
+//! | [`generation`]: httpd parent and supervisor, one configuration cycle | [`generation::ToSupervisor`] | [`generation::FromSupervisor`] |
+#![forbid(unsafe_code)]
+
+pub mod broker;
+mod codec;
+pub mod control;
+pub mod exchange;
+mod frame;
+pub mod generation;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+pub use codec::{DecodeError, Reader, Writer};
+pub use frame::{Frame, FrameError, Header, Message, encode, split};
+pub use secret::Secret;
+
+/// Version of the whole protocol. Both ends of every conversation must have the same one: module,
+/// supervisor and workers are installed together, so there is nothing to negotiate.
+pub const VERSION: u16 = 1;

@@ -1,0 +1,230 @@
+//! Random messages of each direction. Borrowed parts are leaked: tests are short.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use crate::Secret;
+use crate::broker::{FromBroker, ToBroker};
+use crate::control::{self, Settings};
+use crate::exchange::{self, Level, Refusal, Request};
+use crate::generation::{Configuration, FromSupervisor, Group, Identity, ToSupervisor};
+
+type Pairs = Vec<(&'static [u8], &'static [u8])>;
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..12)
+}
+
+fn slice() -> impl Strategy<Value = &'static [u8]> {
+    bytes().prop_map(|bytes| &*bytes.leak())
+}
+
+fn pairs() -> impl Strategy<Value = Pairs> {
+    vec((slice(), slice()), 0..5)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    vec(any::<char>(), 0..8).prop_map(|characters| characters.into_iter().collect())
+}
+
+fn path() -> impl Strategy<Value = PathBuf> {
+    bytes().prop_map(|bytes| OsString::from_vec(bytes).into())
+}
+
+fn secret() -> impl Strategy<Value = Secret> {
+    any::<[u8; Secret::SIZE]>().prop_map(Secret::new)
+}
+
+fn level() -> impl Strategy<Value = Level> {
+    (0..8_u8).prop_map(Level::from_number)
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    prop_oneof![
+        Just(Refusal::Busy),
+        Just(Refusal::Draining),
+        Just(Refusal::WrongGroup),
+        Just(Refusal::NotAuthentic),
+        Just(Refusal::WrongVersion),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Request<'static>> {
+    let names = (slice(), slice(), slice());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (names, flags, any::<u64>(), pairs()).prop_map(|(names, flags, received, environ)| Request {
+        script: names.0,
+        callable: names.1,
+        application_group: names.2,
+        https: flags.0,
+        may_refuse: flags.1,
+        has_body: flags.2,
+        received,
+        environ,
+    })
+}
+
+pub fn exchange_to_worker() -> impl Strategy<Value = exchange::ToWorker<'static>> {
+    use exchange::ToWorker;
+    prop_oneof![
+        (any::<u16>(), secret()).prop_map(|(version, secret)| ToWorker::Hello { version, secret }),
+        request().prop_map(ToWorker::Request),
+        slice().prop_map(ToWorker::Body),
+        Just(ToWorker::BodyEnd),
+        text().prop_map(|text| ToWorker::BodyFailed {
+            reason: text.leak()
+        }),
+    ]
+}
+
+pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'static>> {
+    use exchange::FromWorker;
+    prop_oneof![
+        refusal().prop_map(FromWorker::Refused),
+        any::<u32>().prop_map(|at_most| FromWorker::NeedBody { at_most }),
+        (slice(), pairs()).prop_map(|(status, headers)| FromWorker::Head { status, headers }),
+        slice().prop_map(FromWorker::Data),
+        (level(), slice()).prop_map(|(level, text)| FromWorker::Log { level, text }),
+        Just(FromWorker::End),
+        any::<u16>().prop_map(|status| FromWorker::Failed { status }),
+        Just(FromWorker::Goodbye),
+    ]
+}
+
+pub fn to_broker() -> impl Strategy<Value = ToBroker<'static>> {
+    (any::<u16>(), secret(), slice(), slice()).prop_map(
+        |(version, secret, process_group, application_group)| ToBroker::Acquire {
+            version,
+            secret,
+            process_group,
+            application_group,
+        },
+    )
+}
+
+pub fn from_broker() -> impl Strategy<Value = FromBroker> {
+    prop_oneof![
+        (path(), secret(), any::<u32>()).prop_map(|(socket, secret, processes)| {
+            FromBroker::Granted {
+                socket,
+                secret,
+                processes,
+            }
+        }),
+        (text(), any::<u32>()).prop_map(|(reason, retry_after)| FromBroker::Unavailable {
+            reason,
+            retry_after
+        }),
+    ]
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let sizes = (
+        any::<u16>(),
+        any::<u32>(),
+        any::<bool>(),
+        any::<u32>(),
+        option::of(any::<u32>()),
+    );
+    let paths = (
+        option::of(path()),
+        option::of(path()),
+        option::of(path()),
+        vec(path(), 0..4),
+    );
+    (bytes(), sizes, paths, any::<(u32, u32, u32)>()).prop_map(
+        |(process_group, sizes, paths, httpd_version)| Settings {
+            process_group,
+            threads: sizes.0,
+            processes: sizes.1,
+            multiprocess: sizes.2,
+            peer_uid: sizes.3,
+            umask: sizes.4,
+            working_directory: paths.0,
+            home: paths.1,
+            python_home: paths.2,
+            python_path: paths.3,
+            httpd_version,
+        },
+    )
+}
+
+pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
+    use control::ToWorker;
+    prop_oneof![
+        settings().prop_map(ToWorker::Configure),
+        (bytes(), secret()).prop_map(|(application_group, secret)| ToWorker::Assign {
+            application_group,
+            secret
+        }),
+        Just(ToWorker::Drain),
+    ]
+}
+
+pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
+    use control::FromWorker;
+    prop_oneof![
+        text().prop_map(|python| FromWorker::Ready { python }),
+        Just(FromWorker::Serving),
+        text().prop_map(|reason| FromWorker::Failed { reason }),
+        (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
+        Just(FromWorker::Drained),
+    ]
+}
+
+fn identity() -> impl Strategy<Value = Identity> {
+    (any::<u32>(), any::<u32>(), text()).prop_map(|(uid, gid, user)| Identity { uid, gid, user })
+}
+
+fn group() -> impl Strategy<Value = Group> {
+    let program = (
+        path(),
+        option::of(path()),
+        option::of(bytes()),
+        vec((bytes(), bytes()), 0..3),
+    );
+    let rest = (any::<bool>(), any::<u32>(), any::<u32>(), level());
+    (settings(), option::of(identity()), program, rest).prop_map(
+        |(settings, identity, program, rest)| Group {
+            settings,
+            identity,
+            program: program.0,
+            libpython: program.1,
+            display_name: program.2,
+            environment: program.3,
+            prestart: rest.0,
+            shutdown_timeout: rest.1,
+            log: rest.2,
+            log_level: rest.3,
+        },
+    )
+}
+
+pub fn to_supervisor() -> impl Strategy<Value = ToSupervisor> {
+    let ids = (any::<u16>(), any::<u32>(), any::<u32>());
+    let configuration = (ids, secret(), path(), vec(group(), 0..3));
+    let configuration = configuration.prop_map(|(ids, secret, directory, groups)| Configuration {
+        version: ids.0,
+        httpd_uid: ids.1,
+        httpd_gid: ids.2,
+        secret,
+        directory,
+        groups,
+    });
+    prop_oneof![
+        Just(ToSupervisor::LogFile),
+        configuration.prop_map(ToSupervisor::Configure),
+    ]
+}
+
+pub fn from_supervisor() -> impl Strategy<Value = FromSupervisor> {
+    prop_oneof![
+        Just(FromSupervisor::Ready),
+        text().prop_map(|reason| FromSupervisor::Failed { reason }),
+    ]
+}
