@@ -1,0 +1,30 @@
+/* One C function for each thing that httpd's headers hide in a macro, an inline function or a
+ * variadic one. */
+#ifndef MWRS_SHIM_H
+#define MWRS_SHIM_H
+
+#include "httpd.h"
+#include "util_filter.h"
+
+/* ap_log_error and ap_log_rerror: length and bytes, never a message as a format. */
+void mwrs_log_server(const server_rec *s, int index, int level, int length, const char *text);
+void mwrs_log_request(const request_rec *r, int index, int level, int length, const char *text);
+
+/* APR_BRIGADE_INSERT_TAIL. */
+void mwrs_brigade_append(apr_bucket_brigade *bb, apr_bucket *bucket);
+
+/* The first bucket of a brigade, or NULL when it is empty (APR_BRIGADE_EMPTY, APR_BRIGADE_FIRST). */
+apr_bucket *mwrs_brigade_first(apr_bucket_brigade *bb);
+
+/* APR_BUCKET_IS_EOS and APR_BUCKET_IS_METADATA. */
+int mwrs_bucket_is_eos(const apr_bucket *bucket);
+int mwrs_bucket_is_metadata(const apr_bucket *bucket);
+
+/* apr_bucket_read, apr_bucket_delete. */
+apr_status_t mwrs_bucket_read(apr_bucket *bucket, const char **data, apr_size_t *length);
+void mwrs_bucket_delete(apr_bucket *bucket);
+
+/* ap_request_has_body() came with httpd 2.4.54; the same rule on what r holds, for older ones. */
+int mwrs_has_body(const request_rec *r);
+
+#endif

@@ -1,0 +1,48 @@
+//! Which process groups the configuration defines and names, while it is being read.
+
+use std::cell::RefCell;
+
+use super::expansion::Name;
+use crate::ffi::command::Location;
+use crate::ffi::pool::Pool;
+
+/// Definitions and uses of process groups, over all servers.
+#[derive(Debug, Default)]
+pub struct Registry {
+    defined: Vec<(Vec<u8>, Location)>,
+    used: Vec<(Vec<u8>, Location)>,
+}
+
+/// The registry of the configuration cycle whose pool is `pool`.
+pub fn of(pool: Pool<'_>) -> &RefCell<Registry> {
+    pool.shared(c"mod_wsgi_rs: process groups", RefCell::default)
+}
+
+impl Registry {
+    /// Notes a definition.
+    ///
+    /// # Errors
+    /// Where the group has been defined before.
+    pub fn define(&mut self, name: &[u8], location: Location) -> Result<(), Location> {
+        match self.defined.iter().find(|(defined, _)| defined == name) {
+            Some((_, before)) => Err(before.clone()),
+            None => {
+                self.defined.push((name.to_vec(), location));
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes that a group is named, if its name is known before the request.
+    pub fn use_group(&mut self, name: &Name, location: Location) {
+        if let Some(name) = name.literal().filter(|name| !name.is_empty()) {
+            self.used.push((name.to_vec(), location));
+        }
+    }
+
+    /// The groups that are named but nowhere defined, and where.
+    pub fn undefined(&self) -> impl Iterator<Item = &(Vec<u8>, Location)> {
+        let is_defined = |name: &Vec<u8>| self.defined.iter().any(|(defined, _)| defined == name);
+        self.used.iter().filter(move |(name, _)| !is_defined(name))
+    }
+}

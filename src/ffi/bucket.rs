@@ -1,0 +1,216 @@
+//! Bodies: what the client sends, and what it is sent, as brigades of buckets through httpd's
+//! filters.
+
+use std::ffi::{c_char, c_int};
+use std::ptr::NonNull;
+
+use super::bindings as c;
+use super::request::Request;
+use super::string;
+
+/// A brigade of one request, reused from one pass to the next.
+pub struct Brigade<'r> {
+    raw: NonNull<c::apr_bucket_brigade>,
+    request: Request<'r>,
+}
+
+/// The client, or a filter on the way to it, takes no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientGone;
+
+/// Why the request body ends before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyError {
+    /// The HTTP status that httpd has for it (`ap_map_http_request_error`).
+    pub status: c_int,
+    /// APR's text for it (`apr_strerror`).
+    pub text: String,
+}
+
+impl<'r> Brigade<'r> {
+    /// An empty brigade in the request's pool.
+    pub fn new(request: Request<'r>) -> Self {
+        let allocator = request.connection().bucket_alloc;
+        // SAFETY: the pool is the request's; the connection's allocator outlives it.
+        let raw = unsafe { c::apr_brigade_create(request.pool().as_ptr(), allocator) };
+        let raw = NonNull::new(raw).expect("APR aborts when memory is short");
+        Self { raw, request }
+    }
+
+    fn allocator(&self) -> *mut c::apr_bucket_alloc_t {
+        self.request.connection().bucket_alloc
+    }
+
+    fn append(&mut self, bucket: *mut c::apr_bucket) {
+        // SAFETY: a bucket just made with the allocator of this brigade, and in no other one.
+        unsafe { c::mwrs_brigade_append(self.raw.as_ptr(), bucket) };
+    }
+
+    /// Puts a copy of `data` into the brigade, for the next [`Brigade::pass`].
+    pub fn push(&mut self, data: &[u8]) {
+        // SAFETY: without a function to free them, a heap bucket copies its bytes at once
+        // (apr_buckets_heap.c).
+        let bucket = unsafe {
+            c::apr_bucket_heap_create(data.as_ptr().cast(), data.len(), None, self.allocator())
+        };
+        self.append(bucket);
+    }
+
+    /// Passes what has been pushed, then `data`, on towards the client, then a flush or the end of the response where asked
+    /// for. httpd copies what it cannot send at once.
+    ///
+    /// # Errors
+    /// [`ClientGone`]; nothing further may be passed.
+    pub fn pass(&mut self, data: &[u8], then: Then) -> Result<(), ClientGone> {
+        if !data.is_empty() {
+            // SAFETY: a transient bucket borrows its bytes until the pass ends: whoever keeps it
+            // longer has to copy it (apr_buckets.h, "apr_bucket_setaside"). The brigade is
+            // emptied below, while `data` is still borrowed.
+            let bucket = unsafe {
+                c::apr_bucket_transient_create(data.as_ptr().cast(), data.len(), self.allocator())
+            };
+            self.append(bucket);
+        }
+        match then {
+            Then::More => {}
+            Then::Flush => {
+                // SAFETY: the allocator is the connection's.
+                let bucket = unsafe { c::apr_bucket_flush_create(self.allocator()) };
+                self.append(bucket);
+            }
+            Then::End => self.append_end(),
+            Then::Broken => {
+                let pool = self.request.pool().as_ptr();
+                // SAFETY: pool and allocator outlive the pass; no text is needed. The chunk filter
+                // sends no last chunk once it has seen this status (chunk_filter.c), and an HTTP/2
+                // stream is reset.
+                let bucket = unsafe {
+                    c::ap_bucket_error_create(
+                        c::HTTP_BAD_GATEWAY,
+                        std::ptr::null(),
+                        pool,
+                        self.allocator(),
+                    )
+                };
+                self.append(bucket);
+                self.append_end();
+            }
+        }
+        // SAFETY: output filters and brigade belong to the request.
+        let status =
+            unsafe { c::ap_pass_brigade(self.request.rec().output_filters, self.raw.as_ptr()) };
+        // SAFETY: the brigade is ours; whatever is left in it may refer to `data`.
+        unsafe { c::apr_brigade_cleanup(self.raw.as_ptr().cast()) };
+        if status == c::APR_SUCCESS as c_int && !self.request.is_aborted() {
+            Ok(())
+        } else {
+            Err(ClientGone)
+        }
+    }
+
+    fn append_end(&mut self) {
+        // SAFETY: the allocator is the connection's.
+        let bucket = unsafe { c::apr_bucket_eos_create(self.allocator()) };
+        self.append(bucket);
+    }
+
+    /// Waits for the next piece of the request body and appends it to `into`: between 1 and
+    /// `at_most` bytes, or none at the end of the body (`false`). httpd sends `100 Continue` first
+    /// where the client waits for it.
+    ///
+    /// # Errors
+    /// [`BodyError`]; nothing further can be read.
+    pub fn read(&mut self, at_most: u32, into: &mut Vec<u8>) -> Result<bool, BodyError> {
+        loop {
+            // SAFETY: input filters and brigade belong to the request.
+            let status = unsafe {
+                c::ap_get_brigade(
+                    self.request.rec().input_filters,
+                    self.raw.as_ptr(),
+                    c::AP_MODE_READBYTES,
+                    c::APR_BLOCK_READ,
+                    at_most.into(),
+                )
+            };
+            if status != c::APR_SUCCESS as c_int {
+                return Err(self.error(status));
+            }
+            let before = into.len();
+            let ended = self.drain(into)?;
+            if into.len() > before {
+                // An end that came along is seen again at the next read (`ap_http_filter` goes on
+                // answering with EOS).
+                return Ok(true);
+            }
+            if ended {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Moves the data of all buckets to `into`. Says whether one of them was the end.
+    fn drain(&mut self, into: &mut Vec<u8>) -> Result<bool, BodyError> {
+        let mut ended = false;
+        loop {
+            // SAFETY: the brigade is alive.
+            let bucket = unsafe { c::mwrs_brigade_first(self.raw.as_ptr()) };
+            if bucket.is_null() {
+                return Ok(ended);
+            }
+            // SAFETY: a bucket of the brigade.
+            if unsafe { c::mwrs_bucket_is_eos(bucket) } != 0 {
+                ended = true;
+            // SAFETY: as above.
+            } else if unsafe { c::mwrs_bucket_is_metadata(bucket) } == 0 {
+                let (mut data, mut length) = (std::ptr::null(), 0);
+                // SAFETY: as above; data and length are filled in.
+                let status = unsafe { c::mwrs_bucket_read(bucket, &raw mut data, &raw mut length) };
+                if status != c::APR_SUCCESS as c_int {
+                    return Err(self.error(status));
+                }
+                if length > 0 {
+                    let data = data.cast::<u8>();
+                    // SAFETY: the bucket holds that many bytes until it is deleted, below.
+                    into.extend_from_slice(unsafe { std::slice::from_raw_parts(data, length) });
+                }
+            }
+            // SAFETY: a bucket of the brigade, not used after this.
+            unsafe { c::mwrs_bucket_delete(bucket) };
+        }
+    }
+
+    fn error(&self, status: c::apr_status_t) -> BodyError {
+        let mut text: [c_char; 200] = [0; 200];
+        // SAFETY: the buffer is as long as stated; APR ends it with a NUL.
+        unsafe { c::apr_strerror(status, text.as_mut_ptr(), text.len()) };
+        // SAFETY: see the line above.
+        let text = unsafe { string::bytes(text.as_ptr()) }.unwrap_or_default();
+        // SAFETY: a function of two numbers.
+        let http = unsafe { c::ap_map_http_request_error(status, c::HTTP_BAD_REQUEST) };
+        BodyError {
+            status: http,
+            text: String::from_utf8_lossy(text).into_owned(),
+        }
+    }
+}
+
+impl Drop for Brigade<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, and not used after this. Its pool would free it anyway, but a
+        // request can live long after its brigade (keep-alive, logging).
+        unsafe { c::apr_brigade_destroy(self.raw.as_ptr()) };
+    }
+}
+
+/// What follows the bytes of a [`Brigade::pass`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Possibly more, soon: httpd may gather.
+    More,
+    /// Possibly more, but not at once: what has been passed goes out now.
+    Flush,
+    /// The end of the response.
+    End,
+    /// Nothing, though more was promised: the client must see that the response is incomplete.
+    Broken,
+}

@@ -1,0 +1,245 @@
+//! The module record, and every function that httpd calls through it or through a hook.
+//!
+//! Each one only translates, inside the panic boundary: behaviour is elsewhere.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use super::bindings as c;
+use super::boundary::guard;
+use super::pool::Pool;
+use super::request::Request;
+use super::server::Server;
+use crate::config::{COMMANDS, DirConfig, ServerConfig};
+
+/// What httpd looks for (`LoadModule wsgi_module …`). Its name is mod_wsgi's, so that
+/// `<IfModule mod_wsgi.c>` holds.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals, reason = "the name is in LoadModule lines")]
+pub static mut wsgi_module: c::module = c::module {
+    version: c::MODULE_MAGIC_NUMBER_MAJOR as c_int,
+    minor_version: c::MODULE_MAGIC_NUMBER_MINOR as c_int,
+    module_index: -1,
+    name: c"mod_wsgi.c".as_ptr(),
+    dynamic_load_handle: std::ptr::null_mut(),
+    next: std::ptr::null_mut(),
+    magic: c::MODULE_MAGIC_COOKIE as _,
+    rewrite_args: None,
+    create_dir_config: Some(create_dir_config),
+    merge_dir_config: Some(merge_dir_config),
+    create_server_config: Some(create_server_config),
+    merge_server_config: Some(merge_server_config),
+    cmds: COMMANDS.as_ptr(),
+    register_hooks: Some(register_hooks),
+    flags: 0,
+};
+
+/// The record's address, which is what httpd's functions know the module by.
+pub(super) fn this() -> *const c::module {
+    &raw const wsgi_module
+}
+
+/// The module's place in configuration vectors, once httpd has loaded it.
+pub(super) fn module_index() -> c_int {
+    // SAFETY: httpd writes the index while it loads the module, single-threaded.
+    unsafe { (*this()).module_index }
+}
+
+/// Tells httpd which of its hooks the module takes part in.
+///
+/// # Safety
+/// Called by httpd alone, as `module_struct::register_hooks`.
+unsafe extern "C" fn register_hooks(_: *mut c::apr_pool_t) {
+    /// mod_alias comes first: an overlapping `Alias` wins, as with mod_wsgi.
+    struct Names<const N: usize>([*const c_char; N]);
+    // SAFETY: httpd only reads the names, and they are literals.
+    unsafe impl<const N: usize> Sync for Names<N> {}
+    static BEFORE: Names<2> = Names([c"mod_alias.c".as_ptr(), std::ptr::null()]);
+    static AFTER: Names<3> = Names([
+        c"mod_userdir.c".as_ptr(),
+        c"mod_vhost_alias.c".as_ptr(),
+        std::ptr::null(),
+    ]);
+    let none = std::ptr::null();
+    let middle = c::APR_HOOK_MIDDLE as c_int;
+
+    guard((), || {
+        // SAFETY: here and below: functions of this file, with the signature of their hook, which
+        // stay mapped as long as httpd knows them.
+        unsafe { c::ap_hook_pre_config(Some(pre_config), none, none, middle) };
+        // SAFETY: as above.
+        unsafe { c::ap_hook_check_config(Some(check_config), none, none, middle) };
+        // SAFETY: as above.
+        unsafe { c::ap_hook_post_config(Some(post_config), none, none, middle) };
+        // SAFETY: as above.
+        unsafe { c::ap_hook_monitor(Some(monitor), none, none, middle) };
+        let (before, after) = (BEFORE.0.as_ptr(), AFTER.0.as_ptr());
+        // SAFETY: as above; the lists of names are static and end with a null.
+        unsafe { c::ap_hook_translate_name(Some(translate_name), before, after, middle) };
+        // SAFETY: as above.
+        unsafe { c::ap_hook_handler(Some(handler), none, none, middle) };
+    });
+}
+
+/// Makes the settings of a section, with nothing set.
+///
+/// # Safety
+/// Called by httpd alone, as `module_struct::create_dir_config`.
+unsafe extern "C" fn create_dir_config(pool: *mut c::apr_pool_t, _: *mut c_char) -> *mut c_void {
+    guard(std::ptr::null_mut(), || {
+        // SAFETY: httpd gives the pool in which the configuration lives.
+        let pool = unsafe { Pool::from_raw(pool) };
+        std::ptr::from_mut(pool.keep(DirConfig::default())).cast()
+    })
+}
+
+/// Makes the settings of a section within another one.
+///
+/// # Safety
+/// Called by httpd alone, as `module_struct::merge_dir_config`.
+unsafe extern "C" fn merge_dir_config(
+    pool: *mut c::apr_pool_t,
+    outer: *mut c_void,
+    inner: *mut c_void,
+) -> *mut c_void {
+    guard(outer, || {
+        // SAFETY: two of `create_dir_config`'s or of this function's, still alive.
+        let outer = unsafe { &*outer.cast::<DirConfig>() };
+        // SAFETY: as above.
+        let inner = unsafe { &*inner.cast::<DirConfig>() };
+        // SAFETY: httpd gives the pool in which the configuration lives.
+        let pool = unsafe { Pool::from_raw(pool) };
+        std::ptr::from_mut(pool.keep(outer.merged_with(inner))).cast()
+    })
+}
+
+/// Makes the settings of a server, with nothing set.
+///
+/// # Safety
+/// Called by httpd alone, as `module_struct::create_server_config`.
+unsafe extern "C" fn create_server_config(
+    pool: *mut c::apr_pool_t,
+    _: *mut c::server_rec,
+) -> *mut c_void {
+    guard(std::ptr::null_mut(), || {
+        // SAFETY: httpd gives the pool in which the configuration lives.
+        let pool = unsafe { Pool::from_raw(pool) };
+        std::ptr::from_mut(pool.keep(ServerConfig::default())).cast()
+    })
+}
+
+/// Makes the settings of a virtual host over the main server's.
+///
+/// # Safety
+/// Called by httpd alone, as `module_struct::merge_server_config`.
+unsafe extern "C" fn merge_server_config(
+    pool: *mut c::apr_pool_t,
+    main: *mut c_void,
+    virtual_host: *mut c_void,
+) -> *mut c_void {
+    guard(main, || {
+        // SAFETY: two of `create_server_config`'s or of this function's, still alive.
+        let main = unsafe { &*main.cast::<ServerConfig>() };
+        // SAFETY: as above.
+        let virtual_host = unsafe { &*virtual_host.cast::<ServerConfig>() };
+        // SAFETY: httpd gives the pool in which the configuration lives.
+        let pool = unsafe { Pool::from_raw(pool) };
+        std::ptr::from_mut(pool.keep(main.merged_with(virtual_host))).cast()
+    })
+}
+
+/// Before the configuration is read.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `pre_config` (http_config.h).
+unsafe extern "C" fn pre_config(
+    _: *mut c::apr_pool_t,
+    _: *mut c::apr_pool_t,
+    _: *mut c::apr_pool_t,
+) -> c_int {
+    guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
+        crate::log::install();
+        c::OK
+    })
+}
+
+/// When the configuration has been read, also for `apachectl configtest`.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `check_config` (http_config.h).
+unsafe extern "C" fn check_config(
+    configuration: *mut c::apr_pool_t,
+    _: *mut c::apr_pool_t,
+    _: *mut c::apr_pool_t,
+    server: *mut c::server_rec,
+) -> c_int {
+    guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
+        // SAFETY: the pool of the configuration cycle, and its main server.
+        let pool = unsafe { Pool::from_raw(configuration) };
+        // SAFETY: as above.
+        let server = unsafe { Server::from_raw(server) };
+        match crate::config::check(pool, server) {
+            Ok(()) => c::OK,
+            Err(()) => c::HTTP_INTERNAL_SERVER_ERROR,
+        }
+    })
+}
+
+/// When everything is ready for children to be forked.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `post_config` (http_config.h).
+unsafe extern "C" fn post_config(
+    configuration: *mut c::apr_pool_t,
+    _: *mut c::apr_pool_t,
+    _: *mut c::apr_pool_t,
+    server: *mut c::server_rec,
+) -> c_int {
+    guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
+        // SAFETY: the pool of the configuration cycle, and its main server.
+        let pool = unsafe { Pool::from_raw(configuration) };
+        // SAFETY: as above.
+        let server = unsafe { Server::from_raw(server) };
+        match crate::generation::start(pool, server) {
+            Ok(()) => c::OK,
+            Err(()) => c::HTTP_INTERNAL_SERVER_ERROR,
+        }
+    })
+}
+
+/// Now and then in httpd's parent, while it serves.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `monitor` (mpm_common.h).
+unsafe extern "C" fn monitor(_: *mut c::apr_pool_t, _: *mut c::server_rec) -> c_int {
+    guard(c::DECLINED, || {
+        crate::generation::look_after();
+        c::DECLINED
+    })
+}
+
+/// Maps a URL to a file and a handler.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `translate_name` (http_request.h).
+unsafe extern "C" fn translate_name(request: *mut c::request_rec) -> c_int {
+    guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
+        // SAFETY: the request that httpd is handling in this thread.
+        let request = unsafe { Request::from_raw(request) };
+        match request.server().settings() {
+            Some(config) => crate::mapping::translate(request, config),
+            None => c::DECLINED,
+        }
+    })
+}
+
+/// Answers a request.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `handler` (http_config.h).
+unsafe extern "C" fn handler(request: *mut c::request_rec) -> c_int {
+    guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
+        // SAFETY: the request that httpd is handling in this thread.
+        let request = unsafe { Request::from_raw(request) };
+        crate::handler::handle(request)
+    })
+}

@@ -1,0 +1,130 @@
+//! httpd's processes: which one this is, whom it runs as, and the parent's watch over others.
+
+use std::ffi::{OsStr, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::bindings as c;
+use super::pool::Pool;
+use super::server::Server;
+use super::{boundary, string};
+
+/// Whether this is the first of the two times that httpd reads its configuration at start, after
+/// which everything is thrown away and read again (main.c).
+pub fn is_dry_run() -> bool {
+    // SAFETY: a function of one number.
+    unsafe { c::ap_state_query(c::AP_SQ_MAIN_STATE) == c::AP_SQ_MS_CREATE_PRE_CONFIG as c_int }
+}
+
+/// The number of the configuration cycle: 0 at start, one more at each restart.
+pub fn generation() -> u32 {
+    let mut generation = 0;
+    // SAFETY: fills in the integer that it is given.
+    unsafe { c::ap_mpm_query(c::AP_MPMQ_GENERATION as c_int, &raw mut generation) };
+    u32::try_from(generation).unwrap_or(0)
+}
+
+/// User and group id of `User` and `Group`, which httpd's children run as when root starts it.
+pub fn configured_ids() -> (u32, u32) {
+    // SAFETY: a struct that mod_unixd writes while configuration is read, by the one thread there is.
+    let user = unsafe { c::ap_unixd_config.user_id };
+    // SAFETY: as above.
+    let group = unsafe { c::ap_unixd_config.group_id };
+    (user, group)
+}
+
+/// The file that this module was loaded from.
+pub fn module_path() -> Option<PathBuf> {
+    // SAFETY: a struct of pointers, for which zero is valid.
+    let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: an address in this module, and a struct to fill in.
+    if unsafe { libc::dladdr(super::module::this().cast(), &raw mut found) } == 0 {
+        return None;
+    }
+    // SAFETY: the name that the dynamic loader keeps for a mapped file.
+    let name = unsafe { string::bytes(found.dli_fname) }?;
+    Some(PathBuf::from(OsStr::from_bytes(name)))
+}
+
+/// Adds a component to the `Server:` header (`ap_add_version_component`).
+pub fn add_version_component(pool: Pool<'_>, component: &str) {
+    let component = pool.string(component.as_bytes());
+    // SAFETY: the pool is that of the configuration cycle, in which httpd keeps its banner.
+    unsafe { c::ap_add_version_component(pool.as_ptr(), component.as_ptr()) };
+}
+
+/// Lets httpd's parent tell `ended` that the child process `pid` has ended, with what status as
+/// `waitpid` gives it, instead of wondering whose child it was. Goes on over restarts.
+///
+/// The module stays mapped for ever (`-z nodelete`), so `ended` does too.
+pub fn watch_child(server: Server<'_>, pid: u32, ended: fn(pid: u32, status: i32)) {
+    struct Watch {
+        process: c::apr_proc_t,
+        ended: fn(u32, i32),
+        pool: *mut c::apr_pool_t,
+    }
+    /// # Safety
+    /// Called by APR, for the registration below (`apr_proc_other_child_register`).
+    unsafe extern "C" fn maintenance(reason: c_int, watch: *mut c_void, status: c_int) {
+        boundary::guard((), || {
+            if reason != c::APR_OC_REASON_DEATH {
+                return;
+            }
+            // SAFETY: the watch registered below; it lives until the pool is destroyed, below.
+            let (pid, ended, pool) = unsafe {
+                let watch = &*watch.cast::<Watch>();
+                (watch.process.pid, watch.ended, watch.pool)
+            };
+            // SAFETY: registered, and so far not unregistered. Calls back once more, with another
+            // reason.
+            unsafe { c::apr_proc_other_child_unregister(watch) };
+            // SAFETY: made for this watch only. APR does not touch it after this call (otherchild.c).
+            unsafe { c::apr_pool_destroy(pool) };
+            ended(u32::try_from(pid).unwrap_or(0), status);
+        });
+    }
+
+    let mut raw = std::ptr::null_mut();
+    // SAFETY: a sub-pool of the pool that lives as long as the process.
+    unsafe {
+        c::apr_pool_create_ex(
+            &raw mut raw,
+            server.process_pool().as_ptr(),
+            None,
+            std::ptr::null_mut(),
+        );
+    }
+    // SAFETY: just made, and destroyed only by `maintenance`, for good.
+    let pool: Pool<'static> = unsafe { Pool::from_raw(raw) };
+    // SAFETY: a struct of integers and pointers, for which zero is valid.
+    let process = unsafe { std::mem::zeroed() };
+    let watch = pool.keep(Watch {
+        process,
+        ended,
+        pool: raw,
+    });
+    watch.process.pid = c::pid_t::try_from(pid).unwrap_or(-1);
+    let process = &raw mut watch.process;
+    let data = std::ptr::from_mut(watch).cast();
+    // SAFETY: process and data live as long as the pool, and with it the registration.
+    unsafe {
+        c::apr_proc_other_child_register(
+            process,
+            Some(maintenance),
+            data,
+            std::ptr::null_mut(),
+            raw,
+        );
+    }
+}
+
+/// Runs `last` when httpd's parent exits, after everything of its configuration is gone.
+pub fn at_exit(server: Server<'_>, last: fn()) {
+    struct AtExit(fn());
+    impl Drop for AtExit {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    server.process_pool().keep(AtExit(last));
+}

@@ -1,0 +1,396 @@
+//! `request_rec`: one request, and what httpd has found out about it.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use super::bindings as c;
+use super::module::{module_index, this};
+use super::pool::Pool;
+use super::server::Server;
+use super::string;
+use super::table::Table;
+use crate::config::DirConfig;
+use crate::mapping::Alias;
+
+/// A request, for as long as httpd is handling it.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    raw: NonNull<c::request_rec>,
+    lifetime: PhantomData<&'r ()>,
+}
+
+/// What `r->filename` turned out to be (`apr_filetype_e`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// There is no such file.
+    Missing,
+    /// A directory.
+    Directory,
+    /// Anything else.
+    File,
+}
+
+impl<'r> Request<'r> {
+    /// # Safety
+    /// `raw` is a request that this thread handles for `'r`.
+    pub(super) unsafe fn from_raw(raw: *mut c::request_rec) -> Self {
+        let raw = NonNull::new(raw).expect("httpd gives hooks a request");
+        Self {
+            raw,
+            lifetime: PhantomData,
+        }
+    }
+
+    pub(super) fn as_ptr(self) -> *mut c::request_rec {
+        self.raw.as_ptr()
+    }
+
+    /// The same request without a lifetime, for [`crate::log::in_request`] alone, which forgets it
+    /// before the request ends.
+    pub fn for_log(self) -> Request<'static> {
+        Request {
+            raw: self.raw,
+            lifetime: PhantomData,
+        }
+    }
+
+    pub(super) fn rec(&self) -> &c::request_rec {
+        // SAFETY: alive for 'r (`from_raw`). No reference is held while httpd is called.
+        unsafe { self.raw.as_ref() }
+    }
+
+    fn rec_mut(&mut self) -> &mut c::request_rec {
+        // SAFETY: as above, and only this thread uses the request.
+        unsafe { self.raw.as_mut() }
+    }
+
+    pub(super) fn connection(&self) -> &'r c::conn_rec {
+        // SAFETY: a request's connection outlives it.
+        unsafe { &*self.rec().connection }
+    }
+
+    /// The request's pool.
+    pub fn pool(self) -> Pool<'r> {
+        // SAFETY: cleared when the request ends.
+        unsafe { Pool::from_raw(self.rec().pool) }
+    }
+
+    /// The virtual host, or the main server.
+    pub fn server(self) -> Server<'r> {
+        // SAFETY: servers outlive the requests of their configuration cycle.
+        unsafe { Server::from_raw(self.rec().server) }
+    }
+
+    /// This module's settings for the request, merged by httpd.
+    pub fn dir_config(self) -> Option<&'r DirConfig> {
+        // SAFETY: the vector has a slot for each loaded module.
+        let config = unsafe { c::ap_get_module_config(self.rec().per_dir_config, this()) };
+        // SAFETY: null, or what `create_dir_config` or `merge_dir_config` made in a pool that
+        // lives as long as the request at least.
+        unsafe { config.cast::<DirConfig>().as_ref() }
+    }
+
+    /// The alias that mapped the request, if one did.
+    pub fn alias(self) -> Option<&'r Alias> {
+        // SAFETY: as above.
+        let alias = unsafe { c::ap_get_module_config(self.rec().request_config, this()) };
+        // SAFETY: null, or what `set_alias` put there; aliases live as long as their server.
+        unsafe { alias.cast::<Alias>().as_ref() }
+    }
+
+    /// Remembers the alias that mapped the request.
+    pub fn set_alias(self, alias: &'r Alias) {
+        let alias = std::ptr::from_ref(alias).cast_mut().cast();
+        // SAFETY: as above; `alias` reads it back as what it is.
+        unsafe { c::ap_set_module_config(self.rec().request_config, this(), alias) };
+    }
+
+    /// Maps the request to a file and a handler, as `translate_name` hooks do.
+    pub fn set_target(mut self, filename: &[u8], handler: &'static CStr) {
+        let filename = self.pool().string(filename).as_ptr();
+        let rec = self.rec_mut();
+        rec.filename = filename;
+        rec.handler = handler.as_ptr();
+    }
+
+    /// What is at `r->filename`.
+    pub fn file_kind(self) -> FileKind {
+        match self.rec().finfo.filetype {
+            c::APR_NOFILE => FileKind::Missing,
+            c::APR_DIR => FileKind::Directory,
+            _ => FileKind::File,
+        }
+    }
+
+    /// Whether `AcceptPathInfo Off` is in force.
+    pub fn rejects_path_info(self) -> bool {
+        self.rec().used_path_info == c::AP_REQ_REJECT_PATH_INFO
+    }
+
+    /// Whether `AuthType` asks for authentication here.
+    pub fn has_authentication(self) -> bool {
+        // SAFETY: the request is alive.
+        !unsafe { c::ap_auth_type(self.as_ptr()) }.is_null()
+    }
+
+    /// When the request was received, in microseconds since the epoch.
+    pub fn received(self) -> u64 {
+        u64::try_from(self.rec().request_time).unwrap_or(0)
+    }
+
+    /// Whether this request was made by httpd itself out of another one that failed or was
+    /// redirected, and which one.
+    pub fn redirected_from(self) -> Option<Self> {
+        let previous = self.rec().prev;
+        // SAFETY: earlier requests of a chain live as long as the last one.
+        (!previous.is_null()).then(|| unsafe { Self::from_raw(previous) })
+    }
+
+    /// `ap_get_server_name_for_url`, escaped for HTML as httpd gives it to CGI programs.
+    pub fn server_name(self) -> &'r [u8] {
+        // SAFETY: the request is alive; the result is a C string in its pool.
+        let name = unsafe { c::ap_get_server_name_for_url(self.as_ptr()) };
+        // SAFETY: as above.
+        let escaped = unsafe { c::ap_escape_html2(self.rec().pool, name, 0) };
+        // SAFETY: as above.
+        unsafe { string::bytes(escaped) }.unwrap_or_default()
+    }
+
+    /// `ap_get_server_port`: with `UseCanonicalName Off`, what the client says.
+    pub fn server_port(self) -> u16 {
+        // SAFETY: the request is alive.
+        unsafe { c::ap_get_server_port(self.as_ptr()) }
+    }
+
+    /// The answer of one of httpd's functions that take a request and return a string.
+    fn ask(self, function: unsafe extern "C" fn(*mut c::request_rec) -> *const c_char) -> &'r [u8] {
+        // SAFETY: all that this private function is given is what its summary says; the request is
+        // alive.
+        let answer = unsafe { function(self.as_ptr()) };
+        // SAFETY: null, or a C string of the request, its server or its module.
+        unsafe { string::bytes(answer) }.unwrap_or_default()
+    }
+
+    /// `http` or `https`, as the connection is.
+    pub fn scheme(self) -> &'r [u8] {
+        // SAFETY: the request is alive.
+        let scheme = unsafe { c::ap_run_http_scheme(self.as_ptr()) };
+        // SAFETY: a literal of the module that answers, or null.
+        unsafe { string::bytes(scheme) }.unwrap_or(b"http")
+    }
+
+    /// `DocumentRoot`.
+    pub fn document_root(self) -> &'r [u8] {
+        self.ask(c::ap_document_root)
+    }
+
+    /// Prefix of the URL that an `Alias` mapped.
+    pub fn context_prefix(self) -> &'r [u8] {
+        self.ask(c::ap_context_prefix)
+    }
+
+    /// The directory that it was mapped to.
+    pub fn context_document_root(self) -> &'r [u8] {
+        self.ask(c::ap_context_document_root)
+    }
+
+    /// Length of the part of [`Request::uri`] in front of the path info (`ap_find_path_info`).
+    pub fn script_name_len(self) -> usize {
+        let rec = self.rec();
+        if rec.uri.is_null() || rec.path_info.is_null() {
+            return self.uri().len();
+        }
+        // SAFETY: two C strings of the request.
+        let length = unsafe { c::ap_find_path_info(rec.uri, rec.path_info) };
+        usize::try_from(length).unwrap_or(0)
+    }
+
+    /// TCP port of the client.
+    pub fn client_port(self) -> u16 {
+        // SAFETY: a connection's addresses live as long as it does.
+        unsafe { self.connection().client_addr.as_ref() }.map_or(0, |address| address.port)
+    }
+
+    /// Address on which the connection was accepted.
+    pub fn local_ip(self) -> &'r [u8] {
+        // SAFETY: as above.
+        unsafe { string::bytes(self.connection().local_ip) }.unwrap_or_default()
+    }
+
+    /// TCP port on which the connection was accepted.
+    pub fn local_port(self) -> u16 {
+        // SAFETY: as above.
+        unsafe { self.connection().local_addr.as_ref() }.map_or(0, |address| address.port)
+    }
+
+    /// Whether the client has gone away.
+    pub fn is_aborted(self) -> bool {
+        self.connection().aborted != 0
+    }
+
+    /// Whether the response to this request has no body, whatever the application gives (HEAD).
+    pub fn is_header_only(self) -> bool {
+        self.rec().header_only != 0
+    }
+
+    /// Whether `Options ExecCGI` is in force.
+    pub fn allows_exec_cgi(self) -> bool {
+        // SAFETY: the request is alive.
+        let options = unsafe { c::ap_allow_options(self.as_ptr()) };
+        options & c::OPT_EXECCGI != 0
+    }
+
+    /// `r->headers_in`.
+    pub fn headers_in(self) -> Table<'r> {
+        // SAFETY: a table of the request.
+        unsafe { Table::from_raw(self.rec().headers_in, self.pool()) }
+    }
+
+    /// `r->headers_out`.
+    pub fn headers_out(self) -> Table<'r> {
+        // SAFETY: a table of the request.
+        unsafe { Table::from_raw(self.rec().headers_out, self.pool()) }
+    }
+
+    /// `r->err_headers_out`: headers that stay when httpd answers with an error page.
+    pub fn err_headers_out(self) -> Table<'r> {
+        // SAFETY: a table of the request.
+        unsafe { Table::from_raw(self.rec().err_headers_out, self.pool()) }
+    }
+
+    /// `r->subprocess_env`.
+    pub fn environment(self) -> Table<'r> {
+        // SAFETY: a table of the request.
+        unsafe { Table::from_raw(self.rec().subprocess_env, self.pool()) }
+    }
+
+    /// `r->notes`.
+    pub fn notes(self) -> Table<'r> {
+        // SAFETY: a table of the request.
+        unsafe { Table::from_raw(self.rec().notes, self.pool()) }
+    }
+
+    /// Sets the status line: `code` and the whole of it, code included.
+    pub fn set_status(mut self, code: u16, line: &[u8]) {
+        let line = self.pool().string(line).as_ptr();
+        let rec = self.rec_mut();
+        rec.status = code.into();
+        rec.status_line = line;
+    }
+
+    /// Sets the response's media type (`ap_set_content_type`), which filters look at.
+    pub fn set_content_type(self, content_type: &[u8]) {
+        let content_type = self.pool().string(content_type);
+        // SAFETY: the string lives as long as the request.
+        unsafe { c::ap_set_content_type(self.as_ptr(), content_type.as_ptr()) };
+    }
+
+    /// Sets the response's length in bytes (`ap_set_content_length`).
+    pub fn set_content_length(self, length: u64) {
+        let length = c::apr_off_t::try_from(length).unwrap_or(c::apr_off_t::MAX);
+        // SAFETY: the request is alive.
+        unsafe { c::ap_set_content_length(self.as_ptr(), length) };
+    }
+
+    /// Reads the framing of the request body from its headers (`ap_setup_client_block`), and says
+    /// whether there is one.
+    ///
+    /// # Errors
+    /// The HTTP status to answer with: 400, or 501 for an unknown transfer coding.
+    pub fn set_up_body(self) -> Result<bool, c_int> {
+        // SAFETY: the request is alive.
+        match unsafe { c::ap_setup_client_block(self.as_ptr(), c::REQUEST_CHUNKED_DECHUNK) } {
+            // SAFETY: as above.
+            c::OK => Ok(unsafe { c::mwrs_has_body(self.as_ptr()) } != 0),
+            status => Err(status),
+        }
+    }
+
+    /// Whether the body announces more than `LimitRequestBody` allows.
+    pub fn body_is_over_limit(self) -> bool {
+        // SAFETY: the request is alive.
+        let limit = unsafe { c::ap_get_limit_req_body(self.as_ptr()) };
+        limit > 0 && self.rec().remaining > limit
+    }
+
+    /// Whether the client waits for `100 Continue`, which httpd sends when the body is first read.
+    pub fn expects_continue(self) -> bool {
+        self.rec().expecting_100 != 0
+    }
+
+    /// Lets this be the last request of its connection.
+    pub fn close_connection(self) {
+        // SAFETY: the request's connection is alive, and this thread's.
+        unsafe { (*self.rec().connection).keepalive = c::AP_CONN_CLOSE };
+    }
+
+    /// Least severe level that `LogLevel` lets this module log here, as httpd's number.
+    pub fn log_level(self) -> u8 {
+        // SAFETY: the request is alive, and the index is this module's.
+        let level = unsafe { c::ap_get_request_module_loglevel(self.as_ptr(), module_index()) };
+        u8::try_from(level).unwrap_or(0)
+    }
+}
+
+/// Accessors for the fields of `request_rec` that are C strings.
+macro_rules! strings {
+    ($type:ty, $or_null:expr; $($(#[$doc:meta])* $name:ident: $field:ident;)*) => {
+        impl<'r> Request<'r> {
+            $($(#[$doc])* pub fn $name(self) -> $type {
+                // SAFETY: a C string that lives as long as the request, or null.
+                $or_null(unsafe { string::bytes(self.rec().$field) })
+            })*
+        }
+    };
+}
+
+strings! {
+    &'r [u8], Option::unwrap_or_default;
+
+    /// `r->handler`.
+    handler: handler;
+
+    /// `r->method`.
+    method: method;
+
+    /// `r->uri`: the path, decoded.
+    uri: uri;
+
+    /// The request line.
+    line: the_request;
+
+    /// The request target as the client sent it.
+    unparsed_uri: unparsed_uri;
+
+    /// `r->protocol`, for example `HTTP/1.1`.
+    protocol: protocol;
+
+    /// `r->filename`.
+    filename: filename;
+
+    /// What follows the file's name in the URL.
+    path_info: path_info;
+
+    /// Address of the client, as mod_remoteip may have found it.
+    client_ip: useragent_ip;
+}
+
+strings! {
+    Option<&'r [u8]>, std::convert::identity;
+
+    /// The query string, if there is one.
+    query: args;
+
+    /// The host that the client asked for, if it named one.
+    host: hostname;
+
+    /// The authenticated user.
+    user: user;
+
+    /// How the user was authenticated.
+    auth_type: ap_auth_type;
+
+    /// httpd's id of the request in its logs (`%L`).
+    log_id: log_id;
+}

@@ -1,0 +1,298 @@
+//! One configuration cycle: the supervisor that serves it, started and watched by httpd's parent,
+//! and what httpd's children need to know to reach it.
+
+mod describe;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use channel::Inbox;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use wire::Secret;
+use wire::exchange::Level;
+use wire::generation::{FromSupervisor, ToSupervisor};
+
+use crate::config::install_directory;
+use crate::ffi::log::log_server;
+use crate::ffi::pool::Pool;
+use crate::ffi::process;
+use crate::ffi::server::{Server, main_server};
+
+/// How long a supervisor may take to answer that it is ready. It starts no worker before that.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long httpd's parent waits for supervisors when it stops, beyond their own time limits.
+const STOP_PATIENCE: Duration = Duration::from_secs(8);
+
+/// A supervisor that dies sooner than this is not replaced at once.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// What httpd's children know of the running configuration cycle.
+#[derive(Debug)]
+pub struct Generation {
+    /// The supervisor's socket.
+    pub control: PathBuf,
+    /// What it wants to hear.
+    pub secret: Secret,
+    /// The process groups, by name.
+    pub groups: HashMap<Vec<u8>, GroupFacts>,
+}
+
+/// What httpd's children know of a process group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupFacts {
+    /// `ServerName` of the virtual host that defines the group and alone may use it.
+    pub only_for: Option<Vec<u8>>,
+}
+
+/// The running configuration cycle. Children have the one that was current when they were forked.
+static CURRENT: RwLock<Option<Arc<Generation>>> = RwLock::new(None);
+
+/// What only httpd's parent process uses.
+static PARENT: Mutex<Option<Parent>> = Mutex::new(None);
+
+struct Parent {
+    /// The process that all of this belongs to: what is forked from it has a copy to ignore.
+    pid: u32,
+    /// The connection to the supervisor of the current generation, while there is one.
+    lifeline: Option<Lifeline>,
+    /// Supervisors that have not ended yet, of this generation and earlier ones.
+    running: Vec<Running>,
+}
+
+/// Both ends of the connection that tells the supervisor when the generation is over. All of
+/// httpd's children inherit the near end; the far one is kept for a supervisor that has to be
+/// replaced, so that it learns of the same end.
+struct Lifeline {
+    near: UnixStream,
+    far: UnixStream,
+}
+
+struct Running {
+    pid: u32,
+    started: Instant,
+    /// Whether it serves the current generation.
+    current: bool,
+}
+
+/// The running configuration cycle, if the module has started one.
+pub fn current() -> Option<Arc<Generation>> {
+    CURRENT
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
+/// The `post_config` hook: starts the supervisor of a new generation.
+///
+/// # Errors
+/// When httpd must not start; the reason has been logged.
+pub fn start(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
+    process::add_version_component(pool, concat!("mod_wsgi_rs/", env!("CARGO_PKG_VERSION")));
+    if process::is_dry_run() {
+        return Ok(());
+    }
+    match try_start(pool, main) {
+        Ok(()) => Ok(()),
+        Err(problem) => {
+            log(
+                Level::Error,
+                &format!("No WSGI application can be served: {problem}"),
+            );
+            // At a restart, everything else that httpd serves goes on.
+            if process::generation() == 0 {
+                Err(())
+            } else {
+                Ok(())
+            }
+        }
+    }
+}
+
+fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
+    let generation = describe::generation(pool)?;
+    let groups = describe::facts(main);
+    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Generation {
+        groups,
+        ..generation
+    }));
+
+    // The cycle's pool is cleared when the next one begins, and when httpd stops.
+    struct EndOfGeneration;
+    impl Drop for EndOfGeneration {
+        fn drop(&mut self) {
+            with_parent(|parent| {
+                parent.lifeline = None;
+                parent
+                    .running
+                    .iter_mut()
+                    .for_each(|running| running.current = false);
+            });
+        }
+    }
+    let (near, far) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
+    let mut parent = lock_parent();
+    let parent = parent.get_or_insert_with(|| {
+        process::at_exit(main, wait_for_supervisors);
+        Parent {
+            pid: std::process::id(),
+            lifeline: None,
+            running: Vec::new(),
+        }
+    });
+    parent.lifeline = Some(Lifeline { near, far });
+    pool.keep(EndOfGeneration);
+    spawn(parent, main)
+}
+
+/// Executes a supervisor and tells it the configuration.
+fn spawn(parent: &mut Parent, main: Server<'_>) -> Result<(), String> {
+    let Some(lifeline) = &parent.lifeline else {
+        return Ok(());
+    };
+    let generation = current().ok_or("there is no configuration")?;
+    let (configuration, logs) = describe::configuration(main, &generation)?;
+    let far = lifeline
+        .far
+        .try_clone()
+        .map_err(|error| format!("no descriptor: {error}"))?;
+    let program = install_directory().join("wsgi-supervisor");
+    let child = Command::new(&program)
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(far)))
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("{} cannot be executed: {error}", program.display()))?;
+    let pid = child.id();
+    process::watch_child(main, pid, ended);
+    parent.running.push(Running {
+        pid,
+        started: Instant::now(),
+        current: true,
+    });
+
+    let told =
+        |error: std::io::Error| format!("wsgi-supervisor (pid {pid}) does not listen: {error}");
+    for log in logs {
+        let mut frame = Vec::new();
+        wire::encode(&ToSupervisor::LogFile, &mut frame);
+        channel::send_with_descriptor(&lifeline.near, &frame, log).map_err(told)?;
+    }
+    channel::send_message(&lifeline.near, &ToSupervisor::Configure(configuration)).map_err(told)?;
+    match Inbox::new().wait::<FromSupervisor>(&lifeline.near, START_PATIENCE) {
+        Ok(FromSupervisor::Ready) => Ok(()),
+        Ok(FromSupervisor::Failed { reason }) => Err(reason),
+        Err(error) => Err(format!(
+            "wsgi-supervisor (pid {pid}) gives no answer: {error}"
+        )),
+    }
+}
+
+/// httpd's parent has reaped a supervisor.
+fn ended(pid: u32, status: i32) {
+    use std::os::unix::process::ExitStatusExt;
+    with_parent(|parent| {
+        let Some(at) = parent.running.iter().position(|running| running.pid == pid) else {
+            return;
+        };
+        let running = parent.running.swap_remove(at);
+        if !running.current {
+            log(
+                Level::Debug,
+                &format!("wsgi-supervisor (pid {pid}) of an earlier generation ended"),
+            );
+            return;
+        }
+        let how = ExitStatus::from_raw(status);
+        let age = running.started.elapsed();
+        log(
+            Level::Error,
+            &format!(
+                "wsgi-supervisor (pid {pid}) ended after {age:.1?} ({how}); starting another one. \
+                 Requests go on where workers are running."
+            ),
+        );
+        if age >= SETTLED {
+            replace(parent);
+        }
+    });
+}
+
+/// The `monitor` hook, called every ten seconds or so: starts a supervisor where there is none.
+pub fn look_after() {
+    with_parent(|parent| {
+        if parent.lifeline.is_some() && !parent.running.iter().any(|running| running.current) {
+            replace(parent);
+        }
+    });
+}
+
+fn replace(parent: &mut Parent) {
+    let Some(main) = main_server() else { return };
+    if let Err(problem) = spawn(parent, main) {
+        log(
+            Level::Error,
+            &format!("{problem}; trying again in some seconds"),
+        );
+    }
+}
+
+/// httpd's parent is about to exit, and no child of httpd is left: the supervisors have been told
+/// by the end of their connection. Waits for them, so that nothing of httpd outlives it.
+fn wait_for_supervisors() {
+    with_parent(|parent| {
+        let deadline = Instant::now() + STOP_PATIENCE;
+        for running in parent.running.drain(..) {
+            let Ok(pid) = i32::try_from(running.pid) else {
+                continue;
+            };
+            let raw = rustix::process::Pid::from_raw(pid);
+            let Some(Ok(handle)) = raw
+                .map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()))
+            else {
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = rustix::event::Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let mut poll = [rustix::event::PollFd::new(
+                &handle,
+                rustix::event::PollFlags::IN,
+            )];
+            let pid = Pid::from_raw(pid);
+            // Interrupted or failed counts as "still there": nothing may keep httpd from exiting.
+            if !matches!(rustix::event::poll(&mut poll, Some(&timeout)), Ok(1)) {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            let _ = waitpid(pid, Some(WaitPidFlag::empty()));
+        }
+    });
+}
+
+/// Runs `body` in httpd's parent, and nowhere else: a child that exits runs the cleanups of its
+/// copies of the parent's pools (`apr_terminate`).
+fn with_parent(body: impl FnOnce(&mut Parent)) {
+    if let Some(parent) = lock_parent()
+        .as_mut()
+        .filter(|parent| parent.pid == std::process::id())
+    {
+        body(parent);
+    }
+}
+
+fn lock_parent() -> MutexGuard<'static, Option<Parent>> {
+    PARENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn log(level: Level, text: &str) {
+    log_server(main_server(), level.number(), text.as_bytes());
+}

@@ -1,0 +1,199 @@
+//! The string-valued entries of a request's WSGI environ.
+//!
+//! Later entries win over earlier ones of the same name: httpd's environment variables come first,
+//! then the client's headers, then what httpd knows for certain.
+
+use std::borrow::Cow;
+
+use super::target::Target;
+use crate::ffi::request::Request;
+use crate::ffi::server::banner;
+use crate::ffi::table::Table;
+use crate::mapping::{path_info, script_name};
+
+type Text<'r> = Cow<'r, [u8]>;
+
+/// Names and values, and what they say about the connection.
+pub struct Environ<'r> {
+    entries: Vec<(Text<'r>, Text<'r>)>,
+    /// Whether `wsgi.url_scheme` is `https`.
+    pub https: bool,
+}
+
+impl<'r> Environ<'r> {
+    /// Collects the environ of a request.
+    pub fn of(request: Request<'r>, target: &'r Target) -> Self {
+        let mut environ = Self {
+            entries: Vec::with_capacity(64),
+            https: false,
+        };
+        environ.add_variables(request.environment());
+        environ.add_headers(request.headers_in(), target.pass_authorization);
+        environ.add_request(request);
+        environ.add_server(request);
+        environ.add_module(request);
+        environ
+    }
+
+    /// The entries, for a message to a worker.
+    pub fn entries(&self) -> Vec<(&[u8], &[u8])> {
+        self.entries
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+            .collect()
+    }
+
+    fn add(&mut self, name: &'static str, value: impl Into<Text<'r>>) {
+        self.entries
+            .push((Cow::Borrowed(name.as_bytes()), value.into()));
+    }
+
+    fn add_if(&mut self, name: &'static str, value: Option<&'r [u8]>) {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+    }
+
+    fn add_number(&mut self, name: &'static str, value: impl Into<u64>) {
+        self.add(name, value.into().to_string().into_bytes());
+    }
+
+    /// `SetEnv`, `SetEnvIf`, `PassEnv`, RewriteRule's `E=`, mod_ssl's variables. `HTTPS` becomes
+    /// `wsgi.url_scheme` instead; a `PATH` would be mistaken for a process's.
+    fn add_variables(&mut self, variables: Table<'r>) {
+        for (name, value) in variables.iter() {
+            match name {
+                b"HTTPS" => self.https = value.eq_ignore_ascii_case(b"on") || value == b"1",
+                b"PATH" => {}
+                _ => self
+                    .entries
+                    .push((Cow::Borrowed(name), Cow::Borrowed(value))),
+            }
+        }
+    }
+
+    fn add_headers(&mut self, headers: Table<'r>, pass_authorization: bool) {
+        for (name, value) in headers.iter() {
+            match variable_name(name, pass_authorization) {
+                Some(name) => self.entries.push((name, Cow::Borrowed(value))),
+                None => continue,
+            }
+        }
+    }
+
+    fn add_request(&mut self, request: Request<'r>) {
+        self.add("REQUEST_METHOD", request.method());
+        self.add("REQUEST_URI", request.unparsed_uri());
+        self.add("REQUEST_SCHEME", request.scheme());
+        self.add("SCRIPT_NAME", script_name(request));
+        self.add("PATH_INFO", path_info(request));
+        self.add("QUERY_STRING", request.query().unwrap_or_default());
+        self.add("SERVER_PROTOCOL", request.protocol());
+        self.add("SCRIPT_FILENAME", request.filename());
+        self.add("REMOTE_ADDR", request.client_ip());
+        self.add_number("REMOTE_PORT", request.client_port());
+        self.add_if("AUTH_TYPE", request.auth_type());
+        let mut earlier = std::iter::successors(request.redirected_from(), |request| {
+            request.redirected_from()
+        });
+        match request.user() {
+            Some(user) => self.add("REMOTE_USER", user),
+            None => self.add_if("REDIRECT_REMOTE_USER", earlier.find_map(Request::user)),
+        }
+        if let Some(previous) = request.redirected_from() {
+            self.add("REDIRECT_URL", previous.uri());
+            self.add_if("REDIRECT_QUERY_STRING", previous.query());
+        }
+    }
+
+    fn add_server(&mut self, request: Request<'r>) {
+        self.add("SERVER_SOFTWARE", banner());
+        self.add("SERVER_NAME", request.server_name());
+        self.add_number("SERVER_PORT", request.server_port());
+        self.add("SERVER_ADDR", request.local_ip());
+        self.add("SERVER_ADMIN", request.server().admin());
+        self.add("DOCUMENT_ROOT", request.document_root());
+        self.add("CONTEXT_PREFIX", request.context_prefix());
+        self.add("CONTEXT_DOCUMENT_ROOT", request.context_document_root());
+    }
+
+    fn add_module(&mut self, request: Request<'r>) {
+        self.add("mod_wsgi.request_handler", request.handler());
+        self.add("mod_wsgi.handler_script", &b""[..]);
+        self.add("mod_wsgi.script_name", script_name(request));
+        self.add("mod_wsgi.path_info", path_info(request));
+        self.add("mod_wsgi.listener_host", request.local_ip());
+        self.add_number("mod_wsgi.listener_port", request.local_port());
+        self.add_number("mod_wsgi.server_pid", std::process::id());
+        self.add_if("mod_wsgi.request_id", request.log_id());
+    }
+}
+
+/// The environ name of a header, or `None` for one that the application does not get: names with
+/// anything but letters, digits and `-` (two of them could become the same variable), `Proxy`
+/// (which would become `HTTP_PROXY`), and passwords that httpd itself has checked.
+fn variable_name(header: &[u8], pass_authorization: bool) -> Option<Cow<'static, [u8]>> {
+    if header.eq_ignore_ascii_case(b"content-type") {
+        return Some(Cow::Borrowed(b"CONTENT_TYPE"));
+    }
+    if header.eq_ignore_ascii_case(b"content-length") {
+        return Some(Cow::Borrowed(b"CONTENT_LENGTH"));
+    }
+    let hidden = header.eq_ignore_ascii_case(b"proxy")
+        || header.eq_ignore_ascii_case(b"proxy-authorization")
+        || (header.eq_ignore_ascii_case(b"authorization") && !pass_authorization);
+    if hidden || header.is_empty() {
+        return None;
+    }
+    let mut name = Vec::with_capacity(b"HTTP_".len() + header.len());
+    name.extend_from_slice(b"HTTP_");
+    for byte in header {
+        name.push(match byte {
+            b'-' => b'_',
+            byte if byte.is_ascii_alphanumeric() => byte.to_ascii_uppercase(),
+            _ => return None,
+        });
+    }
+    Some(Cow::Owned(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::variable_name;
+
+    #[track_caller]
+    fn named(header: &str, pass_authorization: bool, expected: Option<&str>) {
+        let name = variable_name(header.as_bytes(), pass_authorization);
+        let name = name.map(|name| String::from_utf8(name.into_owned()).unwrap());
+        assert_eq!(name.as_deref(), expected, "{header}");
+    }
+
+    #[test]
+    fn headers_become_variables() {
+        named("Host", false, Some("HTTP_HOST"));
+        named("X-Request-Id2", false, Some("HTTP_X_REQUEST_ID2"));
+        named("content-type", false, Some("CONTENT_TYPE"));
+        named("Content-Length", false, Some("CONTENT_LENGTH"));
+    }
+
+    #[test]
+    fn ambiguous_and_dangerous_headers_are_dropped() {
+        for header in [
+            "X_Auth",
+            "X.Auth",
+            "X Auth",
+            "X-\u{e4}",
+            "",
+            "Proxy",
+            "proxy-authorization",
+        ] {
+            named(header, true, None);
+        }
+    }
+
+    #[test]
+    fn authorization_is_passed_on_order_only() {
+        named("Authorization", true, Some("HTTP_AUTHORIZATION"));
+        named("authorization", false, None);
+    }
+}

@@ -1,0 +1,487 @@
+//! One request and its response, over a connection to a worker; and another connection where that
+//! one's worker did not begin the request.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use channel::Inbox;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use tracing::{debug, error, info, warn};
+use wire::exchange::{FromWorker, Refusal, Request as Message, ToWorker};
+
+use super::environ::Environ;
+use super::head::Head;
+use super::target::Target;
+use super::workers::{Connection, Unavailable, Workers};
+use crate::ffi::bucket::{BodyError, Brigade, ClientGone, Then};
+use crate::ffi::log::log_request;
+use crate::ffi::request::Request;
+use crate::ffi::{
+    HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_INTERNAL_SERVER_ERROR, HTTP_SERVICE_UNAVAILABLE,
+    OK,
+};
+use crate::generation::Generation;
+
+/// How long a request looks for a worker that begins it, when those it finds are leaving.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Larger pieces of a body are not copied to be gathered.
+const GATHER: usize = 4096;
+
+/// Most bytes of a request body that are read at a time.
+const BODY_PIECE: u32 = 64 << 10;
+
+/// Runs the request and passes its response on.
+///
+/// # Errors
+/// The HTTP status of the page that httpd is to answer with.
+pub fn run(
+    request: Request<'_>,
+    target: &Target,
+    generation: &Generation,
+    has_body: bool,
+) -> Result<i32, i32> {
+    let environ = Environ::of(request, target);
+    let key = (
+        target.process_group.clone(),
+        target.application_group.clone(),
+    );
+    let message = |may_refuse| {
+        ToWorker::Request(Message {
+            script: request.filename(),
+            callable: &target.callable,
+            application_group: &target.application_group,
+            https: environ.https,
+            may_refuse,
+            received: request.received(),
+            has_body,
+            environ: environ.entries(),
+        })
+    };
+    let deadline = Instant::now() + SEARCH_PATIENCE;
+    let mut may_reuse = true;
+    let mut lost_once = false;
+    loop {
+        let (workers, mut connection) = find(generation, &key, may_reuse)
+            .map_err(|problem| unavailable(request, target, &problem))?;
+        let may_refuse = connection.reused && workers.have_choice();
+        let mut bytes = std::mem::take(&mut connection.greeting);
+        wire::encode(&message(may_refuse), &mut bytes);
+        let outcome = match channel::send(&connection.stream, &bytes) {
+            // Only part of the frame has arrived, if any: no worker begins that.
+            Err(error) => Outcome::NotBegun(format!("cannot be sent ({error})")),
+            Ok(()) => {
+                let Connection { stream, inbox, .. } = &mut connection;
+                Exchange::new(request, stream).run(inbox)
+            }
+        };
+        match outcome {
+            Outcome::Complete => {
+                workers.keep(connection);
+                return Ok(OK);
+            }
+            Outcome::Answered(status) => return status,
+            Outcome::Failed(status) => {
+                workers.keep(connection);
+                return Err(status);
+            }
+            Outcome::Busy => may_reuse = false,
+            Outcome::NotBegun(why) if Instant::now() < deadline => {
+                debug!("The request is sent to another worker: {why}.");
+            }
+            Outcome::NotBegun(why) => {
+                error!(
+                    "{}: no worker has begun the request: {why}.",
+                    describe(target)
+                );
+                return Err(HTTP_SERVICE_UNAVAILABLE);
+            }
+            // The worker may have begun it. A safe method may be asked for twice (RFC 9110,
+            // section 9.2.2), once.
+            Outcome::Lost(why) if !lost_once && matches!(request.method(), b"GET" | b"HEAD") => {
+                warn!(
+                    "{}: {why}; the request is sent to another worker.",
+                    describe(target)
+                );
+                lost_once = true;
+            }
+            Outcome::Lost(why) => {
+                error!(
+                    "{}: {why} while it ran '{}', received {:.1} s ago; the supervisor's log lines \
+                     tell how it ended.",
+                    describe(target),
+                    String::from_utf8_lossy(request.line()),
+                    age(request),
+                );
+                return Err(HTTP_BAD_GATEWAY);
+            }
+        }
+    }
+}
+
+/// A connection to a worker of the application group.
+fn find(
+    generation: &Generation,
+    key: &(Vec<u8>, Vec<u8>),
+    may_reuse: bool,
+) -> Result<(Arc<Workers>, Connection), Unavailable> {
+    let workers = Workers::of(generation, key)?;
+    if let Some(connection) = may_reuse.then(|| workers.reuse()).flatten() {
+        return Ok((workers, connection));
+    }
+    match workers.connect() {
+        Ok(connection) => Ok((workers, connection)),
+        // The workers' socket has gone, with the supervisor that made it or by its order: ask anew.
+        Err(Unavailable::NoConnection { source, .. }) if is_gone(&source) => {
+            workers.forget(key);
+            let workers = Workers::of(generation, key)?;
+            let connection = workers.connect()?;
+            Ok((workers, connection))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
+}
+
+fn unavailable(request: Request<'_>, target: &Target, problem: &Unavailable) -> i32 {
+    error!("{}: {problem}", describe(target));
+    if let Unavailable::Refused { retry_after, .. } = problem {
+        let seconds = retry_after.to_string();
+        request
+            .err_headers_out()
+            .set(c"Retry-After", seconds.as_bytes());
+    }
+    HTTP_SERVICE_UNAVAILABLE
+}
+
+fn describe(target: &Target) -> String {
+    let name = |bytes: &[u8]| match bytes {
+        b"" => "%{GLOBAL}".to_owned(),
+        name => String::from_utf8_lossy(name).into_owned(),
+    };
+    format!(
+        "Process group '{}', application group '{}'",
+        name(&target.process_group),
+        name(&target.application_group)
+    )
+}
+
+/// Seconds since httpd received the request.
+fn age(request: Request<'_>) -> f64 {
+    let received = std::time::UNIX_EPOCH + Duration::from_micros(request.received());
+    received.elapsed().unwrap_or_default().as_secs_f64()
+}
+
+/// How an exchange ended.
+enum Outcome {
+    /// The response is complete, and the connection can serve another request.
+    Complete,
+    /// The response has begun, or cannot be given; the connection is of no use any more.
+    Answered(Result<i32, i32>),
+    /// The application failed before its response began; the connection is fine.
+    Failed(i32),
+    /// The worker has no free thread: another one may.
+    Busy,
+    /// The worker will not begin the request.
+    NotBegun(String),
+    /// The worker has gone, and may have begun the request.
+    Lost(String),
+}
+
+struct Exchange<'r, 'c> {
+    request: Request<'r>,
+    worker: &'c UnixStream,
+    response: Brigade<'r>,
+    /// Made when the application first reads.
+    body: Option<Brigade<'r>>,
+    body_error: Option<BodyError>,
+    /// The response's head has been handed to httpd.
+    begun: bool,
+    /// Bytes have been handed to httpd that it may still hold back.
+    unflushed: bool,
+    /// Something has gone down the output filters: the head is, or is about to be, on its way.
+    passed: bool,
+    /// Bytes of body that the announced length still allows.
+    allowance: Option<u64>,
+    /// The announced length has been exceeded, which is said once.
+    exceeded: bool,
+    /// Any message at all has come: the request has been begun.
+    heard: bool,
+}
+
+impl<'r, 'c> Exchange<'r, 'c> {
+    fn new(request: Request<'r>, worker: &'c UnixStream) -> Self {
+        Self {
+            request,
+            worker,
+            response: Brigade::new(request),
+            body: None,
+            body_error: None,
+            begun: false,
+            unflushed: false,
+            passed: false,
+            allowance: None,
+            exceeded: false,
+            heard: false,
+        }
+    }
+
+    fn run(mut self, inbox: &mut Inbox) -> Outcome {
+        loop {
+            let outcome = match self.take_messages(inbox) {
+                Ok(Some(outcome)) => return outcome,
+                Ok(None) => self.receive(inbox),
+                Err(ClientGone) => Err(self.client_gone()),
+            };
+            if let Err(outcome) = outcome {
+                return outcome;
+            }
+        }
+    }
+
+    /// Acts on all messages that have been received. `Some` ends the exchange.
+    fn take_messages(&mut self, inbox: &mut Inbox) -> Result<Option<Outcome>, ClientGone> {
+        loop {
+            let message = match inbox.next::<FromWorker<'_>>() {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(None),
+                Err(problem) => {
+                    let why = format!("a worker sends what is no message ({problem})");
+                    return Ok(Some(self.broken(HTTP_BAD_GATEWAY, &why)));
+                }
+            };
+            if let Some(outcome) = self.act(&message)? {
+                return Ok(Some(outcome));
+            }
+        }
+    }
+
+    fn act(&mut self, message: &FromWorker<'_>) -> Result<Option<Outcome>, ClientGone> {
+        let heard = std::mem::replace(&mut self.heard, true);
+        match message {
+            FromWorker::Refused(Refusal::Busy) if !heard => return Ok(Some(Outcome::Busy)),
+            FromWorker::Refused(refusal @ (Refusal::Draining | Refusal::WrongGroup)) if !heard => {
+                return Ok(Some(Outcome::NotBegun(format!(
+                    "its worker answers {refusal:?}"
+                ))));
+            }
+            FromWorker::Goodbye if !heard => {
+                return Ok(Some(Outcome::NotBegun("its worker is leaving".into())));
+            }
+            FromWorker::Refused(refusal) => {
+                let why = format!("a worker refuses: {refusal:?}");
+                return Ok(Some(self.broken(HTTP_INTERNAL_SERVER_ERROR, &why)));
+            }
+            FromWorker::Goodbye => {
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "its worker left")));
+            }
+            FromWorker::Log { level, text } => log_request(self.request, level.number(), text),
+            FromWorker::NeedBody { at_most } => return self.send_body(*at_most),
+            FromWorker::Head { .. } if self.begun => {
+                return Ok(Some(
+                    self.broken(HTTP_BAD_GATEWAY, "a worker sends a second head"),
+                ));
+            }
+            FromWorker::Head { status, headers } => match Head::check(status, headers) {
+                Ok(head) => self.begin(&head),
+                Err(problem) => {
+                    error!("The application's response cannot be sent: {problem}.");
+                    return Ok(Some(Outcome::Answered(Err(HTTP_INTERNAL_SERVER_ERROR))));
+                }
+            },
+            FromWorker::Data(_) | FromWorker::End if !self.begun => {
+                return Ok(Some(
+                    self.broken(HTTP_BAD_GATEWAY, "a worker sends a body without a head"),
+                ));
+            }
+            FromWorker::Data(data) => self.send_data(data)?,
+            FromWorker::End => return self.end().map(Some),
+            FromWorker::Failed { status } => return Ok(Some(self.failed(*status))),
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, head: &Head<'_>) {
+        // A client that waits for "100 Continue" has not sent its body, and need not any more:
+        // httpd must not wait for it to reuse the connection.
+        if self.request.expects_continue() {
+            self.request.close_connection();
+        }
+        head.apply(self.request);
+        self.begun = true;
+        self.unflushed = true;
+        // Of a response without a body, the length says what another one would have had.
+        let announced = head.content_length.filter(|_| head.allows_body());
+        self.allowance = announced.filter(|_| !self.request.is_header_only());
+    }
+
+    fn send_data(&mut self, data: &[u8]) -> Result<(), ClientGone> {
+        let allowed = self.allowance.map_or(data.len(), |allowance| {
+            data.len()
+                .min(usize::try_from(allowance).unwrap_or(usize::MAX))
+        });
+        if let Some(allowance) = &mut self.allowance {
+            *allowance -= allowed as u64;
+        }
+        if allowed < data.len() && !std::mem::replace(&mut self.exceeded, true) {
+            error!(
+                "The application's response is longer than its Content-Length; it is cut there."
+            );
+        }
+        self.unflushed = true;
+        match &data[..allowed] {
+            data if data.len() < GATHER => self.response.push(data),
+            data => self.pass(data, Then::More)?,
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<Outcome, ClientGone> {
+        match self.allowance {
+            None | Some(0) => {
+                self.pass(&[], Then::End)?;
+                Ok(Outcome::Complete)
+            }
+            Some(missing) => {
+                error!(
+                    "The application's response is {missing} bytes shorter than its Content-Length."
+                );
+                Ok(self.break_off(HTTP_INTERNAL_SERVER_ERROR, Outcome::Failed))
+            }
+        }
+    }
+
+    /// The application failed, and its log lines have told why.
+    fn failed(&mut self, status: u16) -> Outcome {
+        // What went wrong with the request body is the better answer, if that was why.
+        let status = self
+            .body_error
+            .as_ref()
+            .map_or(i32::from(status), |error| error.status);
+        let status = if (400..600).contains(&status) {
+            status
+        } else {
+            HTTP_INTERNAL_SERVER_ERROR
+        };
+        self.break_off(status, Outcome::Failed)
+    }
+
+    /// The exchange cannot go on, and neither can its connection.
+    fn broken(&mut self, status: i32, why: &str) -> Outcome {
+        error!(
+            "{why}, while it ran '{}'.",
+            String::from_utf8_lossy(self.request.line())
+        );
+        self.break_off(status, |status| Outcome::Answered(Err(status)))
+    }
+
+    /// There is no (further) response. As long as nothing of it has gone towards the client, it gets
+    /// a page with `status`; afterwards it must see that the response is incomplete.
+    fn break_off(&mut self, status: i32, page: fn(i32) -> Outcome) -> Outcome {
+        if !self.passed {
+            return page(status);
+        }
+        self.request.close_connection();
+        // A client that has gone as well needs no telling.
+        let _ = self.pass(&[], Then::Broken);
+        Outcome::Answered(Ok(OK))
+    }
+
+    fn pass(&mut self, data: &[u8], then: Then) -> Result<(), ClientGone> {
+        self.passed = true;
+        self.response.pass(data, then)
+    }
+
+    fn client_gone(&self) -> Outcome {
+        debug!("The client closed the connection before the response was complete.");
+        self.request.close_connection();
+        Outcome::Answered(Ok(OK))
+    }
+
+    /// The application reads: the next piece of the request body goes to the worker.
+    fn send_body(&mut self, at_most: u32) -> Result<Option<Outcome>, ClientGone> {
+        // What the client has been promised so far may be what it waits for.
+        self.flush()?;
+        let mut data = Vec::new();
+        let brigade = self.body.get_or_insert_with(|| Brigade::new(self.request));
+        let reply = match &self.body_error {
+            Some(error) => ToWorker::BodyFailed {
+                reason: &error.text,
+            },
+            None => match brigade.read(at_most.clamp(1, BODY_PIECE), &mut data) {
+                Ok(true) => ToWorker::Body(&data),
+                Ok(false) => ToWorker::BodyEnd,
+                Err(error) => {
+                    info!("The request body cannot be read: {}.", error.text);
+                    ToWorker::BodyFailed {
+                        reason: &self.body_error.insert(error).text,
+                    }
+                }
+            },
+        };
+        Ok(match channel::send_message(self.worker, &reply) {
+            Ok(()) => None,
+            Err(_) => Some(self.lost("its worker closed the connection")),
+        })
+    }
+
+    fn flush(&mut self) -> Result<(), ClientGone> {
+        if self.begun && std::mem::replace(&mut self.unflushed, false) {
+            self.pass(&[], Then::Flush)?;
+        }
+        Ok(())
+    }
+
+    /// Receives more; before it has to wait, what has come so far goes to the client.
+    fn receive(&mut self, inbox: &mut Inbox) -> Result<(), Outcome> {
+        let deadline = Instant::now() + self.request.server().timeout();
+        loop {
+            match inbox.try_receive(self.worker) {
+                Ok(0) => return Err(self.lost("its worker closed the connection")),
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(self.lost(&format!("the connection to its worker broke ({error})")));
+                }
+            }
+            if let Err(ClientGone) = self.flush() {
+                return Err(self.client_gone());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let patience = self.request.server().timeout().as_secs();
+                let why = format!("nothing has come from the worker for {patience} s (Timeout)");
+                return Err(self.broken(HTTP_GATEWAY_TIME_OUT, &why));
+            }
+            let timeout = Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            match poll(
+                &mut [PollFd::new(self.worker, PollFlags::IN)],
+                Some(&timeout),
+            ) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(self.lost(&format!("poll: {error}"))),
+            }
+        }
+    }
+
+    fn lost(&mut self, why: &str) -> Outcome {
+        if self.heard {
+            self.broken(HTTP_BAD_GATEWAY, why)
+        } else {
+            Outcome::Lost(why.to_owned())
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The handler: from a request that httpd has mapped to a WSGI script, to its response.
+
+mod environ;
+mod exchange;
+mod head;
+mod target;
+mod workers;
+
+use tracing::{error, info};
+
+use crate::ffi::request::{FileKind, Request};
+use crate::ffi::{
+    DECLINED, HTTP_FORBIDDEN, HTTP_INTERNAL_SERVER_ERROR, HTTP_NOT_FOUND,
+    HTTP_REQUEST_ENTITY_TOO_LARGE,
+};
+use crate::generation;
+use crate::mapping::HANDLER;
+use target::Target;
+
+/// The media type that also leads here, from `AddType`.
+const MEDIA_TYPE: &[u8] = b"application/x-httpd-wsgi";
+
+/// The `handler` hook. Returns an HTTP status for httpd to make a page of, or `OK` when the
+/// response has been passed on.
+pub fn handle(request: Request<'_>) -> i32 {
+    if request.handler() != HANDLER.to_bytes() && request.handler() != MEDIA_TYPE {
+        return DECLINED;
+    }
+    crate::log::in_request(request, || {
+        match check(request).and_then(|body| run(request, body)) {
+            Ok(status) | Err(status) => status,
+        }
+    })
+}
+
+/// Turns away what no application should see. Returns whether there is a request body.
+fn check(request: Request<'_>) -> Result<bool, i32> {
+    let script = String::from_utf8_lossy(request.filename());
+    if request.alias().is_none() && !request.allows_exec_cgi() {
+        error!(
+            "Options ExecCGI is off in this directory: {script} is not run. Add 'Options +ExecCGI' \
+             where SetHandler or AddHandler names wsgi-script, or use WSGIScriptAlias."
+        );
+        return Err(HTTP_FORBIDDEN);
+    }
+    match request.file_kind() {
+        FileKind::Missing => {
+            error!("The WSGI script {script} does not exist, or httpd's user cannot see it.");
+            return Err(HTTP_NOT_FOUND);
+        }
+        FileKind::Directory => {
+            error!("{script} is a directory, not a WSGI script.");
+            return Err(HTTP_FORBIDDEN);
+        }
+        FileKind::File => {}
+    }
+    if request.rejects_path_info() && !request.path_info().is_empty() {
+        error!("AcceptPathInfo is off, and the URL goes on behind {script}.");
+        return Err(HTTP_NOT_FOUND);
+    }
+    let has_body = request.set_up_body()?;
+    if has_body && request.body_is_over_limit() {
+        info!("The request body is larger than LimitRequestBody allows.");
+        return Err(HTTP_REQUEST_ENTITY_TOO_LARGE);
+    }
+    Ok(has_body)
+}
+
+fn run(request: Request<'_>, has_body: bool) -> Result<i32, i32> {
+    let Some(generation) = generation::current() else {
+        error!("No supervisor has been started: see the error log at httpd's start.");
+        return Err(HTTP_INTERNAL_SERVER_ERROR);
+    };
+    let target = Target::of(request, &generation).map_err(|problem| {
+        error!("{problem}");
+        HTTP_INTERNAL_SERVER_ERROR
+    })?;
+    exchange::run(request, &target, &generation, has_body)
+}

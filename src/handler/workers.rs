@@ -1,0 +1,200 @@
+//! Connections to workers: found through the supervisor, kept for the next request.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use channel::Inbox;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use wire::broker::{FromBroker, ToBroker};
+use wire::{Secret, VERSION};
+
+use crate::generation::Generation;
+
+/// How long a request waits for a worker to be there and to accept it (`connect-timeout=`).
+const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The workers of one application group, as this child knows them.
+#[derive(Debug)]
+pub struct Workers {
+    socket: PathBuf,
+    secret: Secret,
+    processes: u32,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// A connection to one worker, which serves one request after the other.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub stream: UnixStream,
+    /// What has been received from it.
+    pub inbox: Inbox,
+    /// Whether it has served a request before: its worker may have gone since.
+    pub reused: bool,
+    /// What still has to be sent in front of the first request.
+    pub greeting: Vec<u8>,
+}
+
+/// No worker can take a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// The supervisor says so.
+    #[error("{reason}")]
+    Refused {
+        /// In its words.
+        reason: String,
+        /// Seconds after which to try again.
+        retry_after: u32,
+    },
+    /// There is no supervisor to ask.
+    #[error("the supervisor does not answer at {}: {problem}", control.display())]
+    NoSupervisor {
+        /// Its socket.
+        control: PathBuf,
+        /// What happened.
+        problem: String,
+    },
+    /// The workers' socket does not take connections.
+    #[error("no worker takes a connection at {}: {source}", socket.display())]
+    NoConnection {
+        /// Their socket.
+        socket: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+type Key = (Vec<u8>, Vec<u8>);
+
+/// All workers that this child has spoken to, by process group and application group.
+static KNOWN: Mutex<Option<HashMap<Key, Arc<Workers>>>> = Mutex::new(None);
+
+impl Workers {
+    /// The workers of an application group; asks the supervisor unless they are known.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn of(generation: &Generation, key: &Key) -> Result<Arc<Self>, Unavailable> {
+        if let Some(workers) = known().get_or_insert_default().get(key) {
+            return Ok(Arc::clone(workers));
+        }
+        let workers = Arc::new(ask(generation, key)?);
+        known()
+            .get_or_insert_default()
+            .insert(key.clone(), Arc::clone(&workers));
+        Ok(workers)
+    }
+
+    /// Forgets these workers, as their socket leads nowhere: the next request asks again.
+    pub fn forget(self: &Arc<Self>, key: &Key) {
+        let mut known = known();
+        let known = known.get_or_insert_default();
+        if known.get(key).is_some_and(|known| Arc::ptr_eq(known, self)) {
+            known.remove(key);
+        }
+    }
+
+    /// An idle connection, the one used last: its worker's caches are the warmest.
+    pub fn reuse(&self) -> Option<Connection> {
+        lock(&self.idle).pop()
+    }
+
+    /// A new connection, to the worker that accepts it first.
+    ///
+    /// # Errors
+    /// [`Unavailable::NoConnection`].
+    pub fn connect(&self) -> Result<Connection, Unavailable> {
+        let stream = connect(&self.socket).map_err(|source| Unavailable::NoConnection {
+            socket: self.socket.clone(),
+            source,
+        })?;
+        let mut greeting = Vec::new();
+        wire::encode(&wire::exchange::hello(self.secret), &mut greeting);
+        // File descriptors come with responses that are files.
+        Ok(Connection {
+            stream,
+            inbox: Inbox::new(),
+            reused: false,
+            greeting,
+        })
+    }
+
+    /// Whether a worker that is busy may turn a request away, as another one may be free.
+    pub fn have_choice(&self) -> bool {
+        self.processes > 1
+    }
+
+    /// Keeps a connection whose response has been read to its end.
+    pub fn keep(&self, mut connection: Connection) {
+        connection.inbox.relax();
+        connection.reused = true;
+        lock(&self.idle).push(connection);
+    }
+}
+
+fn ask(
+    generation: &Generation,
+    (process_group, application_group): &Key,
+) -> Result<Workers, Unavailable> {
+    let no_supervisor = |problem: String| Unavailable::NoSupervisor {
+        control: generation.control.clone(),
+        problem,
+    };
+    let stream = connect(&generation.control).map_err(|error| no_supervisor(error.to_string()))?;
+    let question = ToBroker::Acquire {
+        version: VERSION,
+        secret: generation.secret,
+        process_group,
+        application_group,
+    };
+    channel::send_message(&stream, &question).map_err(|error| no_supervisor(error.to_string()))?;
+    match Inbox::new().wait::<FromBroker>(&stream, CONNECT_PATIENCE) {
+        Ok(FromBroker::Granted {
+            socket,
+            secret,
+            processes,
+        }) => Ok(Workers {
+            socket,
+            secret,
+            processes,
+            idle: Mutex::default(),
+        }),
+        Ok(FromBroker::Unavailable {
+            reason,
+            retry_after,
+        }) => Err(Unavailable::Refused {
+            reason,
+            retry_after,
+        }),
+        Err(error) => Err(no_supervisor(error.to_string())),
+    }
+}
+
+/// Connects, and waits at most so long for a place in the listener's queue.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    // unix(7): a full queue blocks connect for as long as a send may block.
+    set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_PATIENCE))?;
+    loop {
+        match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
+            Ok(()) => return Ok(UnixStream::from(socket)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn known() -> MutexGuard<'static, Option<HashMap<Key, Arc<Workers>>>> {
+    lock(&KNOWN)
+}
+
+/// What these locks guard is whole at every moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,107 @@
+//! The module's own diagnostics: `tracing` events, written to httpd's error log at the same level.
+//!
+//! While a thread handles a request ([`in_request`]), its events go to the log of the request's
+//! virtual host, otherwise to the main server's. What applications write does not come this way:
+//! it has levels of httpd's that `tracing` has not.
+
+use std::cell::Cell;
+use std::fmt::{Debug, Write};
+use std::marker::PhantomData;
+use std::sync::Once;
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use wire::exchange::Level;
+
+use crate::ffi::log::{log_request, log_server};
+use crate::ffi::request::Request;
+use crate::ffi::server::main_server;
+
+/// Lets events of `tracing` reach the error log. Does it once: httpd calls at each configuration.
+pub fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Fails only when somebody else in this library had set one.
+        let _ = tracing::subscriber::set_global_default(ToErrorLog);
+    });
+}
+
+thread_local! {
+    /// The request that this thread is handling. Its lifetime is that of the `in_request` call.
+    static CURRENT: Cell<Option<Request<'static>>> = const { Cell::new(None) };
+}
+
+/// Lets the events of `body` go to the log of the request's virtual host.
+pub fn in_request<R>(request: Request<'_>, body: impl FnOnce() -> R) -> R {
+    struct Restore<'a>(Option<Request<'static>>, PhantomData<&'a ()>);
+    impl Drop for Restore<'_> {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    // An internal redirect handles a request inside the handling of another one.
+    let outer = CURRENT.replace(Some(request.for_log()));
+    let _restore = Restore(outer, PhantomData);
+    body()
+}
+
+struct ToErrorLog;
+
+impl Subscriber for ToErrorLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let limit = match (CURRENT.get(), main_server()) {
+            (Some(request), _) => request.log_level(),
+            (None, Some(server)) => server.log_level(),
+            (None, None) => Level::Warning.number(),
+        };
+        number(metadata.level()) <= limit
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let text = [line.message, line.fields].concat();
+        let level = number(event.metadata().level());
+        match CURRENT.get() {
+            Some(request) => log_request(request, level, text.as_bytes()),
+            None => log_server(main_server(), level, text.as_bytes()),
+        }
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// httpd's number for a level of `tracing`; its trace levels begin at 8 (`APLOG_TRACE1`).
+fn number(level: &tracing::Level) -> u8 {
+    match *level {
+        tracing::Level::ERROR => Level::Error.number(),
+        tracing::Level::WARN => Level::Warning.number(),
+        tracing::Level::INFO => Level::Info.number(),
+        tracing::Level::DEBUG => Level::Debug.number(),
+        tracing::Level::TRACE => 8,
+    }
+}
+
+/// An event as text: its message, then its fields.
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // Writing to a String does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}

@@ -1,0 +1,266 @@
+//! From URL to script: WSGIScriptAlias, and SCRIPT_NAME back from what httpd made of it.
+
+use crate::config::{Arguments, Name, ServerConfig, Setting};
+
+use crate::ffi::request::Request;
+use crate::ffi::{DECLINED, OK};
+
+/// The handler that aliases lead to, and that `SetHandler` and `AddHandler` may name.
+pub const HANDLER: &std::ffi::CStr = c"wsgi-script";
+
+/// A `WSGIScriptAlias`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// URL path, as written.
+    pub mount: Vec<u8>,
+    /// Script file, or directory of scripts, as written.
+    pub target: Vec<u8>,
+    /// `process-group=`.
+    pub process_group: Option<Name>,
+    /// `application-group=`.
+    pub application_group: Option<Name>,
+    /// `callable-object=`, never expanded.
+    pub callable_object: Option<Vec<u8>>,
+    /// `pass-authorization=`.
+    pub pass_authorization: Option<bool>,
+}
+
+/// What is wrong with a `WSGIScriptAlias` line.
+#[derive(Debug, thiserror::Error)]
+pub enum AliasError {
+    /// No URL path, or no target.
+    #[error(
+        "requires at least two arguments, a URL path and the WSGI script or directory that serves \
+         it, then options"
+    )]
+    Arguments,
+    /// An option with nothing behind its `=`.
+    #[error("Invalid name for WSGI {what}. Write {option}=NAME, or leave the option out.")]
+    EmptyName {
+        /// What it would have named.
+        what: &'static str,
+        /// The option.
+        option: &'static str,
+    },
+    /// `pass-authorization=` with something else.
+    #[error(
+        "Invalid value for authorization flag. pass-authorization must be On or Off, not '{0}'."
+    )]
+    Flag(String),
+    /// Another option, or a word that is none.
+    #[error(
+        "Invalid option to WSGI script alias definition. '{0}' is none of process-group=NAME, \
+         application-group=NAME, callable-object=NAME, pass-authorization=On|Off."
+    )]
+    Option(String),
+}
+
+impl Alias {
+    /// Reads the arguments of a `WSGIScriptAlias` line.
+    ///
+    /// # Errors
+    /// [`AliasError`].
+    pub fn parse(arguments: &[u8]) -> Result<Self, AliasError> {
+        let mut arguments = Arguments::new(arguments);
+        let (Some(mount), Some(target)) = (arguments.word(), arguments.word()) else {
+            return Err(AliasError::Arguments);
+        };
+        let mut alias = Self {
+            mount,
+            target,
+            process_group: None,
+            application_group: None,
+            callable_object: None,
+            pass_authorization: None,
+        };
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let group = |value: Vec<u8>, what, option| {
+            if value.is_empty() {
+                return Err(AliasError::EmptyName { what, option });
+            }
+            Ok(Some(Name::parse_group(&value)))
+        };
+        while let Some(option) = arguments.option() {
+            let Setting { name, value } =
+                option.map_err(|word| AliasError::Option(lossy(&word)))?;
+            match name {
+                b"process-group" => {
+                    alias.process_group = group(value, "process group", "process-group")?;
+                }
+                b"application-group" => {
+                    alias.application_group =
+                        group(value, "application group", "application-group")?;
+                }
+                b"callable-object" if value.is_empty() => {
+                    let (what, option) = ("callable object", "callable-object");
+                    return Err(AliasError::EmptyName { what, option });
+                }
+                b"callable-object" => alias.callable_object = Some(value),
+                b"pass-authorization" => {
+                    alias.pass_authorization = Some(match value.to_ascii_lowercase().as_slice() {
+                        b"on" => true,
+                        b"off" => false,
+                        _ => return Err(AliasError::Flag(lossy(&value))),
+                    });
+                }
+                _ => return Err(AliasError::Option(lossy(name))),
+            }
+        }
+        Ok(alias)
+    }
+
+    /// The file that `uri` is mapped to: the target, and what of the URI lies behind the mount
+    /// point. `None` when it does not lie below the mount point.
+    fn map(&self, uri: &[u8]) -> Option<Vec<u8>> {
+        let consumed = match_prefix(uri, &self.mount)?;
+        // With `/` as the mount point, the whole URI is behind it.
+        let rest = if self.mount == b"/" {
+            uri
+        } else {
+            &uri[consumed..]
+        };
+        Some([self.target.as_slice(), rest].concat())
+    }
+}
+
+/// How much of `uri` the path `mount` matches, whole components only. A run of slashes on either
+/// side matches a run on the other (mod_alias's rule).
+fn match_prefix(uri: &[u8], mount: &[u8]) -> Option<usize> {
+    let slashes = |path: &[u8]| path.iter().take_while(|byte| **byte == b'/').count();
+    let (mut at, mut expected) = (0, 0);
+    while expected < mount.len() {
+        if mount[expected] == b'/' {
+            let found = slashes(&uri[at..]);
+            if found == 0 {
+                return None;
+            }
+            at += found;
+            expected += slashes(&mount[expected..]);
+        } else if uri.get(at) == Some(&mount[expected]) {
+            at += 1;
+            expected += 1;
+        } else {
+            return None;
+        }
+    }
+    let at_boundary = mount.last() == Some(&b'/') || matches!(uri.get(at), None | Some(b'/'));
+    at_boundary.then_some(at)
+}
+
+/// The `translate_name` hook: the first alias that matches, the virtual host's own before the main
+/// server's.
+pub fn translate<'r>(request: Request<'r>, config: &'r ServerConfig) -> i32 {
+    let uri = request.uri();
+    if !uri.starts_with(b"/") && !uri.is_empty() {
+        return DECLINED;
+    }
+    let found = config
+        .aliases
+        .iter()
+        .find_map(|alias| Some((alias, alias.map(uri)?)));
+    let Some((alias, filename)) = found else {
+        return DECLINED;
+    };
+    request.set_target(&filename, HANDLER);
+    request.set_alias(alias);
+    // Says that the handler comes from an alias, as mod_alias does for ScriptAlias: access to the
+    // script is then decided by the target's directory, and `Options ExecCGI` is not needed.
+    request
+        .notes()
+        .set(c"alias-forced-type", HANDLER.to_bytes());
+    OK
+}
+
+/// SCRIPT_NAME: the URL path in front of the path info, runs of slashes collapsed.
+pub fn script_name(request: Request<'_>) -> Vec<u8> {
+    collapse_slashes(&request.uri()[..request.script_name_len()])
+}
+
+/// PATH_INFO, runs of slashes collapsed.
+pub fn path_info(request: Request<'_>) -> Vec<u8> {
+    collapse_slashes(request.path_info())
+}
+
+fn collapse_slashes(path: &[u8]) -> Vec<u8> {
+    let mut collapsed = Vec::with_capacity(path.len());
+    for &byte in path {
+        if byte != b'/' || collapsed.last() != Some(&b'/') {
+            collapsed.push(byte);
+        }
+    }
+    collapsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn maps(line: &str, uri: &str, expected: Option<&str>) {
+        let alias = Alias::parse(line.as_bytes()).unwrap();
+        let mapped = alias
+            .map(uri.as_bytes())
+            .map(|path| String::from_utf8(path).unwrap());
+        assert_eq!(mapped.as_deref(), expected, "{line} with {uri}");
+    }
+
+    #[test]
+    fn mount_points_match_whole_components() {
+        for (uri, expected) in [
+            ("/app", Some("/s.wsgi")),
+            ("/app/", Some("/s.wsgi/")),
+            ("/app/x", Some("/s.wsgi/x")),
+            ("//app///x", Some("/s.wsgi///x")),
+            ("/application", None),
+            ("/ap", None),
+            ("/", None),
+        ] {
+            maps("/app /s.wsgi", uri, expected);
+        }
+    }
+
+    #[test]
+    fn the_root_maps_everything() {
+        maps("/ /s.wsgi", "/", Some("/s.wsgi/"));
+        maps("/ /s.wsgi", "/x/y", Some("/s.wsgi/x/y"));
+        maps("/ /s.wsgi", "//x", Some("/s.wsgi//x"));
+    }
+
+    #[test]
+    fn a_mount_point_that_ends_with_a_slash_wants_one_behind_its_target() {
+        maps("/app/ /dir/", "/app/x.wsgi/y", Some("/dir/x.wsgi/y"));
+        maps("/app/ /dir/", "/app", None);
+    }
+
+    #[track_caller]
+    fn refused(line: &str, expected: &str) {
+        let error = Alias::parse(line.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+
+    #[test]
+    fn wrong_lines_are_named() {
+        refused("/", "requires at least two arguments");
+        refused(
+            "/ /s process-group=",
+            "Invalid name for WSGI process group.",
+        );
+        refused(
+            "/ /s application-group=''",
+            "Invalid name for WSGI application group.",
+        );
+        refused(
+            "/ /s callable-object=",
+            "Invalid name for WSGI callable object.",
+        );
+        refused("/ /s pass-authorization=yes", "not 'yes'");
+        refused("/ /s word", "'word' is none of");
+        refused("/ /s other=x", "'other' is none of");
+    }
+
+    #[test]
+    fn slashes_collapse() {
+        assert_eq!(collapse_slashes(b"//a///b/"), b"/a/b/");
+        assert_eq!(collapse_slashes(b""), b"");
+    }
+}
