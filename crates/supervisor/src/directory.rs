@@ -1,0 +1,258 @@
+//! The directory of a generation, and the sockets in it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::Pid;
+
+/// Name of the socket at which httpd children ask.
+pub const CONTROL: &str = "control.sock";
+
+/// Room for the longest name of a socket, which is a number with ten digits and `.sock`.
+const LONGEST_NAME: usize = 15;
+
+/// Length of `sun_path` in `unix(7)`, without its closing zero.
+const LONGEST_PATH: usize = 107;
+
+/// A directory that only we can change and only httpd's children can enter.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    httpd: Option<Uid>,
+}
+
+/// Why the directory or a socket in it cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Sockets in it could not be bound.
+    #[error(
+        "the path {} has {} bytes, and the sockets in it need one of at most {max}; set \
+         DefaultRuntimeDir or WSGISocketPrefix to a shorter one",
+        path.display(), path.as_os_str().len()
+    )]
+    TooLong {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes that it may have.
+        max: usize,
+    },
+    /// Something of that name is there, and not from a supervisor of ours.
+    #[error("{} exists and {what}; remove it", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Another supervisor answers there.
+    #[error("{} is in use by another supervisor; give each httpd its own DefaultRuntimeDir or WSGISocketPrefix", .0.display())]
+    InUse(PathBuf),
+    /// The system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Directory {
+    /// Makes the directory, or takes over one that a killed supervisor of ours left. With `httpd`,
+    /// which is for root, that user and group can use what is in it.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn make(path: &Path, httpd: Option<(Uid, Gid)>) -> Result<Self, DirectoryError> {
+        let max = LONGEST_PATH - LONGEST_NAME - 1;
+        if path.as_os_str().len() > max {
+            return Err(DirectoryError::TooLong {
+                path: path.to_owned(),
+                max,
+            });
+        }
+        let failed = |action| {
+            move |error: rustix::io::Errno| DirectoryError::System {
+                action,
+                path: path.to_owned(),
+                source: error.into(),
+            }
+        };
+        match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => take_over(path)?,
+            Err(error) => return Err(failed("make the directory")(error)),
+        }
+        if let Some((_, gid)) = httpd {
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(failed("open"))?;
+            let gid = rustix::fs::Gid::from_raw(gid.as_raw());
+            rustix::fs::fchown(&opened, None, Some(gid)).map_err(failed("change the group of"))?;
+            rustix::fs::fchmod(&opened, Mode::RWXU | Mode::XGRP)
+                .map_err(failed("change the mode of"))?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            httpd: httpd.map(|(uid, _)| uid),
+        })
+    }
+
+    /// Where the socket of that name is.
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes a non-blocking listening socket that only httpd's user can connect to.
+    ///
+    /// # Errors
+    /// [`DirectoryError::System`].
+    pub fn listen(&self, name: &str) -> Result<OwnedFd, DirectoryError> {
+        let path = self.socket(name);
+        self.bind(&path).map_err(|error| DirectoryError::System {
+            action: "listen on",
+            path,
+            source: error.into(),
+        })
+    }
+
+    fn bind(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let address = SocketAddrUnix::new(path)?;
+        // The mode has to be right from the first moment: `unix_bind` in the kernel makes the file
+        // with the mode that the socket has by then.
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        rustix::net::bind(&socket, &address)?;
+        if let Some(uid) = self.httpd {
+            let uid = rustix::fs::Uid::from_raw(uid.as_raw());
+            rustix::fs::chownat(CWD, path, Some(uid), None, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        // The kernel lowers it to net.core.somaxconn.
+        rustix::net::listen(&socket, i32::from(i16::MAX))?;
+        Ok(socket)
+    }
+
+    /// Removes a socket. One that is gone already is no error to anybody.
+    pub fn unlink(&self, name: &str) {
+        let _ = std::fs::remove_file(self.socket(name));
+    }
+
+    /// Removes everything.
+    ///
+    /// # Errors
+    /// [`DirectoryError::System`] when something else than sockets is in it.
+    pub fn remove(&self) -> Result<(), DirectoryError> {
+        remove_sockets(&self.path);
+        std::fs::remove_dir(&self.path).map_err(|source| DirectoryError::System {
+            action: "remove the directory",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// Removes the directories of generations whose httpd is gone and whose supervisor was killed.
+    /// Returns which.
+    pub fn remove_stale_siblings(&self) -> Vec<PathBuf> {
+        let (Some(parent), Some(ours)) = (self.path.parent(), Name::of(&self.path)) else {
+            return Vec::new();
+        };
+        let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        let stale = entries.map(|entry| entry.path()).filter(|path| {
+            Name::of(path).is_some_and(|name| {
+                name.prefix == ours.prefix && name.pid != ours.pid && !name.is_alive()
+            }) && examine(path).is_ok()
+                && !is_answered(path)
+        });
+        stale
+            .filter(|path| {
+                remove_sockets(path);
+                std::fs::remove_dir(path).is_ok()
+            })
+            .collect()
+    }
+}
+
+/// The parts of a directory's name: prefix, process id of the httpd, number of the generation.
+struct Name<'a> {
+    prefix: &'a [u8],
+    pid: Pid,
+}
+
+impl<'a> Name<'a> {
+    fn of(path: &'a Path) -> Option<Self> {
+        let mut parts = path
+            .file_name()?
+            .as_bytes()
+            .rsplitn(3, |byte| *byte == b'.');
+        let generation = std::str::from_utf8(parts.next()?).ok()?;
+        let pid = std::str::from_utf8(parts.next()?).ok()?;
+        generation.parse::<u64>().ok()?;
+        Some(Self {
+            prefix: parts.next()?,
+            pid: Pid::from_raw(pid.parse().ok()?)?,
+        })
+    }
+
+    fn is_alive(&self) -> bool {
+        rustix::process::test_kill_process(self.pid) != Err(rustix::io::Errno::SRCH)
+    }
+}
+
+/// Empties a directory that is there already, if it is one that a supervisor of ours left.
+fn take_over(path: &Path) -> Result<(), DirectoryError> {
+    examine(path)?;
+    if is_answered(path) {
+        return Err(DirectoryError::InUse(path.to_owned()));
+    }
+    remove_sockets(path);
+    Ok(())
+}
+
+/// Checks that nobody else can have put something into the directory.
+fn examine(path: &Path) -> Result<(), DirectoryError> {
+    let found = std::fs::symlink_metadata(path).map_err(|source| DirectoryError::System {
+        action: "examine",
+        path: path.to_owned(),
+        source,
+    })?;
+    let what = if !found.is_dir() {
+        "is no directory"
+    } else if found.uid() != Uid::effective().as_raw() {
+        "belongs to another user"
+    } else if found.mode() & 0o022 != 0 {
+        "can be written by others"
+    } else {
+        return Ok(());
+    };
+    Err(DirectoryError::Foreign {
+        path: path.to_owned(),
+        what,
+    })
+}
+
+/// Whether a supervisor listens there: one whose httpd was killed may still serve its children.
+fn is_answered(path: &Path) -> bool {
+    UnixStream::connect(path.join(CONTROL)).is_ok()
+}
+
+fn remove_sockets(path: &Path) {
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+            // What remains makes the removal of the directory fail, which is told.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! What the supervisor decides, without any I/O: an event and the time go in, actions come out.
+//!
+//! `workers` has the life of one worker, `sets` the application groups and how many workers they
+//! want, `backoff` the patience with what fails, `stop` the end of everything.
+
+mod backoff;
+mod sets;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use wire::exchange::Level;
+
+pub use self::backoff::Throttle;
+use self::sets::{Group, Set};
+use self::stop::Stop;
+use self::workers::Worker;
+
+/// A worker process, from the decision to start it until it has been waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkerId(pub u64);
+
+/// The workers of an application group. The number also names their socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetId(pub u64);
+
+/// A connection of an httpd child that asked for an application group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Index into the process groups of the configuration.
+pub type GroupIndex = usize;
+
+/// What the decisions need to know about a process group.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its name, empty for the default one.
+    pub name: Vec<u8>,
+    /// How many workers serve each application group.
+    pub processes: u32,
+    /// Whether workers are started before the first request.
+    pub prestart: bool,
+    /// How long a worker may take to exit when it was asked to.
+    pub shutdown_timeout: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// httpd has been told that we are ready.
+    Start,
+    /// An httpd child asks for the workers of an application group.
+    Acquire {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// Name of the process group.
+        process_group: Vec<u8>,
+        /// Name of the application group.
+        application_group: Vec<u8>,
+    },
+    /// The httpd child does not wait for the answer any more.
+    Abandoned(Ticket),
+    /// The socket of a set could not be made.
+    SetFailed(SetId, String),
+    /// The worker's process exists.
+    Started(WorkerId, u32),
+    /// The worker's process could not be made; there will be no [`Event::Exited`].
+    NotStarted(WorkerId, String),
+    /// The worker runs Python, in the version given here.
+    Ready(WorkerId, String),
+    /// The worker accepts requests.
+    Serving(WorkerId),
+    /// The worker says that it cannot start, and is about to exit.
+    Failed(WorkerId, String),
+    /// The worker has finished its requests and is about to exit.
+    Drained(WorkerId),
+    /// The worker sent something that it may not send.
+    Broken(WorkerId, String),
+    /// The worker closed its end of the conversation, which usually means that it is exiting.
+    Silent(WorkerId),
+    /// The worker is gone; the text is the end of what it wrote to its standard error.
+    Exited(WorkerId, Exit, String),
+    /// Everything has to end, for the reason given here.
+    Drain(&'static str),
+    /// Time passed.
+    Tick,
+}
+
+/// What has to be done about it, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start a worker of the group. [`Event::Started`] or [`Event::NotStarted`] has to follow.
+    Spawn(WorkerId, GroupIndex),
+    /// Make the socket and the secret of a set.
+    OpenSet(SetId),
+    /// Close and remove the socket of a set.
+    CloseSet(SetId),
+    /// Tell the worker to serve the set, which is the application group of that name.
+    Assign(WorkerId, SetId, Vec<u8>),
+    /// Ask the worker to finish.
+    Drain(WorkerId),
+    /// Send SIGTERM to the worker.
+    Terminate(WorkerId),
+    /// Send SIGKILL to the worker.
+    Kill(WorkerId),
+    /// Answer that the set serves, with this many workers when all are up.
+    Grant(Ticket, SetId, u32),
+    /// Answer that nobody serves: why, and seconds until it is worth another try.
+    Refuse(Ticket, String, u32),
+    /// Write a line to the log of the group, or to the main one.
+    Log(Option<GroupIndex>, Level, String),
+    /// Clean up and exit: all workers are gone, or given up.
+    Finish,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this status.
+    Status(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+/// All decisions of one generation.
+#[derive(Debug)]
+pub struct Logic {
+    groups: Vec<Group>,
+    sets: BTreeMap<SetId, Set>,
+    workers: BTreeMap<WorkerId, Worker>,
+    stop: Stop,
+    actions: Vec<Action>,
+    /// The last number that was given to a worker, a set or an acquisition.
+    counter: u64,
+}
+
+impl Logic {
+    /// Knows the groups, and has done nothing yet.
+    pub fn new(plans: Vec<Plan>) -> Self {
+        Self {
+            groups: plans.into_iter().map(Group::new).collect(),
+            sets: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            stop: Stop::No,
+            actions: Vec::new(),
+            counter: 0,
+        }
+    }
+
+    /// Decides what to do about `event`. Events about workers that are gone are ignored.
+    pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        match event {
+            Event::Start => self.start(now),
+            Event::Acquire {
+                ticket,
+                process_group,
+                application_group,
+            } => {
+                self.acquire(ticket, &process_group, application_group, now);
+            }
+            Event::Abandoned(ticket) => self.abandon(ticket),
+            Event::SetFailed(set, reason) => self.set_failed(set, &reason, now),
+            Event::Started(id, pid) => self.started(id, pid),
+            Event::NotStarted(id, reason) => self.not_started(id, reason, now),
+            Event::Ready(id, python) => self.ready(id, &python, now),
+            Event::Serving(id) => self.serving(id, now),
+            Event::Failed(id, reason) => self.failed(id, &reason, now),
+            Event::Drained(id) => self.drained(id, now),
+            Event::Broken(id, reason) => self.broken(id, &reason, now),
+            Event::Silent(id) => self.silent(id, now),
+            Event::Exited(id, exit, last_words) => self.exited(id, exit, &last_words, now),
+            Event::Drain(cause) => self.drain(cause, now),
+            Event::Tick => self.tick(now),
+        }
+        self.finish_when_empty();
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Event::Tick`] is wanted, if nothing else happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let workers = self.workers.values().filter_map(Worker::deadline);
+        let retries = (0..self.groups.len()).filter_map(|group| self.next_retry(group));
+        workers.chain(retries).chain(self.stop.deadline()).min()
+    }
+
+    /// Whether what this worker prints tells nothing new: it has not served yet, and its group
+    /// has been failing for a while.
+    pub fn is_repetition(&self, id: WorkerId, now: Instant) -> bool {
+        self.workers.get(&id).is_some_and(|worker| {
+            !worker.has_served() && self.groups[worker.group].failures_are_muted(now)
+        })
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.pass_worker_deadlines(now);
+        for group in 0..self.groups.len() {
+            self.refill(group, now);
+        }
+        self.pass_stop_deadline(now);
+    }
+
+    fn log(&mut self, group: GroupIndex, level: Level, text: String) {
+        self.actions.push(Action::Log(Some(group), level, text));
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Status(status) => write!(formatter, "exit status {status}"),
+            Self::Signal(number) => match nix::sys::signal::Signal::try_from(number) {
+                Ok(signal) => write!(formatter, "signal {number} ({signal})"),
+                Err(_) => write!(formatter, "signal {number}"),
+            },
+        }
+    }
+}

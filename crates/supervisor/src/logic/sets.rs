@@ -1,0 +1,377 @@
+//! Process groups and application groups: who asks for workers, and how many there have to be.
+
+use std::time::{Duration, Instant};
+
+use wire::exchange::Level;
+
+use super::backoff::{Backoff, Throttle};
+use super::stop::Stop;
+use super::workers::{Phase, Why, Worker};
+use super::{Action, GroupIndex, Logic, Plan, SetId, Ticket, WorkerId};
+
+/// Application groups that a process group may have at a time. Each costs processes, and names may
+/// come from made-up host names.
+pub const MAX_SETS: usize = 64;
+
+/// How many failures in a row are logged each. Then they are logged once per [`QUIET`]; so are
+/// application groups that have to give way.
+const LOUD_LINES: u32 = 3;
+const QUIET: Duration = Duration::from_secs(60);
+
+/// A process group.
+#[derive(Debug)]
+pub struct Group {
+    pub(super) plan: Plan,
+    /// How many workers without an application group there should be.
+    reserve: usize,
+    pub(super) backoff: Backoff,
+    failure_lines: Throttle,
+    eviction_lines: Throttle,
+    /// Why the last worker failed.
+    last_failure: String,
+}
+
+/// An application group with its workers.
+#[derive(Debug)]
+pub struct Set {
+    pub(super) group: GroupIndex,
+    pub(super) application_group: Vec<u8>,
+    /// Httpd children to answer as soon as a worker serves, or it is clear that none will.
+    waiting: Vec<Ticket>,
+    /// Number of the last acquisition; the lowest one was the longest ago.
+    acquired: u64,
+}
+
+impl Group {
+    /// Wants its first workers if the plan says so.
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            reserve: if plan.prestart {
+                plan.processes as usize
+            } else {
+                0
+            },
+            plan,
+            backoff: Backoff::default(),
+            failure_lines: Throttle::new(LOUD_LINES, QUIET),
+            eviction_lines: Throttle::new(LOUD_LINES, QUIET),
+            last_failure: String::new(),
+        }
+    }
+
+    /// Whether the next failure would not be logged.
+    pub fn failures_are_muted(&self, now: Instant) -> bool {
+        self.failure_lines.is_muted(now)
+    }
+
+    /// A worker has served long enough to show that the group works.
+    pub fn prove(&mut self) {
+        self.backoff.reset();
+        self.failure_lines.reset();
+    }
+
+    /// The name as it stands in log lines.
+    pub fn display_name(&self) -> String {
+        match self.plan.name.as_slice() {
+            [] => "the default process group".to_owned(),
+            name => format!("process group '{}'", String::from_utf8_lossy(name)),
+        }
+    }
+}
+
+impl Logic {
+    pub(super) fn start(&mut self, now: Instant) {
+        for group in 0..self.groups.len() {
+            self.refill(group, now);
+        }
+    }
+
+    pub(super) fn acquire(
+        &mut self,
+        ticket: Ticket,
+        process_group: &[u8],
+        application_group: Vec<u8>,
+        now: Instant,
+    ) {
+        if !matches!(self.stop, Stop::No) {
+            return self.refuse(ticket, "the supervisor is shutting down".to_owned(), 1);
+        }
+        let Some(group) = self
+            .groups
+            .iter()
+            .position(|g| g.plan.name == process_group)
+        else {
+            let name = String::from_utf8_lossy(process_group);
+            return self.refuse(ticket, format!("there is no process group '{name}'"), 60);
+        };
+        let existing = self
+            .sets
+            .iter()
+            .find(|(_, set)| set.group == group && set.application_group == application_group);
+        let id = match existing.map(|(id, _)| *id) {
+            Some(id) => id,
+            None => match self.open_set(group, application_group, now) {
+                Ok(id) => id,
+                Err((reason, retry_after)) => return self.refuse(ticket, reason, retry_after),
+            },
+        };
+        let acquired = self.next_number();
+        if let Some(set) = self.sets.get_mut(&id) {
+            set.acquired = acquired;
+            set.waiting.push(ticket);
+        }
+        self.refill(group, now);
+    }
+
+    pub(super) fn abandon(&mut self, ticket: Ticket) {
+        for set in self.sets.values_mut() {
+            set.waiting.retain(|waiting| *waiting != ticket);
+        }
+    }
+
+    /// The socket of a set could not be made: nobody can be served there.
+    pub(super) fn set_failed(&mut self, id: SetId, reason: &str, now: Instant) {
+        let Some(set) = self.sets.get(&id) else {
+            return;
+        };
+        let (group, name) = (set.group, self.set_name(set));
+        let reason = format!("{name}: cannot make its socket: {reason}");
+        let round = self.groups[group].backoff.round();
+        self.count_failure(group, round, reason.clone(), now);
+        for ticket in self.close_set(id, now) {
+            self.refuse(ticket, reason.clone(), 1);
+        }
+    }
+
+    /// A worker of the group failed before it had proven itself: log why, and wait before the next.
+    pub(super) fn count_failure(
+        &mut self,
+        group: GroupIndex,
+        round: u64,
+        reason: String,
+        now: Instant,
+    ) {
+        let state = &mut self.groups[group];
+        state.backoff.fail(round, now);
+        if let Some(suffix) = state.failure_lines.pass(now) {
+            let retry = match state.backoff.wait(now) {
+                Some(until) => format!("; next try in {} s", seconds(until - now)),
+                None => "; trying again at once".to_owned(),
+            };
+            let retry = if matches!(self.stop, Stop::No) {
+                retry
+            } else {
+                String::new()
+            };
+            self.log(group, Level::Error, format!("{reason}{retry}{suffix}"));
+        }
+        self.groups[group].last_failure = reason;
+    }
+
+    /// Starts and assigns what the group lacks, as far as its back-off allows, and answers those
+    /// who can be answered now.
+    pub(super) fn refill(&mut self, group: GroupIndex, now: Instant) {
+        if !matches!(self.stop, Stop::No) {
+            return;
+        }
+        for id in self.sets_of(group) {
+            while self.members(id).count() < self.groups[group].plan.processes as usize {
+                if let Some(worker) = self.unassigned(group) {
+                    self.adopt(worker, id, now);
+                } else if self.groups[group].backoff.wait(now).is_none() {
+                    let worker = self.spawn(group, now);
+                    self.adopt(worker, id, now);
+                } else {
+                    break;
+                }
+            }
+            self.settle(id, now);
+        }
+        while self.spare(group).count() < self.groups[group].reserve
+            && self.groups[group].backoff.wait(now).is_none()
+        {
+            self.spawn(group, now);
+        }
+    }
+
+    /// When the group's back-off ends, or ended, if workers are missing.
+    pub(super) fn next_retry(&self, group: GroupIndex) -> Option<Instant> {
+        let state = &self.groups[group];
+        let until = state
+            .backoff
+            .until()
+            .filter(|_| matches!(self.stop, Stop::No))?;
+        let processes = state.plan.processes as usize;
+        let full = self.spare(group).count() >= state.reserve
+            && self
+                .sets_of(group)
+                .into_iter()
+                .all(|id| self.members(id).count() >= processes);
+        (!full).then_some(until)
+    }
+
+    /// Ends a set: its socket is closed, its workers finish. Returns who was waiting for it.
+    pub(super) fn close_set(&mut self, id: SetId, now: Instant) -> Vec<Ticket> {
+        let members: Vec<_> = self.members(id).map(|(worker, _)| worker).collect();
+        for worker in members {
+            self.send_away(worker, Why::Asked, now);
+        }
+        let Some(set) = self.sets.remove(&id) else {
+            return Vec::new();
+        };
+        self.actions.push(Action::CloseSet(id));
+        set.waiting
+    }
+
+    pub(super) fn refuse(&mut self, ticket: Ticket, reason: String, retry_after: u32) {
+        self.actions
+            .push(Action::Refuse(ticket, reason, retry_after));
+    }
+
+    /// Makes a set, in place of the one acquired longest ago when there are too many. Otherwise
+    /// says why not, and for how many seconds.
+    fn open_set(
+        &mut self,
+        group: GroupIndex,
+        application_group: Vec<u8>,
+        now: Instant,
+    ) -> Result<SetId, (String, u32)> {
+        if let (Some(until), None) = (self.groups[group].backoff.wait(now), self.unassigned(group))
+        {
+            return Err((
+                self.groups[group].last_failure.clone(),
+                seconds(until - now),
+            ));
+        }
+        if self.sets_of(group).len() >= MAX_SETS {
+            self.evict(group, now).map_err(|reason| (reason, 1))?;
+        }
+        let id = SetId(self.next_number());
+        let processes = self.groups[group].plan.processes as usize;
+        self.groups[group].reserve = self.groups[group].reserve.saturating_sub(processes);
+        self.sets.insert(
+            id,
+            Set {
+                group,
+                application_group,
+                waiting: Vec::new(),
+                acquired: 0,
+            },
+        );
+        self.actions.push(Action::OpenSet(id));
+        Ok(id)
+    }
+
+    /// Ends the set acquired longest ago. One at a time: while workers of the last one that had to
+    /// give way still finish, no further set is, or a flood of names would be a flood of processes.
+    fn evict(&mut self, group: GroupIndex, now: Instant) -> Result<(), String> {
+        let name = self.groups[group].display_name();
+        let crowded =
+            format!("{name} has {MAX_SETS} application groups already, none can give way");
+        if self
+            .workers
+            .values()
+            .any(|w| w.group == group && w.phase == Phase::Leaving(Why::Asked))
+        {
+            return Err(crowded);
+        }
+        let idle = self
+            .sets
+            .iter()
+            .filter(|(_, set)| set.group == group && set.waiting.is_empty());
+        let Some((id, set)) = idle.min_by_key(|(_, set)| set.acquired) else {
+            return Err(crowded);
+        };
+        let (id, name) = (*id, self.set_name(set));
+        if let Some(suffix) = self.groups[group].eviction_lines.pass(now) {
+            let line = format!("{name} gives way: there are {MAX_SETS} already{suffix}");
+            self.log(group, Level::Warning, line);
+        }
+        self.close_set(id, now);
+        Ok(())
+    }
+
+    /// Answers those who wait for a set, if the answer is known.
+    fn settle(&mut self, id: SetId, now: Instant) {
+        let serves = self
+            .members(id)
+            .any(|(_, worker)| worker.phase == Phase::Serving);
+        let hopeless = self.members(id).next().is_none();
+        let Some(set) = self.sets.get_mut(&id).filter(|_| serves || hopeless) else {
+            return;
+        };
+        let group = &self.groups[set.group];
+        let waiting = std::mem::take(&mut set.waiting);
+        if serves {
+            let processes = group.plan.processes;
+            self.actions
+                .extend(waiting.into_iter().map(|t| Action::Grant(t, id, processes)));
+        } else {
+            let wait = group
+                .backoff
+                .wait(now)
+                .map_or(1, |until| seconds(until - now));
+            let reason = &group.last_failure;
+            self.actions.extend(
+                waiting
+                    .into_iter()
+                    .map(|t| Action::Refuse(t, reason.clone(), wait)),
+            );
+        }
+    }
+
+    /// The set's name as it stands in log lines.
+    fn set_name(&self, set: &Set) -> String {
+        let application_group = display_application_group(&set.application_group);
+        format!(
+            "{}, {application_group}",
+            self.groups[set.group].display_name()
+        )
+    }
+
+    fn sets_of(&self, group: GroupIndex) -> Vec<SetId> {
+        self.sets
+            .iter()
+            .filter(|(_, set)| set.group == group)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// The workers of a set, without those about to exit.
+    pub(super) fn members(&self, id: SetId) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers
+            .iter()
+            .filter(move |(_, worker)| worker.set == Some(id) && !worker.is_leaving())
+            .map(|(id, worker)| (*id, worker))
+    }
+
+    /// The workers of a group that belong to no application group, without those about to exit.
+    fn spare(&self, group: GroupIndex) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers
+            .iter()
+            .filter(move |(_, w)| w.group == group && w.set.is_none() && !w.is_leaving())
+            .map(|(id, worker)| (*id, worker))
+    }
+
+    /// The spare worker that will serve soonest.
+    fn unassigned(&self, group: GroupIndex) -> Option<WorkerId> {
+        self.spare(group)
+            .min_by_key(|(_, worker)| worker.phase != Phase::Idle)
+            .map(|(id, _)| id)
+    }
+}
+
+/// An application group's name as it stands in log lines.
+pub(super) fn display_application_group(name: &[u8]) -> String {
+    match name {
+        [] => "application group %{GLOBAL}".to_owned(),
+        name => format!("application group '{}'", String::from_utf8_lossy(name)),
+    }
+}
+
+/// Whole seconds, rounded up, at least one.
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000))
+        .unwrap_or(u32::MAX)
+        .max(1)
+}

@@ -1,0 +1,262 @@
+//! Random events against the rules that must hold whatever happens, and a few stories told
+//! step by step.
+
+mod world;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use self::world::{World, plan};
+use super::*;
+
+/// What a random run does next. Numbers choose among what there is.
+#[derive(Debug, Clone)]
+enum Step {
+    Acquire(u8, u8),
+    Abandon(u8),
+    Ready(u8),
+    Serving(u8),
+    Failed(u8),
+    Drained(u8),
+    Broken(u8),
+    Silent(u8),
+    Exit(u8, Exit),
+    Cooperate,
+    SpawnsFail(bool),
+    SocketsFail(bool),
+    Pass(Duration),
+    Drain,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let exit = prop_oneof![
+        Just(Exit::Status(0)),
+        Just(Exit::Status(1)),
+        Just(Exit::Signal(9)),
+        Just(Exit::Signal(15)),
+    ];
+    prop_oneof![
+        // Five names in four groups, one of which does not exist.
+        8 => (0..4_u8, 0..5_u8).prop_map(|(group, name)| Step::Acquire(group, name)),
+        2 => any::<u8>().prop_map(Step::Abandon),
+        6 => any::<u8>().prop_map(Step::Ready),
+        6 => any::<u8>().prop_map(Step::Serving),
+        1 => any::<u8>().prop_map(Step::Failed),
+        2 => any::<u8>().prop_map(Step::Drained),
+        1 => any::<u8>().prop_map(Step::Broken),
+        1 => any::<u8>().prop_map(Step::Silent),
+        5 => (any::<u8>(), exit).prop_map(|(worker, exit)| Step::Exit(worker, exit)),
+        2 => Just(Step::Cooperate),
+        1 => any::<bool>().prop_map(Step::SpawnsFail),
+        1 => any::<bool>().prop_map(Step::SocketsFail),
+        6 => (0..40_000_u64).prop_map(|ms| Step::Pass(Duration::from_millis(ms))),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let steps = prop::collection::vec(step(), 0..120);
+    // A drain somewhere in every other run; steps after it must not hurt.
+    (steps, prop::option::of(any::<prop::sample::Index>())).prop_map(|(mut steps, drain)| {
+        if let Some(place) = drain {
+            steps.insert(place.index(steps.len() + 1), Step::Drain);
+        }
+        steps
+    })
+}
+
+fn run(world: &mut World, steps: &[Step]) {
+    for step in steps {
+        match *step {
+            Step::Acquire(group, name) => world.acquire(group, name),
+            Step::Abandon(which) => world.abandon(which),
+            Step::Ready(which) => {
+                world.tell(which, |id| Event::Ready(id, "3.14".to_owned()));
+            }
+            Step::Serving(which) => world.tell(which, Event::Serving),
+            Step::Failed(which) => world.tell(which, |id| Event::Failed(id, "failed".to_owned())),
+            Step::Drained(which) => world.tell(which, Event::Drained),
+            Step::Broken(which) => world.tell(which, |id| Event::Broken(id, "broken".to_owned())),
+            Step::Silent(which) => world.tell(which, Event::Silent),
+            Step::Exit(which, exit) => world.exit(which, exit),
+            Step::Cooperate => world.cooperate(),
+            Step::SpawnsFail(fail) => world.spawns_fail = fail,
+            Step::SocketsFail(fail) => world.sockets_fail = fail,
+            Step::Pass(time) => world.pass(time),
+            Step::Drain => world.feed(Event::Drain("test")),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 700, ..ProptestConfig::default() })]
+
+    /// Once workers behave, everybody who asked has an answer, and nobody is missing.
+    #[test]
+    fn trouble_passes(steps in steps()) {
+        let mut world = World::new();
+        run(&mut world, &steps);
+        (world.spawns_fail, world.sockets_fail) = (false, false);
+        for _ in 0..80 {
+            world.cooperate();
+            world.pass(Duration::from_secs(1));
+        }
+        prop_assert_eq!(world.unanswered(), 0);
+        if !world.drained {
+            world.check_complete();
+        }
+    }
+
+    /// A drain ends as soon as the last worker has exited, without any time passing.
+    #[test]
+    fn a_drain_is_as_quick_as_the_workers(steps in steps()) {
+        let mut world = World::new();
+        run(&mut world, &steps);
+        world.feed(Event::Drain("test"));
+        prop_assert_eq!(world.unanswered(), 0);
+        world.exit_all();
+        prop_assert!(world.finished);
+    }
+
+    /// A drain ends even if no worker does anything any more, and none is spared.
+    #[test]
+    fn a_drain_ends_in_any_case(steps in steps()) {
+        let mut world = World::new();
+        run(&mut world, &steps);
+        world.feed(Event::Drain("test"));
+        world.pass(Duration::from_secs(15));
+        prop_assert!(world.finished);
+        world.check_all_killed();
+    }
+}
+
+#[test]
+fn a_worker_that_never_gets_ready_is_killed_and_the_next_one_tried() {
+    let mut world = World::new();
+    world.acquire(1, 0);
+    assert_eq!(world.alive(), 2, "two workers started beforehand");
+    world.pass(Duration::from_secs(61));
+    world.check_all_killed_but(2);
+    world.cooperate();
+    assert_eq!(world.unanswered(), 0);
+}
+
+#[test]
+fn workers_wait_beforehand_where_that_is_wanted() {
+    let mut world = World::with(vec![plan("", 1, false), plan("blog", 2, true)]);
+    assert_eq!(world.alive(), 2);
+    world.cooperate();
+    world.exit(0, Exit::Signal(9));
+    assert_eq!(world.alive(), 2, "one that dies while it waits is replaced");
+    world.acquire(1, 0);
+    world.cooperate();
+    assert_eq!(
+        (world.granted, world.alive()),
+        (1, 2),
+        "those who wait serve the first name"
+    );
+    world.acquire(1, 1);
+    assert_eq!(world.alive(), 4);
+}
+
+#[test]
+fn a_worker_that_says_what_does_not_fit_is_killed() {
+    let ready = |id| Event::Ready(id, "3.14".to_owned());
+    let check = |told: &[fn(WorkerId) -> Event]| {
+        let mut world = World::with(vec![plan("blog", 1, true)]);
+        world.tell(0, ready);
+        told.iter().for_each(|event| world.tell(0, event));
+        world.check_all_killed_but(1);
+        assert_eq!(world.alive(), 2, "another one takes its place");
+        assert_eq!(world.lines_at(Level::Error).len(), 1);
+    };
+    check(&[ready]);
+    check(&[Event::Serving]);
+    check(&[Event::Drained]);
+    check(&[|id| Event::Broken(id, "nonsense".to_owned())]);
+}
+
+#[test]
+fn names_beyond_the_bound_replace_the_one_asked_for_longest_ago() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    for name in 0..64 {
+        world.acquire(0, name);
+        world.cooperate();
+    }
+    world.acquire(0, 0);
+    assert_eq!((world.granted, world.alive()), (65, 64));
+    // Number 1 is the oldest now. It finishes, and the next but one has to wait for that.
+    world.acquire(0, 64);
+    assert_eq!((world.alive(), world.open_sets()), (65, 64));
+    world.acquire(0, 65);
+    assert_eq!((world.refused, world.open_sets()), (1, 64));
+    world.cooperate();
+    assert_eq!((world.granted, world.alive()), (66, 64));
+    world.acquire(0, 0);
+    assert_eq!(
+        world.granted, 67,
+        "what was asked for lately is still there"
+    );
+}
+
+#[test]
+fn a_long_lived_worker_is_replaced_at_once_and_a_short_lived_one_ever_later() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(11));
+        world.exit(0, Exit::Signal(11));
+        assert_eq!(world.alive(), 1);
+        world.cooperate();
+    }
+    world.exit(0, Exit::Signal(11));
+    assert_eq!(world.alive(), 1, "the first retry is immediate");
+    world.cooperate();
+    world.exit(0, Exit::Signal(11));
+    assert_eq!(world.alive(), 0);
+    world.acquire(0, 0);
+    assert_eq!(
+        (world.granted, world.refused),
+        (1, 1),
+        "nobody waits for a back-off to end"
+    );
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.alive(), 1);
+}
+
+#[test]
+fn a_worker_that_finishes_by_itself_is_replaced_before_it_exits() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    for _ in 0..20 {
+        world.tell(0, Event::Drained);
+        assert_eq!(world.alive(), 2);
+        world.exit(0, Exit::Status(0));
+        world.cooperate();
+    }
+    assert_eq!(world.refused, 0, "what is planned is no failure");
+}
+
+#[test]
+fn repeated_failures_are_logged_once_a_minute() {
+    let mut world = World::with(vec![plan("blog", 3, false)]);
+    world.spawns_fail = true;
+    world.acquire(0, 0);
+    world.pass(Duration::from_secs(600));
+    let errors = world.lines_at(Level::Error);
+    assert!((11..=14).contains(&errors.len()), "{errors:#?}");
+    assert!(
+        errors[5].ends_with("more like this since the last such line)"),
+        "{}",
+        errors[5]
+    );
+}
+
+#[test]
+fn exits_are_told_by_name() {
+    assert_eq!(Exit::Status(3).to_string(), "exit status 3");
+    assert_eq!(Exit::Signal(11).to_string(), "signal 11 (SIGSEGV)");
+    assert_eq!(Exit::Signal(40).to_string(), "signal 40");
+}

@@ -1,0 +1,346 @@
+//! A world for the logic: processes that exist only as numbers, a clock that is moved by hand,
+//! and everything that must always hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::sets::MAX_SETS;
+use super::super::*;
+
+/// Longest patience of a group in these tests.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// Name of a group that does not exist, by its number.
+const UNKNOWN: &str = "unknown";
+
+pub struct World {
+    logic: Logic,
+    plans: Vec<Plan>,
+    now: Instant,
+    processes: BTreeMap<WorkerId, Process>,
+    sets: BTreeSet<SetId>,
+    /// Whether each ticket has been answered or abandoned.
+    tickets: BTreeMap<Ticket, bool>,
+    lines: Vec<(Level, String)>,
+    last_id: u64,
+    pub spawns_fail: bool,
+    pub sockets_fail: bool,
+    pub granted: usize,
+    pub refused: usize,
+    pub drained: bool,
+    pub finished: bool,
+}
+
+#[derive(Default)]
+struct Process {
+    ready: bool,
+    set: Option<SetId>,
+    serving: bool,
+    asked_to_leave: bool,
+    killed: bool,
+}
+
+pub fn plan(name: &str, processes: u32, prestart: bool) -> Plan {
+    let name = name.as_bytes().to_vec();
+    Plan {
+        name,
+        processes,
+        prestart,
+        shutdown_timeout: SHUTDOWN_TIMEOUT,
+    }
+}
+
+impl World {
+    /// The default group, one that is started beforehand, and a large one.
+    pub fn new() -> Self {
+        Self::with(vec![
+            plan("", 1, false),
+            plan("blog", 2, true),
+            plan("shop", 4, false),
+        ])
+    }
+
+    pub fn with(plans: Vec<Plan>) -> Self {
+        let mut world = Self {
+            logic: Logic::new(plans.clone()),
+            plans,
+            now: Instant::now(),
+            processes: BTreeMap::new(),
+            sets: BTreeSet::new(),
+            tickets: BTreeMap::new(),
+            lines: Vec::new(),
+            last_id: 0,
+            spawns_fail: false,
+            sockets_fail: false,
+            granted: 0,
+            refused: 0,
+            drained: false,
+            finished: false,
+        };
+        world.feed(Event::Start);
+        world
+    }
+
+    /// Tells the logic, does what it wants, and checks all that must hold.
+    pub fn feed(&mut self, event: Event) {
+        self.drained |= matches!(event, Event::Drain(_));
+        let mut events = vec![event];
+        while !events.is_empty() {
+            let mut next = Vec::new();
+            for event in events {
+                for action in self.logic.handle(event, self.now) {
+                    next.extend(self.act(action));
+                }
+            }
+            events = next;
+        }
+        self.check();
+    }
+
+    pub fn acquire(&mut self, group: u8, name: u8) {
+        let ticket = Ticket(self.tickets.len() as u64);
+        self.tickets.insert(ticket, false);
+        let plan = self.plans.get(usize::from(group));
+        self.feed(Event::Acquire {
+            ticket,
+            process_group: plan.map_or(UNKNOWN.into(), |plan| plan.name.clone()),
+            application_group: vec![name],
+        });
+    }
+
+    pub fn abandon(&mut self, which: u8) {
+        let waiting: Vec<_> = self
+            .tickets
+            .iter()
+            .filter(|(_, done)| !**done)
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        if let Some(ticket) = choose(&waiting, which) {
+            self.tickets.insert(ticket, true);
+            self.feed(Event::Abandoned(ticket));
+        }
+    }
+
+    /// One of the processes says something, whether it makes sense or not.
+    pub fn tell(&mut self, which: u8, event: impl Fn(WorkerId) -> Event) {
+        let alive: Vec<_> = self.processes.keys().copied().collect();
+        let Some(id) = choose(&alive, which) else {
+            return;
+        };
+        let event = event(id);
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.ready |= matches!(event, Event::Ready(..));
+            process.serving |= matches!(event, Event::Serving(_)) && process.set.is_some();
+        }
+        self.feed(event);
+    }
+
+    pub fn exit(&mut self, which: u8, exit: Exit) {
+        let alive: Vec<_> = self.processes.keys().copied().collect();
+        if let Some(id) = choose(&alive, which) {
+            self.processes.remove(&id);
+            self.feed(Event::Exited(id, exit, "last words".to_owned()));
+        }
+    }
+
+    pub fn exit_all(&mut self) {
+        while !self.processes.is_empty() {
+            self.exit(0, Exit::Status(0));
+        }
+    }
+
+    /// All processes do what is expected of them next, until nothing is.
+    pub fn cooperate(&mut self) {
+        loop {
+            let next = self.processes.iter().find_map(|(id, process)| {
+                let Process {
+                    ready,
+                    set,
+                    serving,
+                    asked_to_leave,
+                    killed,
+                } = *process;
+                match () {
+                    () if asked_to_leave || killed => Some((*id, "exit")),
+                    () if !ready => Some((*id, "ready")),
+                    () if set.is_some() && !serving => Some((*id, "serving")),
+                    () => None,
+                }
+            });
+            let Some((id, what)) = next else { return };
+            let event = match what {
+                "exit" => Event::Exited(id, Exit::Status(0), String::new()),
+                "ready" => Event::Ready(id, "3.14".to_owned()),
+                _ => Event::Serving(id),
+            };
+            if what == "exit" {
+                self.processes.remove(&id);
+            }
+            if let Some(process) = self.processes.get_mut(&id) {
+                (process.ready, process.serving) = (true, what == "serving");
+            }
+            self.feed(event);
+        }
+    }
+
+    /// Lets time pass, with a tick whenever the logic wants one, and not one more.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(deadline) = self.logic.deadline().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            self.feed(Event::Tick);
+            let next = self.logic.deadline();
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "a tick changed nothing: busy loop"
+            );
+        }
+        self.now = end;
+    }
+
+    pub fn unanswered(&self) -> usize {
+        self.tickets.values().filter(|done| !**done).count()
+    }
+
+    pub fn alive(&self) -> usize {
+        self.processes.len()
+    }
+
+    pub fn open_sets(&self) -> usize {
+        self.sets.len()
+    }
+
+    pub fn lines_at(&self, level: Level) -> Vec<&str> {
+        let lines = self.lines.iter().filter(|(at, _)| *at == level);
+        lines.map(|(_, line)| line.as_str()).collect()
+    }
+
+    /// Each set has all its workers, and they serve.
+    #[track_caller]
+    pub fn check_complete(&self) {
+        for (id, set) in &self.logic.sets {
+            let serving = self
+                .processes
+                .values()
+                .filter(|p| p.set == Some(*id) && p.serving)
+                .count();
+            assert_eq!(serving, self.plans[set.group].processes as usize, "{id:?}");
+        }
+    }
+
+    #[track_caller]
+    pub fn check_all_killed(&self) {
+        self.check_all_killed_but(0);
+    }
+
+    #[track_caller]
+    pub fn check_all_killed_but(&self, spared: usize) {
+        assert_eq!(
+            self.processes
+                .values()
+                .filter(|process| !process.killed)
+                .count(),
+            spared
+        );
+    }
+
+    fn act(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn(id, group) => {
+                assert!(id.0 > self.last_id, "{id:?} was started twice");
+                self.last_id = id.0;
+                assert!(group < self.plans.len() && !self.drained);
+                if self.spawns_fail {
+                    return Some(Event::NotStarted(id, "no such file".to_owned()));
+                }
+                self.processes.insert(id, Process::default());
+                return Some(Event::Started(id, 1000));
+            }
+            Action::OpenSet(id) => {
+                assert!(self.sets.insert(id));
+                if self.sockets_fail {
+                    return Some(Event::SetFailed(id, "no descriptors".to_owned()));
+                }
+            }
+            Action::CloseSet(id) => assert!(self.sets.remove(&id)),
+            Action::Assign(id, set, _) => {
+                assert!(self.sets.contains(&set));
+                let process = self.process(id);
+                assert!(
+                    process.ready && process.set.is_none(),
+                    "{id:?} was assigned twice"
+                );
+                process.set = Some(set);
+            }
+            // A worker can be sent away before its process exists: it is started just then.
+            Action::Drain(id) | Action::Terminate(id) => {
+                if let Some(process) = self.processes.get_mut(&id) {
+                    process.asked_to_leave = true;
+                }
+            }
+            Action::Kill(id) => self.process(id).killed = true,
+            Action::Grant(ticket, set, processes) => {
+                assert!(self.sets.contains(&set));
+                assert!(
+                    self.processes
+                        .values()
+                        .any(|p| p.set == Some(set) && p.serving)
+                );
+                assert!(processes > 0);
+                self.granted += 1;
+                self.answer(ticket);
+            }
+            Action::Refuse(ticket, reason, seconds) => {
+                assert!(!reason.is_empty() && (1..=60).contains(&seconds));
+                self.refused += 1;
+                self.answer(ticket);
+            }
+            Action::Log(_, level, line) => self.lines.push((level, line)),
+            Action::Finish => {
+                assert!(!self.finished && self.drained && self.sets.is_empty());
+                self.finished = true;
+            }
+        }
+        None
+    }
+
+    fn process(&mut self, id: WorkerId) -> &mut Process {
+        self.processes
+            .get_mut(&id)
+            .expect("orders go to workers that are there")
+    }
+
+    fn answer(&mut self, ticket: Ticket) {
+        let answered = self.tickets.insert(ticket, true);
+        assert_eq!(answered, Some(false), "{ticket:?} was answered twice");
+    }
+
+    /// What must hold after every event.
+    fn check(&self) {
+        if !self.finished {
+            let known: Vec<_> = self.logic.workers.keys().collect();
+            let there: Vec<_> = self.processes.keys().collect();
+            assert_eq!(known, there, "workers were forgotten, or are believed in");
+        }
+        assert!(self.logic.sets.keys().eq(self.sets.iter()));
+        for (group, plan) in self.plans.iter().enumerate() {
+            let sets = self.logic.sets.iter().filter(|(_, set)| set.group == group);
+            assert!(sets.count() <= MAX_SETS);
+            let members = |set: Option<SetId>| {
+                let workers = self.logic.workers.values();
+                workers
+                    .filter(|w| w.group == group && w.set == set && !w.is_leaving())
+                    .count()
+            };
+            let most = plan.processes as usize;
+            assert!(members(None) <= most);
+            assert!(
+                self.sets.iter().all(|set| members(Some(*set)) <= most),
+                "two for one slot"
+            );
+        }
+    }
+}
+
+fn choose<T: Copy>(from: &[T], which: u8) -> Option<T> {
+    from.get(usize::from(which) % from.len().max(1)).copied()
+}

@@ -1,0 +1,438 @@
+//! The life of one worker: started, ready, serving, leaving, gone.
+
+use std::time::{Duration, Instant};
+
+use wire::exchange::Level;
+
+use super::sets::display_application_group;
+use super::{Action, Exit, GroupIndex, Logic, SetId, WorkerId};
+
+/// How long a worker may take from its start until it is ready, and from its assignment until it
+/// serves.
+pub const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a worker has to serve before its end is not held against its group.
+pub const PROVEN_AFTER: Duration = Duration::from_secs(10);
+
+/// How long a worker may live on after it said that it exits, or stopped talking to us.
+pub const LAST_MOMENTS: Duration = Duration::from_secs(5);
+
+/// A worker process.
+#[derive(Debug)]
+pub struct Worker {
+    pub(super) group: GroupIndex,
+    pub(super) set: Option<SetId>,
+    /// Name of the application group, which log lines need even after the set is gone.
+    application_group: Option<Vec<u8>>,
+    pub(super) phase: Phase,
+    pid: Option<u32>,
+    started: Instant,
+    serving_since: Option<Instant>,
+    proven: bool,
+    /// The [`super::backoff::Backoff::round`] of its start.
+    round: u64,
+    limit: Option<(Instant, Limit)>,
+}
+
+/// How far a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Python is being started.
+    Starting,
+    /// Waits to be given an application group.
+    Idle,
+    /// Has been given one, and has not confirmed it yet.
+    Assigned,
+    /// Accepts requests.
+    Serving,
+    /// Is no part of its group any more; only its exit is awaited.
+    Leaving(Why),
+}
+
+/// Why a worker leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// We asked it to.
+    Asked,
+    /// It said that it has finished, without being asked.
+    Finished,
+    /// It failed, and the log says how.
+    Condemned,
+}
+
+/// What a deadline of a worker is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// To be ready, or to serve.
+    Start,
+    /// To exit, having been asked to or having announced it.
+    Exit,
+    /// To exit, having closed its end of the conversation.
+    Silence,
+}
+
+impl Worker {
+    /// When something has to be done about this worker.
+    pub fn deadline(&self) -> Option<Instant> {
+        let proof = self
+            .serving_since
+            .filter(|_| !self.proven && !self.is_leaving());
+        [
+            self.limit.map(|(at, _)| at),
+            proof.map(|since| since + PROVEN_AFTER),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether only its exit is awaited.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving(_))
+    }
+
+    /// Whether it ever accepted requests.
+    pub fn has_served(&self) -> bool {
+        self.serving_since.is_some()
+    }
+
+    fn limit(&mut self, deadline: Instant, limit: Limit) {
+        self.limit = Some((deadline, limit));
+    }
+}
+
+impl Logic {
+    pub(super) fn spawn(&mut self, group: GroupIndex, now: Instant) -> WorkerId {
+        let id = WorkerId(self.next_number());
+        let worker = Worker {
+            group,
+            set: None,
+            application_group: None,
+            phase: Phase::Starting,
+            pid: None,
+            started: now,
+            serving_since: None,
+            proven: false,
+            round: self.groups[group].backoff.round(),
+            limit: Some((now + START_TIMEOUT, Limit::Start)),
+        };
+        self.workers.insert(id, worker);
+        self.actions.push(Action::Spawn(id, group));
+        id
+    }
+
+    /// Makes a worker that belongs to nobody part of a set.
+    pub(super) fn adopt(&mut self, id: WorkerId, set_id: SetId, now: Instant) {
+        let (Some(worker), Some(set)) = (self.workers.get_mut(&id), self.sets.get(&set_id)) else {
+            return;
+        };
+        worker.set = Some(set_id);
+        worker.application_group = Some(set.application_group.clone());
+        if worker.phase == Phase::Idle {
+            worker.phase = Phase::Assigned;
+            worker.limit(now + START_TIMEOUT, Limit::Start);
+            self.actions
+                .push(Action::Assign(id, set_id, set.application_group.clone()));
+        }
+    }
+
+    /// Makes a worker finish and exit. One that is not ready yet has nothing to finish.
+    pub(super) fn send_away(&mut self, id: WorkerId, why: Why, now: Instant) {
+        let Some(worker) = self
+            .workers
+            .get_mut(&id)
+            .filter(|worker| !worker.is_leaving())
+        else {
+            return;
+        };
+        self.actions.push(Action::Drain(id));
+        if worker.phase == Phase::Starting {
+            self.actions.push(Action::Terminate(id));
+        }
+        worker.phase = Phase::Leaving(why);
+        let patience = self.groups[worker.group].plan.shutdown_timeout;
+        worker.limit(now + patience, Limit::Exit);
+    }
+
+    pub(super) fn started(&mut self, id: WorkerId, pid: u32) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.pid = Some(pid);
+        let group = worker.group;
+        self.say(id, group, format!("{}: started", self.name(id)));
+    }
+
+    pub(super) fn not_started(&mut self, id: WorkerId, reason: String, now: Instant) {
+        let Some(worker) = self.workers.remove(&id) else {
+            return;
+        };
+        if !worker.is_leaving() {
+            let reason = format!("{}: {reason}", self.groups[worker.group].display_name());
+            self.count_failure(worker.group, worker.round, reason, now);
+        }
+        self.refill(worker.group, now);
+    }
+
+    pub(super) fn ready(&mut self, id: WorkerId, python: &str, now: Instant) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        match worker.phase {
+            Phase::Starting => {}
+            Phase::Leaving(_) => return,
+            _ => return self.broken(id, "it said twice that it is ready", now),
+        }
+        worker.phase = Phase::Idle;
+        worker.limit = None;
+        let (group, set, took) = (worker.group, worker.set, now - worker.started);
+        let line = format!(
+            "{}: ready after {:.2} s, Python {python}",
+            self.name(id),
+            took.as_secs_f64()
+        );
+        self.say(id, group, line);
+        if let Some(set) = set {
+            self.adopt(id, set, now);
+        }
+        self.refill(group, now);
+    }
+
+    pub(super) fn serving(&mut self, id: WorkerId, now: Instant) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        match worker.phase {
+            Phase::Assigned => {}
+            Phase::Leaving(_) => return,
+            _ => {
+                return self.broken(
+                    id,
+                    "it serves, but no application group was given to it",
+                    now,
+                );
+            }
+        }
+        worker.phase = Phase::Serving;
+        worker.limit = None;
+        worker.serving_since = Some(now);
+        let group = worker.group;
+        self.say(id, group, format!("{}: serving", self.name(id)));
+        self.refill(group, now);
+    }
+
+    pub(super) fn failed(&mut self, id: WorkerId, reason: &str, now: Instant) {
+        self.condemn(id, &format!("cannot start: {reason}"), now);
+        if let Some(worker) = self
+            .workers
+            .get_mut(&id)
+            .filter(|worker| worker.limit.is_none())
+        {
+            worker.limit(now + LAST_MOMENTS, Limit::Exit);
+        }
+    }
+
+    /// A worker has finished its requests. Unless we asked for it, its successor can start.
+    pub(super) fn drained(&mut self, id: WorkerId, now: Instant) {
+        let Some(worker) = self
+            .workers
+            .get_mut(&id)
+            .filter(|worker| !worker.is_leaving())
+        else {
+            return;
+        };
+        if worker.phase != Phase::Serving {
+            return self.condemn_and_kill(id, "finished before it had served", now);
+        }
+        worker.phase = Phase::Leaving(Why::Finished);
+        let group = worker.group;
+        worker.limit(now + self.groups[group].plan.shutdown_timeout, Limit::Exit);
+        self.log(
+            group,
+            Level::Info,
+            format!("{}: has finished by itself", self.name(id)),
+        );
+        self.refill(group, now);
+    }
+
+    pub(super) fn broken(&mut self, id: WorkerId, reason: &str, now: Instant) {
+        let reason = format!("does not keep to the protocol and is killed: {reason}");
+        self.condemn_and_kill(id, &reason, now);
+    }
+
+    pub(super) fn silent(&mut self, id: WorkerId, now: Instant) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        if !worker.is_leaving() {
+            worker.limit(now + LAST_MOMENTS, Limit::Silence);
+        }
+    }
+
+    pub(super) fn exited(&mut self, id: WorkerId, exit: Exit, last_words: &str, now: Instant) {
+        let name = self.name(id);
+        let Some(worker) = self.workers.remove(&id) else {
+            return;
+        };
+        let group = worker.group;
+        let age = lifetime(now - worker.started);
+        match (worker.phase, exit) {
+            (Phase::Leaving(Why::Condemned), _) => {
+                self.log(group, Level::Debug, format!("{name}: gone with {exit}"));
+            }
+            (Phase::Leaving(_), Exit::Status(0)) => {
+                self.log(
+                    group,
+                    Level::Info,
+                    format!("{name}: finished and exited after {age}"),
+                );
+            }
+            // A worker that was not ready when it was sent away got SIGTERM from us.
+            (Phase::Leaving(Why::Asked), Exit::Signal(libc::SIGTERM)) => {
+                self.log(group, Level::Info, format!("{name}: stopped after {age}"));
+            }
+            (Phase::Leaving(_), exit) => {
+                self.log(
+                    group,
+                    Level::Error,
+                    format!("{name}: died while it finished: {exit}"),
+                );
+            }
+            (_, exit) if worker.proven => {
+                self.groups[group].prove();
+                let line = format!("{name}: died after {age}: {exit}; another one takes its place");
+                self.log(group, Level::Error, line);
+            }
+            (Phase::Starting, exit) => {
+                let said = match last_words.trim() {
+                    "" => String::new(),
+                    words => format!("; its last words: {words}"),
+                };
+                let reason = format!("{name}: died before it was ready: {exit}{said}");
+                self.count_failure(group, worker.round, reason, now);
+            }
+            (_, exit) => {
+                let reason = format!("{name}: died after {age}: {exit}");
+                self.count_failure(group, worker.round, reason, now);
+            }
+        }
+        self.refill(group, now);
+    }
+
+    /// Kills those whose time has run out, and lets others prove their group.
+    pub(super) fn pass_worker_deadlines(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.deadline().is_some_and(|deadline| deadline <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.pass_worker_deadline(id, now);
+        }
+    }
+
+    fn pass_worker_deadline(&mut self, id: WorkerId, now: Instant) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        if worker
+            .serving_since
+            .is_some_and(|since| since + PROVEN_AFTER <= now)
+            && !worker.proven
+        {
+            worker.proven = true;
+            self.groups[worker.group].prove();
+        }
+        let Some((_, limit)) = worker.limit.take_if(|(at, _)| *at <= now) else {
+            return;
+        };
+        let timeout = START_TIMEOUT.as_secs();
+        match limit {
+            Limit::Start if worker.phase == Phase::Starting => {
+                let reason = format!("killed: it was not ready within {timeout} s");
+                self.condemn_and_kill(id, &reason, now);
+            }
+            Limit::Start => {
+                let reason = format!("killed: it did not serve within {timeout} s");
+                self.condemn_and_kill(id, &reason, now);
+            }
+            Limit::Silence => {
+                self.condemn_and_kill(id, "killed: it stopped talking to the supervisor", now);
+            }
+            Limit::Exit => {
+                let (group, phase) = (worker.group, worker.phase);
+                worker.phase = Phase::Leaving(Why::Condemned);
+                self.actions.push(Action::Kill(id));
+                let patience = match phase {
+                    Phase::Leaving(Why::Condemned) => LAST_MOMENTS,
+                    _ => self.groups[group].plan.shutdown_timeout,
+                };
+                let line = format!("killed: it did not exit within {} s", patience.as_secs());
+                self.log(group, Level::Error, format!("{}: {line}", self.name(id)));
+            }
+        }
+    }
+
+    fn condemn_and_kill(&mut self, id: WorkerId, reason: &str, now: Instant) {
+        if self.workers.contains_key(&id) {
+            self.actions.push(Action::Kill(id));
+        }
+        self.condemn(id, reason, now);
+    }
+
+    /// Counts a worker as failed. It is no part of its group any more.
+    fn condemn(&mut self, id: WorkerId, reason: &str, now: Instant) {
+        let reason = format!("{}: {reason}", self.name(id));
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let (group, round, counts) = (worker.group, worker.round, !worker.is_leaving());
+        worker.phase = Phase::Leaving(Why::Condemned);
+        worker.limit = None;
+        if counts {
+            self.count_failure(group, round, reason, now);
+        } else {
+            self.log(group, Level::Error, reason);
+        }
+        self.refill(group, now);
+    }
+
+    /// Logs a step in the life of a worker, unless it is one of a series that always fails.
+    fn say(&mut self, id: WorkerId, group: GroupIndex, text: String) {
+        let worker = self.workers.get(&id);
+        let repeats = worker.is_some_and(|worker| !worker.has_served())
+            && self.groups[group].backoff.failures() > 1;
+        self.log(
+            group,
+            if repeats { Level::Debug } else { Level::Info },
+            text,
+        );
+    }
+
+    /// A worker as it stands in log lines.
+    pub(super) fn name(&self, id: WorkerId) -> String {
+        let Some(worker) = self.workers.get(&id) else {
+            return String::new();
+        };
+        let group = self.groups[worker.group].display_name();
+        let pid = worker
+            .pid
+            .map_or_else(|| "not started yet".to_owned(), |pid| pid.to_string());
+        match worker.application_group.as_deref() {
+            Some(name) => format!(
+                "worker {pid} of {group}, {}",
+                display_application_group(name)
+            ),
+            None => format!("worker {pid} of {group}"),
+        }
+    }
+}
+
+fn lifetime(age: Duration) -> String {
+    match age.as_secs() {
+        0..100 => format!("{:.1} s", age.as_secs_f64()),
+        seconds @ 100..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}

@@ -1,0 +1,123 @@
+//! `wsgi-supervisor`: starts, watches, replaces and drains the workers of one httpd generation.
+//!
+//! httpd's parent executes it with a socket as standard input, over which the configuration comes
+//! (`wire::generation`). Decisions are made in [`logic`], which does no I/O; [`supervisor`] has the
+//! loop around it.
+#![deny(unsafe_code)]
+
+mod broker;
+mod children;
+mod directory;
+mod link;
+mod log;
+mod logic;
+mod output;
+mod spawn;
+mod startup;
+mod supervisor;
+#[expect(
+    unsafe_code,
+    reason = "system calls that no library makes safe; all of them are here"
+)]
+mod sys;
+
+use std::process::ExitCode;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::process::{Resource, Rlimit};
+use wire::generation::FromSupervisor;
+
+use crate::startup::StartError;
+use crate::supervisor::Supervisor;
+
+fn main() -> ExitCode {
+    if std::env::args_os().len() > 1 {
+        let (version, protocol) = (env!("CARGO_PKG_VERSION"), wire::VERSION);
+        println!("wsgi-supervisor {version}, protocol {protocol}; started by mod_wsgi_rs.so");
+        return ExitCode::SUCCESS;
+    }
+    abort_on_panic();
+    let httpd = rustix::stdio::stdin();
+    match start() {
+        Ok(supervisor) => {
+            // Should the parent be gone already, its end of the connection is too.
+            let _ = channel::send_message(httpd, &FromSupervisor::Ready);
+            supervisor.run()
+        }
+        Err(error) => {
+            let failed = FromSupervisor::Failed {
+                reason: error.to_string(),
+            };
+            if channel::send_message(httpd, &failed).is_err() {
+                eprintln!("wsgi-supervisor: {error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<Supervisor, StartError> {
+    sys::reset_signal_effects();
+    sys::close_inherited_descriptors().map_err(system("close inherited descriptors"))?;
+    leave_httpd()?;
+    let signals = receive_signals()?;
+    let limit = raise_descriptor_limit();
+    let (configuration, logs) = startup::receive(rustix::stdio::stdin())?;
+    Supervisor::new(configuration, logs, signals, limit)
+}
+
+/// Nothing of a supervisor works on after it has found itself wrong.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}
+
+/// httpd signals its whole process group when it stops or restarts; that is not for us. And it
+/// would log "long lost child" about orphans of applications that came to it.
+fn leave_httpd() -> Result<(), StartError> {
+    // It fails only for the leader of a process group, which has left httpd's already.
+    let _ = rustix::process::setsid();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|error| system("become a subreaper")(error.into()))
+}
+
+/// Turns signals into something to read. SIGHUP and SIGUSR1, httpd's restarts, are read and
+/// ignored, and so is SIGUSR2.
+fn receive_signals() -> Result<SignalFd, StartError> {
+    let signals = [
+        Signal::SIGCHLD,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ];
+    let signals = SigSet::from_iter(signals);
+    signals
+        .thread_block()
+        .and_then(|()| {
+            SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        })
+        .map_err(|error| system("receive signals")(error.into()))
+}
+
+/// Lets us have as many descriptors as the system allows. Returns the limit that workers get,
+/// which is the one that httpd has.
+fn raise_descriptor_limit() -> Rlimit {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // What it was will do, until it does not, which is then told.
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    limit
+}
+
+fn system(action: &'static str) -> impl Fn(std::io::Error) -> StartError {
+    move |source| StartError::System { action, source }
+}

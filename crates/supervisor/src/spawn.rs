@@ -1,0 +1,145 @@
+//! Executes workers: user, environment, descriptors.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::unistd::{Gid, Uid};
+use rustix::pipe::PipeFlags;
+use rustix::process::Rlimit;
+use wire::generation::{Group, Identity};
+
+use crate::sys::{self, Credentials};
+
+/// Variables that name the user. They are corrected where httpd's environment has them.
+const USER_VARIABLES: [&str; 3] = ["USER", "LOGNAME", "USERNAME"];
+
+/// A worker process that has just been executed.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its process id.
+    pub pid: u32,
+    /// Our end of its standard input.
+    pub control: UnixStream,
+    /// What it writes to its standard output.
+    pub stdout: OwnedFd,
+    /// What it writes to its standard error.
+    pub stderr: OwnedFd,
+}
+
+/// Starts a worker of `group` with the descriptor limit that httpd has.
+///
+/// # Errors
+/// A sentence that names the program, the user and the cure.
+pub fn spawn(group: &Group, descriptors: Rlimit) -> Result<Spawned, String> {
+    let user = match &group.identity {
+        Some(identity) => format!(" as user '{}' (uid {})", identity.user, identity.uid),
+        None => String::new(),
+    };
+    let failed = |error: &io::Error, cure: &str| {
+        format!(
+            "cannot execute {}{user}: {error}{cure}",
+            group.program.display()
+        )
+    };
+    let pipes = || -> io::Result<_> {
+        let (stdout, stderr) = (pipe()?, pipe()?);
+        Ok((UnixStream::pair()?, stdout, stderr))
+    };
+    let ((control, stdin), (stdout, stdout_end), (stderr, stderr_end)) =
+        pipes().map_err(|error| failed(&error, ""))?;
+    let credentials = group.identity.as_ref().map(credentials).transpose();
+    let credentials =
+        credentials.map_err(|error| failed(&error, ": the user's groups are unknown"))?;
+
+    let mut command = Command::new(&group.program);
+    command
+        .stdin(OwnedFd::from(stdin))
+        .stdout(stdout_end)
+        .stderr(stderr_end);
+    if let Some(name) = &group.display_name {
+        command.arg0(OsStr::from_bytes(name));
+    } else if let Some(name) = group.program.file_name() {
+        command.arg0(name);
+    }
+    set_environment(&mut command, group);
+    sys::prepare_before_exec(&mut command, credentials, descriptors);
+    let child = command.spawn();
+    // Our copies of the worker's ends: without this, its pipes would never come to an end.
+    drop(command);
+    match child {
+        Ok(child) => Ok(Spawned {
+            pid: child.id(),
+            control,
+            stdout,
+            stderr,
+        }),
+        Err(error) => Err(match what_failed(&stderr) {
+            Some(step) => failed(&error, &format!(" ({step})")),
+            None => failed(&error, cure(&error)),
+        }),
+    }
+}
+
+/// What to do about a program that cannot be executed.
+fn cure(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "; the worker for this Python is not installed there, or what it is linked to is missing"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; that user needs execute permission for the file and for each directory above it"
+        }
+        _ => "",
+    }
+}
+
+/// What the child said between fork and exec, see [`sys::prepare_before_exec`].
+fn what_failed(stderr: &OwnedFd) -> Option<String> {
+    let mut buffer = [0; 256];
+    let length = rustix::io::read(stderr, &mut buffer)
+        .ok()
+        .filter(|length| *length > 0)?;
+    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+/// Looks up the user's groups, which must not be done between fork and exec.
+fn credentials(identity: &Identity) -> io::Result<Credentials> {
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    let user = CString::new(identity.user.as_str())?;
+    Ok(Credentials {
+        uid,
+        gid,
+        groups: nix::unistd::getgrouplist(&user, gid)?,
+    })
+}
+
+/// httpd's environment, with what the group changes in it.
+fn set_environment(command: &mut Command, group: &Group) {
+    if let Some(identity) = &group.identity {
+        for name in USER_VARIABLES
+            .into_iter()
+            .filter(|name| std::env::var_os(name).is_some())
+        {
+            command.env(name, &identity.user);
+        }
+    }
+    for (name, value) in &group.environment {
+        command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
+    }
+    match &group.libpython {
+        Some(libpython) => command.env("LD_PRELOAD", OsString::from(libpython)),
+        None => command.env_remove("LD_PRELOAD"),
+    };
+}
+
+/// A pipe, reading end first, of which we read without waiting.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::NONBLOCK)?;
+    Ok((read, write))
+}

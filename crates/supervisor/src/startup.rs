@@ -1,0 +1,202 @@
+//! What httpd's parent says at the start, checked before anything is done about it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use channel::{Inbox, ReceiveError};
+use nix::unistd::Uid;
+use wire::generation::{Configuration, Group, ToSupervisor};
+
+use crate::directory::DirectoryError;
+
+/// How long httpd's parent may take between two messages. It sends them all in one go.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the generation cannot be served. The parent passes the text on to whoever started httpd.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No configuration came.
+    #[error("cannot read the configuration from httpd: {0}")]
+    Receive(#[from] ReceiveError),
+    /// Something came that is no configuration: another version, most likely.
+    #[error(
+        "cannot understand the configuration from httpd: {0}; install mod_wsgi_rs.so and \
+         wsgi-supervisor from the same build"
+    )]
+    Configuration(wire::FrameError),
+    /// The module is from another build.
+    #[error(
+        "mod_wsgi_rs.so speaks version {module} of the protocol and wsgi-supervisor version {}; \
+         install both from the same build",
+        wire::VERSION
+    )]
+    Version {
+        /// The version of the module.
+        module: u16,
+    },
+    /// A log file did not travel with its message.
+    #[error("a log file was announced without its descriptor")]
+    NoDescriptor,
+    /// A group wants a log file that was not sent.
+    #[error("{group} logs to file {log}, and there are only {files}")]
+    NoSuchLog {
+        /// The group.
+        group: String,
+        /// Its log file's number.
+        log: u32,
+        /// How many there are.
+        files: usize,
+    },
+    /// Applications would run as root.
+    #[error("the workers of {0} would run as root; give its WSGIDaemonProcess another user=")]
+    Root(String),
+    /// A group could never serve.
+    #[error("{0} has no processes")]
+    NoProcesses(String),
+    /// The sockets cannot be made.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The system refused something at the start.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// Receives the log files and the configuration.
+///
+/// # Errors
+/// [`StartError`].
+pub fn receive(httpd: impl AsFd) -> Result<(Configuration, Vec<OwnedFd>), StartError> {
+    let mut inbox = Inbox::with_descriptors();
+    let mut logs = Vec::new();
+    let configuration = loop {
+        match inbox.wait(&httpd, PATIENCE) {
+            Ok(ToSupervisor::LogFile) => {
+                logs.push(inbox.take_descriptor().ok_or(StartError::NoDescriptor)?);
+            }
+            Ok(ToSupervisor::Configure(configuration)) => break configuration,
+            Err(ReceiveError::Frame(error)) => return Err(StartError::Configuration(error)),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    check(&configuration, logs.len(), Uid::effective().is_root())?;
+    Ok((configuration, logs))
+}
+
+fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), StartError> {
+    if configuration.version != wire::VERSION {
+        return Err(StartError::Version {
+            module: configuration.version,
+        });
+    }
+    for group in &configuration.groups {
+        if group.log as usize >= files {
+            return Err(StartError::NoSuchLog {
+                group: name(group),
+                log: group.log,
+                files,
+            });
+        }
+        let would_be_root = group
+            .identity
+            .as_ref()
+            .map_or(root, |identity| identity.uid == 0);
+        if would_be_root {
+            return Err(StartError::Root(name(group)));
+        }
+        if group.settings.processes == 0 {
+            return Err(StartError::NoProcesses(name(group)));
+        }
+    }
+    Ok(())
+}
+
+/// The group as it stands in messages.
+fn name(group: &Group) -> String {
+    match group.settings.process_group.as_slice() {
+        [] => "the default process group".to_owned(),
+        name => format!("process group '{}'", String::from_utf8_lossy(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use wire::Secret;
+    use wire::control::Settings;
+    use wire::exchange::Level;
+    use wire::generation::Identity;
+
+    use super::*;
+
+    fn configuration(change: impl FnOnce(&mut Configuration)) -> Configuration {
+        let group = Group {
+            settings: Settings {
+                process_group: b"blog".to_vec(),
+                processes: 1,
+                threads: 1,
+                ..Settings::default()
+            },
+            identity: Some(Identity {
+                uid: 33,
+                gid: 33,
+                user: "www-data".to_owned(),
+            }),
+            program: PathBuf::from("/usr/lib/wsgi-worker"),
+            libpython: None,
+            display_name: None,
+            environment: Vec::new(),
+            prestart: true,
+            shutdown_timeout: 5,
+            log: 0,
+            log_level: Level::Warning,
+        };
+        let mut configuration = Configuration {
+            version: wire::VERSION,
+            secret: Secret::new([0; Secret::SIZE]),
+            directory: PathBuf::from("/run/httpd/wsgi.1.0"),
+            httpd_uid: 33,
+            httpd_gid: 33,
+            groups: vec![group],
+        };
+        change(&mut configuration);
+        configuration
+    }
+
+    #[track_caller]
+    fn check_refused(change: impl FnOnce(&mut Configuration), expected: &str) {
+        let error = check(&configuration(change), 1, true)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_sound_configuration_is_taken() {
+        check(&configuration(|_| {}), 1, true).unwrap();
+        check(&configuration(|c| c.groups[0].identity = None), 1, false).unwrap();
+    }
+
+    #[test]
+    fn what_could_not_or_must_not_be_served_is_refused() {
+        check_refused(
+            |c| c.version = 7,
+            "version 7 of the protocol and wsgi-supervisor version 1",
+        );
+        check_refused(
+            |c| c.groups[0].log = 1,
+            "process group 'blog' logs to file 1",
+        );
+        check_refused(|c| c.groups[0].identity = None, "would run as root");
+        check_refused(|c| c.groups[0].settings.processes = 0, "has no processes");
+        check_refused(
+            |c| c.groups[0].identity.as_mut().unwrap().uid = 0,
+            "the workers of process group 'blog' would run as root",
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! The loop: waits for whatever happens, tells the logic, does what it decides.
+
+mod act;
+mod sources;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::{Gid, Uid};
+use rustix::process::Rlimit;
+use wire::Secret;
+use wire::exchange::Level;
+use wire::generation::{Configuration, Group};
+
+use crate::broker::Broker;
+use crate::children;
+use crate::directory::{CONTROL, Directory};
+use crate::link::Link;
+use crate::log::Logs;
+use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
+use crate::output::Output;
+use crate::startup::StartError;
+
+/// Lines about peers that were turned away: the first ones at once, then one a minute.
+const LOUD_REFUSALS: u32 = 5;
+const REFUSALS_QUIET: Duration = Duration::from_secs(60);
+
+/// What `shutdown-timeout=0` stands for: no limit that anybody would meet, but still one, so that
+/// every generation ends.
+const UNLIMITED: Duration = Duration::from_secs(24 * 3600);
+
+/// Everything that one generation has open.
+#[derive(Debug)]
+pub struct Supervisor {
+    groups: Vec<Group>,
+    /// The descriptor limit for workers.
+    descriptors: Rlimit,
+    logic: Logic,
+    logs: Logs,
+    directory: Directory,
+    broker: Broker,
+    signals: SignalFd,
+    sets: BTreeMap<SetId, OpenSet>,
+    links: BTreeMap<WorkerId, Link>,
+    outputs: Vec<Output>,
+    events: VecDeque<Event>,
+    refusals: Throttle,
+    /// Whether httpd's end of the connection is still to be watched.
+    watches_httpd: bool,
+    finished: bool,
+}
+
+/// The socket of an application group, and what its workers want to hear.
+#[derive(Debug)]
+struct OpenSet {
+    listener: OwnedFd,
+    secret: Secret,
+}
+
+impl Supervisor {
+    /// Makes the directory and the socket in it; starts nothing yet.
+    ///
+    /// # Errors
+    /// [`StartError::Directory`].
+    pub fn new(
+        configuration: Configuration,
+        logs: Vec<OwnedFd>,
+        signals: SignalFd,
+        descriptors: Rlimit,
+    ) -> Result<Self, StartError> {
+        let Configuration {
+            secret,
+            directory,
+            httpd_uid,
+            httpd_gid,
+            groups,
+            ..
+        } = configuration;
+        let httpd = (Uid::from_raw(httpd_uid), Gid::from_raw(httpd_gid));
+        let directory = Directory::make(&directory, Uid::effective().is_root().then_some(httpd))?;
+        let control = directory.listen(CONTROL).inspect_err(|_| {
+            // The error that led here is the one to tell.
+            let _ = directory.remove();
+        })?;
+        let broker = Broker::new(control, httpd.0, secret);
+        Ok(Self {
+            descriptors,
+            logic: Logic::new(groups.iter().map(plan).collect()),
+            logs: Logs::new(logs, main_level(&groups)),
+            directory,
+            broker,
+            signals,
+            sets: BTreeMap::new(),
+            links: BTreeMap::new(),
+            outputs: Vec::new(),
+            events: VecDeque::new(),
+            refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
+            watches_httpd: true,
+            finished: false,
+            groups,
+        })
+    }
+
+    /// Serves until the generation is over.
+    pub fn run(mut self) -> ExitCode {
+        for stale in self.directory.remove_stale_siblings() {
+            let line = format!(
+                "removed {}, left by a supervisor that was killed",
+                stale.display()
+            );
+            self.logs.main(Level::Info, &line);
+        }
+        self.events.push_back(Event::Start);
+        self.decide();
+        while !self.finished {
+            let ready = self.wait();
+            self.read(&ready);
+            self.expire();
+            self.decide();
+        }
+        self.clean_up()
+    }
+
+    /// Tells the logic what happened and does what it decides, until there is nothing more.
+    fn decide(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            for action in self.logic.handle(event, Instant::now()) {
+                self.act(action);
+            }
+        }
+    }
+
+    /// Deals with what has become due.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        for outcome in self.broker.expire(now) {
+            self.consider(outcome);
+        }
+        if self
+            .logic
+            .deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.events.push_back(Event::Tick);
+        }
+    }
+
+    fn clean_up(mut self) -> ExitCode {
+        if let Err(error) = self.directory.remove() {
+            self.logs.main(Level::Error, &error.to_string());
+        }
+        let line = match children::terminate_left_over() {
+            0 => "all workers have exited".to_owned(),
+            left => format!(
+                "all workers have exited; sent SIGTERM to {left} process(es) that applications left"
+            ),
+        };
+        self.logs.main(Level::Info, &line);
+        ExitCode::SUCCESS
+    }
+}
+
+fn plan(group: &Group) -> Plan {
+    Plan {
+        name: group.settings.process_group.clone(),
+        processes: group.settings.processes,
+        prestart: group.prestart,
+        shutdown_timeout: match group.shutdown_timeout {
+            0 => UNLIMITED,
+            seconds => Duration::from_secs(seconds.into()),
+        },
+    }
+}
+
+/// The main server's LogLevel is not told; groups that log where it does tell as much.
+fn main_level(groups: &[Group]) -> Level {
+    let levels = groups
+        .iter()
+        .filter(|group| group.log == 0)
+        .map(|group| group.log_level);
+    levels.max().unwrap_or(Level::Warning)
+}

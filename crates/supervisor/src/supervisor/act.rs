@@ -1,0 +1,150 @@
+//! Does what the logic has decided.
+
+use wire::Secret;
+use wire::broker::FromBroker;
+use wire::control::ToWorker;
+use wire::exchange::Level;
+
+use super::{OpenSet, Supervisor};
+use crate::children;
+use crate::link::Link;
+use crate::logic::{Action, Event, SetId, WorkerId};
+use crate::output::Output;
+use crate::spawn::{Spawned, spawn};
+
+impl Supervisor {
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Spawn(worker, group) => self.spawn(worker, group),
+            Action::OpenSet(set) => {
+                if let Err(reason) = self.open_set(set) {
+                    self.events.push_back(Event::SetFailed(set, reason));
+                }
+            }
+            Action::CloseSet(set) => {
+                if self.sets.remove(&set).is_some() {
+                    self.directory.unlink(&socket_name(set));
+                }
+            }
+            Action::Assign(worker, set, name) => self.assign(worker, set, name),
+            Action::Drain(worker) => {
+                if let Some(link) = self.links.get_mut(&worker) {
+                    link.send(&ToWorker::Drain, None);
+                }
+            }
+            Action::Terminate(worker) => self.signal(worker, rustix::process::Signal::TERM),
+            Action::Kill(worker) => self.signal(worker, rustix::process::Signal::KILL),
+            Action::Grant(ticket, set, processes) => {
+                if let Some(OpenSet { secret, .. }) = self.sets.get(&set) {
+                    let socket = self.directory.socket(&socket_name(set));
+                    let answer = FromBroker::Granted {
+                        socket,
+                        secret: *secret,
+                        processes,
+                    };
+                    self.broker.answer(ticket, answer);
+                }
+            }
+            Action::Refuse(ticket, reason, retry_after) => {
+                self.broker.answer(
+                    ticket,
+                    FromBroker::Unavailable {
+                        reason,
+                        retry_after,
+                    },
+                );
+            }
+            Action::Log(None, level, text) => self.logs.main(level, &text),
+            Action::Log(Some(group), level, text) => {
+                self.log(group, level, std::process::id(), text.as_bytes());
+            }
+            Action::Finish => self.finished = true,
+        }
+    }
+
+    /// Writes to the log of a group.
+    pub(super) fn log(&mut self, group: usize, level: Level, pid: u32, text: &[u8]) {
+        let group = &self.groups[group];
+        self.logs
+            .write(group.log as usize, group.log_level, level, pid, text);
+    }
+
+    fn spawn(&mut self, worker: WorkerId, group: usize) {
+        let event = match spawn(&self.groups[group], self.descriptors) {
+            Ok(Spawned {
+                pid,
+                control,
+                stdout,
+                stderr,
+            }) => {
+                let mut link = Link::new(group, pid, control);
+                link.send(
+                    &ToWorker::Configure(self.groups[group].settings.clone()),
+                    None,
+                );
+                self.links.insert(worker, link);
+                // Not info: httpd writes notices to a file whatever the LogLevel is, and what an
+                // application prints must be there.
+                self.outputs
+                    .push(Output::new(worker, group, pid, Level::Notice, stdout));
+                self.outputs
+                    .push(Output::new(worker, group, pid, Level::Error, stderr));
+                Event::Started(worker, pid)
+            }
+            Err(reason) => Event::NotStarted(worker, reason),
+        };
+        self.events.push_back(event);
+    }
+
+    fn open_set(&mut self, set: SetId) -> Result<(), String> {
+        let mut random = [0; Secret::SIZE];
+        let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+        if filled.map_err(|error| format!("no random bytes: {error}"))? != random.len() {
+            return Err("too few random bytes".to_owned());
+        }
+        let listener = self
+            .directory
+            .listen(&socket_name(set))
+            .map_err(|error| error.to_string())?;
+        self.sets.insert(
+            set,
+            OpenSet {
+                listener,
+                secret: Secret::new(random),
+            },
+        );
+        Ok(())
+    }
+
+    fn assign(&mut self, worker: WorkerId, set: SetId, application_group: Vec<u8>) {
+        let (Some(link), Some(OpenSet { listener, secret })) =
+            (self.links.get_mut(&worker), self.sets.get(&set))
+        else {
+            return;
+        };
+        match listener.try_clone() {
+            Ok(listener) => {
+                let message = ToWorker::Assign {
+                    application_group,
+                    secret: *secret,
+                };
+                link.send(&message, Some(listener));
+            }
+            Err(error) => {
+                let reason = format!("its socket cannot be handed over: {error}");
+                self.events.push_back(Event::Broken(worker, reason));
+            }
+        }
+    }
+
+    fn signal(&self, worker: WorkerId, signal: rustix::process::Signal) {
+        // Workers without a link have been reaped: their process ids may belong to others.
+        if let Some(link) = self.links.get(&worker) {
+            children::signal(link.pid, signal);
+        }
+    }
+}
+
+fn socket_name(set: SetId) -> String {
+    format!("{}.sock", set.0)
+}

@@ -1,0 +1,269 @@
+//! Everything that can happen, as the system tells it: one `poll`, and what each descriptor means.
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::RecvFlags;
+use wire::control::FromWorker;
+use wire::exchange::Level;
+
+use super::Supervisor;
+use crate::broker::Outcome;
+use crate::children;
+use crate::link::Ended;
+use crate::logic::{Event, Ticket, WorkerId};
+
+/// Pipes of workers that have exited, held open by processes that applications started. More than
+/// so many are not listened to.
+const MAX_ORPHANED_OUTPUTS: usize = 64;
+
+/// What a descriptor that became ready belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source {
+    Httpd,
+    Signals,
+    Listener,
+    Client(Ticket),
+    Link(WorkerId),
+    /// By its place in the list.
+    Output(usize),
+}
+
+impl Supervisor {
+    /// Waits until something can be read, or written to a worker, or is due.
+    pub(super) fn wait(&self) -> Vec<Source> {
+        let httpd = rustix::stdio::stdin();
+        let mut sources = vec![Source::Signals];
+        let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if self.watches_httpd {
+            sources.push(Source::Httpd);
+            polled.push(PollFd::from_borrowed_fd(httpd, PollFlags::IN));
+        }
+        let now = Instant::now();
+        if let Some(listener) = self.broker.listener(now) {
+            sources.push(Source::Listener);
+            polled.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
+        }
+        for (ticket, client) in self.broker.clients() {
+            sources.push(Source::Client(ticket));
+            polled.push(PollFd::from_borrowed_fd(client, PollFlags::IN));
+        }
+        for (worker, link) in self.links.iter().filter(|(_, link)| link.is_open()) {
+            let out = if link.has_outgoing() {
+                PollFlags::OUT
+            } else {
+                PollFlags::empty()
+            };
+            sources.push(Source::Link(*worker));
+            polled.push(PollFd::new(link, PollFlags::IN | out));
+        }
+        for (place, output) in self.outputs.iter().enumerate() {
+            sources.push(Source::Output(place));
+            polled.push(PollFd::new(output, PollFlags::IN));
+        }
+
+        let deadlines = [self.logic.deadline(), self.broker.deadline()];
+        let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
+            let left = deadline.saturating_duration_since(now);
+            Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        if rustix::event::poll(&mut polled, timeout.as_ref()).is_err() {
+            // A signal, which is read the next time, or no memory, which may pass.
+            return Vec::new();
+        }
+        let ready = sources
+            .into_iter()
+            .zip(&polled)
+            .filter(|(_, poll)| !poll.revents().is_empty());
+        ready.map(|(source, _)| source).collect()
+    }
+
+    /// Reads from all that are ready, and turns what came into events. Deaths come last: what a
+    /// worker said before it died is older.
+    pub(super) fn read(&mut self, ready: &[Source]) {
+        let mut ended_outputs = Vec::new();
+        for source in ready {
+            match *source {
+                Source::Signals => {}
+                Source::Httpd => self.read_httpd(),
+                Source::Listener => {
+                    for outcome in self.broker.accept(Instant::now()) {
+                        self.consider(outcome);
+                    }
+                }
+                Source::Client(ticket) => {
+                    if let Some(outcome) = self.broker.read(ticket) {
+                        self.consider(outcome);
+                    }
+                }
+                Source::Link(worker) => self.read_link(worker),
+                Source::Output(place) => {
+                    if !self.read_output(place) {
+                        ended_outputs.push(place);
+                    }
+                }
+            }
+        }
+        for place in ended_outputs.into_iter().rev() {
+            self.outputs.remove(place);
+        }
+        if ready.iter().any(|source| matches!(source, Source::Signals)) {
+            self.read_signals();
+        }
+    }
+
+    pub(super) fn consider(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Question(ticket, process_group, application_group) => {
+                self.events.push_back(Event::Acquire {
+                    ticket,
+                    process_group,
+                    application_group,
+                });
+            }
+            Outcome::Abandoned(ticket) => self.events.push_back(Event::Abandoned(ticket)),
+            Outcome::TurnedAway(why) => {
+                if let Some(suffix) = self.refusals.pass(Instant::now()) {
+                    let line = format!("turned away at the supervisor's socket: {why}{suffix}");
+                    self.logs.main(Level::Warning, &line);
+                }
+            }
+        }
+    }
+
+    /// The end of the connection with httpd is the drain order. Nothing else comes.
+    fn read_httpd(&mut self) {
+        let mut buffer = [0; 64];
+        match rustix::net::recv(rustix::stdio::stdin(), &mut buffer, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => self
+                .events
+                .push_back(Event::Drain("httpd's processes are gone")),
+            Ok(_) => {
+                let line = "httpd said something after its configuration; it is not listened to";
+                self.logs.main(Level::Error, line);
+                return;
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+            Err(_) => self
+                .events
+                .push_back(Event::Drain("the connection with httpd is broken")),
+        }
+        self.watches_httpd = false;
+    }
+
+    fn read_link(&mut self, worker: WorkerId) {
+        let Some(link) = self.links.get_mut(&worker) else {
+            return;
+        };
+        link.flush();
+        let mut messages = Vec::new();
+        let ended = link.receive(|message| messages.push(message));
+        let (group, pid) = (link.group, link.pid);
+        for message in messages {
+            self.hear(worker, group, pid, message);
+        }
+        match ended {
+            None => {}
+            Some(Ended::Closed) => self.events.push_back(Event::Silent(worker)),
+            Some(Ended::Broken(reason)) => self.events.push_back(Event::Broken(worker, reason)),
+        }
+    }
+
+    fn hear(&mut self, worker: WorkerId, group: usize, pid: u32, message: FromWorker) {
+        let event = match message {
+            FromWorker::Ready { python } => {
+                if let Some(link) = self.links.get_mut(&worker) {
+                    link.forget_last_words();
+                }
+                Event::Ready(worker, python)
+            }
+            FromWorker::Serving => Event::Serving(worker),
+            FromWorker::Failed { reason } => Event::Failed(worker, reason),
+            FromWorker::Drained => Event::Drained(worker),
+            FromWorker::Log { level, text } => {
+                if !self.logic.is_repetition(worker, Instant::now()) {
+                    self.log(group, level, pid, text.as_bytes());
+                }
+                return;
+            }
+        };
+        self.events.push_back(event);
+    }
+
+    /// Reads a worker's output and logs it. Returns whether more can come.
+    fn read_output(&mut self, place: usize) -> bool {
+        let output = &mut self.outputs[place];
+        let (worker, group, pid, level) = (output.worker, output.group, output.pid, output.level);
+        let mut lines = Vec::new();
+        let more = output.read(|line| lines.push(line.to_vec()));
+        let repeats = self.logic.is_repetition(worker, Instant::now());
+        for line in lines {
+            if let Some(link) = self
+                .links
+                .get_mut(&worker)
+                .filter(|_| level == Level::Error)
+            {
+                link.hear(&line);
+            }
+            if !repeats {
+                self.log(group, level, pid, &line);
+            }
+        }
+        more
+    }
+
+    fn read_signals(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            match i32::try_from(info.ssi_signo).map(Signal::try_from) {
+                Ok(Ok(Signal::SIGTERM)) => self.events.push_back(Event::Drain("got SIGTERM")),
+                Ok(Ok(Signal::SIGINT)) => self.events.push_back(Event::Drain("got SIGINT")),
+                _ => {}
+            }
+        }
+        while let Some((pid, exit)) = children::reap() {
+            let found = self
+                .links
+                .iter()
+                .find(|(_, link)| link.pid == pid)
+                .map(|(id, _)| *id);
+            // Others are orphans of applications, and nobody else waits for them.
+            let Some(worker) = found else { continue };
+            self.read_rest(worker);
+            let last_words = self.links.remove(&worker).map(|mut link| link.last_words());
+            let last_words = last_words.unwrap_or_default();
+            self.events
+                .push_back(Event::Exited(worker, exit, last_words));
+        }
+        self.forget_orphaned_outputs();
+    }
+
+    /// Reads what a worker left behind when it died.
+    fn read_rest(&mut self, worker: WorkerId) {
+        self.read_link(worker);
+        for place in (0..self.outputs.len()).rev() {
+            if self.outputs[place].worker == worker && !self.read_output(place) {
+                self.outputs.remove(place);
+            }
+        }
+    }
+
+    /// Closes the oldest pipes whose workers are gone, if there are too many.
+    fn forget_orphaned_outputs(&mut self) {
+        let orphaned = self
+            .outputs
+            .iter()
+            .filter(|output| !self.links.contains_key(&output.worker))
+            .count();
+        let mut surplus = orphaned.saturating_sub(MAX_ORPHANED_OUTPUTS);
+        let links = &self.links;
+        self.outputs.retain(|output| {
+            let forget = surplus > 0 && !links.contains_key(&output.worker);
+            surplus -= usize::from(forget);
+            !forget
+        });
+    }
+}

@@ -1,0 +1,140 @@
+//! What the system-call libraries leave unsafe: the only unsafe code of the supervisor.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::signal::SigSet;
+use nix::unistd::{Gid, Uid};
+use rustix::process::{Resource, Rlimit};
+
+/// A user to become, with everything looked up beforehand.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// User id.
+    pub uid: Uid,
+    /// Primary group id.
+    pub gid: Gid,
+    /// All groups, the primary one among them.
+    pub groups: Vec<Gid>,
+}
+
+/// Closes every descriptor but 0, 1 and 2, whoever opened it.
+///
+/// Only for the very start of the program: it would pull descriptors away from under their owners.
+///
+/// # Errors
+/// When neither the system call nor `/proc` is there.
+pub fn close_inherited_descriptors() -> io::Result<()> {
+    // SAFETY: `main` calls this before anything has been opened, so that no descriptor from 3 up
+    // has an owner in this process (rule of `close_range(2)`: any range may be given).
+    if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } == 0 {
+        return Ok(());
+    }
+    // Linux before 5.9. The names are collected first: reading them has a descriptor of its own,
+    // whose close then does nothing.
+    let names: Vec<_> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| {
+            entry
+                .ok()?
+                .file_name()
+                .to_str()?
+                .parse::<libc::c_int>()
+                .ok()
+        })
+        .collect();
+    for descriptor in names.into_iter().filter(|descriptor| *descriptor > 2) {
+        // SAFETY: as above, nobody in this process owns a descriptor from 3 up.
+        unsafe { libc::close(descriptor) };
+    }
+    Ok(())
+}
+
+/// Gives every signal its default effect again but SIGPIPE, which Rust's runtime ignores on
+/// purpose. Who started httpd may have ignored some: an ignored SIGCHLD would hide the end of
+/// workers from us, and workers would inherit the rest.
+pub fn reset_signal_effects() {
+    for signal in (1..=64).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: `SIG_DFL` is no function that could be called at a bad time, and no handler has
+        // been installed by anybody yet, as `main` calls this first. Numbers that are no signals
+        // or cannot be changed are refused by `signal(2)`, which is what we want.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Makes `command` change to `credentials`, set its descriptor limit and receive all signals,
+/// between fork and exec. If anything fails, the program is not executed, and `spawn` returns the
+/// error.
+pub fn prepare_before_exec(
+    command: &mut Command,
+    credentials: Option<Credentials>,
+    descriptors: Rlimit,
+) {
+    let no_signals = SigSet::empty();
+    let prepare = move || {
+        no_signals.thread_set_mask()?;
+        rustix::process::setrlimit(Resource::Nofile, descriptors)?;
+        match &credentials {
+            Some(credentials) => become_user(credentials),
+            None => Ok(()),
+        }
+    };
+    // SAFETY: between fork and exec, `prepare` only makes system calls, on memory that was
+    // allocated before the fork: it neither allocates nor frees nor takes a lock (rule of
+    // `CommandExt::pre_exec`). The supervisor has one thread, so that even those would be whole.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Changes all ids for good and reads them again. Standard error is the worker's pipe here.
+fn become_user(credentials: &Credentials) -> io::Result<()> {
+    let Credentials { uid, gid, groups } = credentials;
+    if uid.is_root() {
+        return complain("refused to run as root", nix::Error::EPERM);
+    }
+    if let Err(error) = nix::unistd::setgroups(groups) {
+        return complain("setgroups failed", error);
+    }
+    if let Err(error) = nix::unistd::setresgid(*gid, *gid, *gid) {
+        return complain("setresgid failed", error);
+    }
+    if let Err(error) = nix::unistd::setresuid(*uid, *uid, *uid) {
+        return complain("setresuid failed", error);
+    }
+    let (users, group_ids) = (nix::unistd::getresuid()?, nix::unistd::getresgid()?);
+    if [users.real, users.effective, users.saved] != [*uid; 3] {
+        return complain("the user id did not change", nix::Error::EPERM);
+    }
+    if [group_ids.real, group_ids.effective, group_ids.saved] != [*gid; 3] {
+        return complain("the group id did not change", nix::Error::EPERM);
+    }
+    Ok(())
+}
+
+/// Says on standard error which step failed: `spawn` tells the parent only the error's number.
+fn complain(what: &str, error: nix::Error) -> io::Result<()> {
+    // What cannot be said is lost, and the error number remains.
+    let _ = rustix::io::write(rustix::stdio::stderr(), what.as_bytes());
+    Err(io::Error::from_raw_os_error(error as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_becomes_root_this_way() {
+        let root = Credentials {
+            uid: Uid::from_raw(0),
+            gid: Gid::from_raw(0),
+            groups: Vec::new(),
+        };
+        let mut command = Command::new("/bin/true");
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        prepare_before_exec(&mut command, Some(root), limit);
+        command.stderr(std::process::Stdio::null());
+        assert_eq!(
+            command.spawn().unwrap_err().raw_os_error(),
+            Some(libc::EPERM)
+        );
+    }
+}
