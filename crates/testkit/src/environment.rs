@@ -1,0 +1,57 @@
+//! What `cargo xtask` prepares and hands over to the tests through environment variables.
+
+use std::env;
+use std::path::PathBuf;
+
+/// The folder with the module, the supervisor and the workers.
+pub const DIST: &str = "MOD_WSGI_RS_DIST";
+/// A virtual environment of the default Python, with Flask and Django, made by `virtualenv`.
+pub const VENV: &str = "MOD_WSGI_RS_VENV";
+/// The same for every other Python that has a worker; colon-separated, possibly empty.
+pub const OTHER_VENVS: &str = "MOD_WSGI_RS_OTHER_VENVS";
+/// The container image with the Flask guide's site.
+pub const DOCKER_IMAGE: &str = "MOD_WSGI_RS_DOCKER_IMAGE";
+/// When set, the directories of the httpds are kept for a look after the test.
+pub const KEEP: &str = "MOD_WSGI_RS_KEEP";
+
+/// The folder with the module, the supervisor and the workers.
+///
+/// # Panics
+/// When the tests were not started by `cargo xtask test`.
+pub fn dist() -> PathBuf {
+    required(DIST).into()
+}
+
+/// The virtual environment of the default Python.
+///
+/// # Panics
+/// When the tests were not started by `cargo xtask test`.
+pub fn venv() -> PathBuf {
+    required(VENV).into()
+}
+
+/// Virtual environments of the other Pythons that have a worker.
+pub fn other_venvs() -> Vec<PathBuf> {
+    env::var_os(OTHER_VENVS)
+        .map(|list| {
+            env::split_paths(&list)
+                .filter(|path| !path.as_os_str().is_empty())
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+/// The container image with the Flask guide's site.
+///
+/// # Panics
+/// When the tests were not started by `cargo xtask test`.
+pub fn docker_image() -> String {
+    required(DOCKER_IMAGE)
+}
+
+/// The value of a variable that a test cannot do without.
+fn required(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: start the tests with `cargo xtask test`, which builds it")
+    })
+}

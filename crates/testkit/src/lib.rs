@@ -1,0 +1,39 @@
+//! Starts real httpds, on this machine and in containers, for the tests and the demo.
+//!
+//! ```no_run
+//! use testkit::{Httpd, Mpm};
+//!
+//! let httpd = Httpd::new()
+//!     .mpm(Mpm::Event)
+//!     .app("hello.wsgi", "def application(environ, start_response): ...")
+//!     .conf("WSGIScriptAlias / {apps}/hello.wsgi")
+//!     .start();
+//! httpd.get("/").assert(200);
+//! ```
+//!
+//! Each httpd has a directory and a port of its own. When its handle goes out of scope it is
+//! stopped, and the test fails if a process is left over or if the error log holds a warning or
+//! an error that the test did not declare with [`Httpd::expect_log`].
+#![forbid(unsafe_code)]
+
+mod apache;
+mod config;
+mod container;
+mod directory;
+pub mod environment;
+mod errorlog;
+mod http;
+mod httpd;
+mod process;
+mod running;
+mod users;
+mod wait;
+
+pub use apache::{Apache, Mpm};
+pub use container::{Container, Executed};
+pub use http::{Connection, Response};
+pub use httpd::{Checked, Httpd};
+pub use process::Process;
+pub use running::Running;
+pub use users::{app_user, httpd_user, running_as_root};
+pub use wait::{PATIENCE, until};

@@ -1,0 +1,418 @@
+//! An httpd that runs: asks it, signals it, reads its logs, and checks what it leaves behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::Child;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::directory::Directory;
+use crate::errorlog;
+use crate::http::{self, Connection, Response};
+use crate::process::Process;
+use crate::wait::{until, until_within};
+
+/// Longest time to wait for httpd to close what a test has closed.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// What httpd logs when a start or restart is over.
+const READY: &str = "resuming normal operations";
+
+/// A started httpd. Dropping it stops it and checks its log and its processes.
+#[derive(Debug)]
+pub struct Running {
+    child: Option<Child>,
+    pid: i32,
+    directory: Directory,
+    port: u16,
+    expected: Vec<String>,
+    /// Processes seen before a restart: they must be gone at the end, whoever is their parent.
+    seen: Mutex<Vec<Process>>,
+}
+
+impl Running {
+    pub(crate) fn new(
+        child: Child,
+        directory: Directory,
+        port: u16,
+        expected: Vec<String>,
+    ) -> Running {
+        let pid = child.id().cast_signed();
+        Running {
+            child: Some(child),
+            pid,
+            directory,
+            port,
+            expected,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// The port it listens on, on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id of httpd's parent process.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Panics
+    /// When httpd does not take it.
+    #[track_caller]
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.port).expect("httpd listens")
+    }
+
+    /// Sends a GET request on a connection of its own.
+    ///
+    /// # Panics
+    /// When there is no response.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Response {
+        self.request("GET", path, &[], b"")
+    }
+
+    /// Sends a GET request to a virtual host.
+    ///
+    /// # Panics
+    /// When there is no response.
+    #[track_caller]
+    pub fn get_from(&self, host: &str, path: &str) -> Response {
+        self.request("GET", path, &[("Host", host)], b"")
+    }
+
+    /// Sends a request on a connection of its own.
+    ///
+    /// # Panics
+    /// When there is no response.
+    #[track_caller]
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
+        match self.connect().request(method, path, headers, body) {
+            Ok(response) => response,
+            Err(error) => panic!("{method} {path} got no response: {error:#}"),
+        }
+    }
+
+    /// Sends bytes as they are and gives all that comes back until httpd closes.
+    ///
+    /// # Panics
+    /// When httpd does not close.
+    #[track_caller]
+    pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        http::raw(self.port, bytes).expect("httpd answers and closes")
+    }
+
+    /// Restarts gracefully and waits until the new generation serves.
+    #[track_caller]
+    pub fn graceful(&self) {
+        self.again(Signal::SIGUSR1);
+    }
+
+    /// Restarts and waits until it serves again.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.again(Signal::SIGHUP);
+    }
+
+    /// Stops it and waits for the end of all its processes. The logs can still be read.
+    ///
+    /// # Panics
+    /// When it does not stop, or a process survives.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        if let Err(error) = self.shut_down() {
+            panic!("{error:#}");
+        }
+    }
+
+    /// Children, their children, and so on, of httpd.
+    pub fn descendants(&self) -> Vec<Process> {
+        Process::descendants(self.pid)
+    }
+
+    /// httpd's own children.
+    pub fn children(&self) -> Vec<Process> {
+        self.descendants()
+            .into_iter()
+            .filter(|process| process.parent == self.pid && !process.program.starts_with("wsgi-"))
+            .collect()
+    }
+
+    /// The supervisor, when there is one.
+    pub fn supervisor(&self) -> Option<Process> {
+        self.descendants()
+            .into_iter()
+            .find(|process| process.program == "wsgi-supervisor")
+    }
+
+    /// The workers.
+    pub fn workers(&self) -> Vec<Process> {
+        self.descendants()
+            .into_iter()
+            .filter(|process| process.program.starts_with("wsgi-worker"))
+            .collect()
+    }
+
+    /// The main error log.
+    pub fn error_log(&self) -> String {
+        self.log("error.log")
+    }
+
+    /// A file in `{logs}`; empty when it does not exist.
+    pub fn log(&self, name: &str) -> String {
+        let bytes = fs::read(self.dir().join("logs").join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until the main error log holds a line with all these texts, and gives the line.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[track_caller]
+    pub fn wait_for_log(&self, texts: &[&str]) -> String {
+        self.wait_for_log_in("error.log", texts)
+    }
+
+    /// Waits until a file in `{logs}` holds a line with all these texts, and gives the line.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[track_caller]
+    pub fn wait_for_log_in(&self, name: &str, texts: &[&str]) -> String {
+        let found = until(|| {
+            let log = self.log(name);
+            let line = log
+                .lines()
+                .find(|line| texts.iter().all(|text| line.contains(text)));
+            line.map(str::to_owned)
+        });
+        found.unwrap_or_else(|| panic!("no line of {name} holds {texts:?}"))
+    }
+
+    /// Stops it as well as may be, without any demand, and tells all about it.
+    pub fn abandon(&mut self) -> String {
+        let report = self.report();
+        let _ = self.shut_down();
+        // Every line holds the empty text: who abandons an httpd has told of its failure already.
+        self.expected.push(String::new());
+        report
+    }
+
+    /// Checks the logs now, as the end of the test would.
+    ///
+    /// # Errors
+    /// When a log holds a warning or an error that was not declared.
+    pub fn check_logs(&self) -> Result<()> {
+        for name in self.log_names() {
+            let log = self.log(&name);
+            let unexpected = errorlog::unexpected(&log, &self.expected);
+            ensure!(
+                unexpected.is_empty(),
+                "unexpected in {name}:\n{}",
+                unexpected.join("\n")
+            );
+        }
+        Ok(())
+    }
+
+    /// Stops it and waits for the end of all its processes.
+    ///
+    /// # Errors
+    /// When it does not stop, when a process survives, or when there was a zombie.
+    pub fn shut_down(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
+        let no_zombies = until(|| self.zombies().is_empty().then_some(()));
+        let zombies = self.zombies();
+        self.remember();
+        self.wait_for_quiet();
+        let _ = kill(Pid::from_raw(self.pid), Signal::SIGTERM);
+        let Some(status) = until(|| child.try_wait().transpose()) else {
+            child.kill()?;
+            child.wait()?;
+            bail!("httpd does not stop");
+        };
+        let survivors = || {
+            let mut left = self
+                .seen
+                .lock()
+                .map(|seen| seen.clone())
+                .unwrap_or_default();
+            left.retain(Process::runs);
+            left.extend(Process::holding(self.dir()));
+            left
+        };
+        let all_gone = until(|| survivors().is_empty().then_some(()));
+        ensure!(
+            all_gone.is_some(),
+            "processes survive httpd: {:#?}",
+            survivors()
+        );
+        ensure!(no_zombies.is_some(), "zombies below httpd: {zombies:#?}");
+        let status = status?;
+        ensure!(status.success(), "httpd ended with {status}");
+        Ok(())
+    }
+
+    /// Sends a signal that restarts, and waits for httpd to tell that it is ready.
+    #[track_caller]
+    fn again(&self, signal: Signal) {
+        self.remember();
+        self.wait_for_quiet();
+        let ready = || self.error_log().matches(READY).count();
+        let before = ready();
+        kill(Pid::from_raw(self.pid), signal).expect("httpd runs");
+        let done = until(|| (ready() > before).then_some(()));
+        assert!(done.is_some(), "httpd does not come back after {signal}");
+    }
+
+    /// Gives httpd a moment to be done with connections that the test has closed. When a child of
+    /// the event MPM is told to stop at once, it closes what is left (`close_worker_sockets`) while
+    /// its threads may be freeing the same connections, and now and then it crashes over that.
+    fn wait_for_quiet(&self) {
+        // Tests may well keep connections open on purpose.
+        let _ = until_within(SETTLED, || (open_connections(self.port) == 0).then_some(()));
+    }
+
+    /// Keeps the processes of now in mind.
+    fn remember(&self) {
+        let descendants = self.descendants();
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.extend(descendants);
+        }
+    }
+
+    /// Descendants that ended and that nobody took note of.
+    fn zombies(&self) -> Vec<Process> {
+        self.descendants()
+            .into_iter()
+            .filter(|process| process.zombie)
+            .collect()
+    }
+
+    /// Names of all error logs in `{logs}`.
+    fn log_names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.dir().join("logs"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.ends_with("error.log")).collect()
+    }
+
+    /// The configuration and what httpd said, for somebody who wonders why.
+    fn report(&self) -> String {
+        let conf = fs::read_to_string(self.dir().join("httpd.conf")).unwrap_or_default();
+        let mut report = format!("--- httpd.conf\n{conf}");
+        for name in ["startup.txt".to_owned(), "access.log".to_owned()]
+            .into_iter()
+            .chain(self.log_names())
+        {
+            report += &format!("--- {name}\n{}", self.log(&name));
+        }
+        report + "---"
+    }
+}
+
+/// Connections that httpd still holds on a port of loopback, from the kernel's table.
+fn open_connections(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let local = format!("0100007F:{port:04X}");
+    table
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            Some((fields.next()?, fields.nth(1)?))
+        })
+        // 01 is ESTABLISHED, 08 is CLOSE_WAIT (include/net/tcp_states.h).
+        .filter(|(address, state)| *address == local && matches!(*state, "01" | "08"))
+        .count()
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let outcome = self.shut_down().and_then(|()| self.check_logs());
+        if thread::panicking() {
+            // A second panic would abort the other tests; the first one tells enough.
+            eprintln!("{}", self.report());
+        } else if let Err(error) = outcome {
+            panic!("{error:#}\n{}", self.report());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Httpd, Mpm};
+
+    #[test]
+    fn serves_and_restarts_and_stops() {
+        for mpm in Mpm::ALL {
+            let mut httpd = Httpd::new()
+                .without_module()
+                .mpm(mpm)
+                .file("htdocs/a.txt", "hello")
+                .conf("Header set X-Dir {dir}")
+                .start();
+            let response = httpd.get("/a.txt").assert(200);
+            assert_eq!(response.text(), "hello");
+            assert_eq!(response.header("x-dir"), httpd.dir().to_str());
+            assert!(!httpd.children().is_empty());
+            httpd.graceful();
+            httpd.restart();
+            httpd.get("/b.txt").assert(404);
+            httpd.stop();
+            httpd.check_logs().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unexpected_line_fails_the_test() {
+        let mut httpd = Httpd::new()
+            .without_module()
+            .conf("ErrorLog logs/a-error.log")
+            .start();
+        httpd.stop();
+        httpd.check_logs().unwrap();
+        let log = httpd.dir().join("logs/a-error.log");
+        std::fs::write(&log, "Fatal Python error\n").unwrap();
+        assert!(httpd.check_logs().is_err());
+        std::fs::write(&log, "").unwrap();
+    }
+
+    #[test]
+    fn a_bad_configuration_is_refused() {
+        let bad = Httpd::new().without_module().conf("Nonsense On");
+        bad.clone().configtest().refuses(&["Nonsense"]);
+        let error = bad.try_start().unwrap_err().to_string();
+        assert!(
+            error.contains("--- httpd.conf") && error.contains("Invalid command"),
+            "{error}"
+        );
+        Httpd::new()
+            .without_module()
+            .configtest()
+            .accepts(&["Syntax OK"]);
+    }
+}
