@@ -1,0 +1,71 @@
+//! Developer commands: `cargo xtask COMMAND`. Each command has a file of its own.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod dist;
+mod docker;
+mod environments;
+mod flask_site;
+mod lint;
+mod python;
+mod requirements;
+mod shell;
+mod stage;
+mod tally;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use lexopt::Arg;
+
+const HELP: &str = "\
+Usage: cargo xtask COMMAND
+
+  requirements       install what building and testing need, or say how to
+  demo [--check]     serve a Flask application with an httpd of its own until Ctrl-C;
+                     with --check, only verify that it works
+  dist --out DIR [--python PYTHON]... [--debug]
+                     put everything a server needs into one folder, with a worker for each Python
+  test [FILTER]      all tests, in a container too where a Docker engine answers
+  docker-base        make the base image of the container tests where no registry can be reached
+  tidy               the rules of this repository that no other tool checks
+  lint               format, clippy, documentation, tidy; then `test` is all that a change must pass
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut arguments = lexopt::Parser::from_env();
+    let Some(Arg::Value(command)) = arguments.next()? else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    match command.to_str() {
+        Some("requirements") => nothing_more(arguments).and_then(|()| requirements::run()),
+        Some("demo") => demo::run(arguments),
+        Some("dist") => dist::run(arguments),
+        Some("test") => test::run(arguments),
+        Some("docker-base") => nothing_more(arguments).and_then(|()| docker::run()),
+        Some("tidy") => nothing_more(arguments).and_then(|()| tidy::run()),
+        Some("lint") => nothing_more(arguments).and_then(|()| lint::run()),
+        _ => bail!("there is no command {}\n\n{HELP}", command.display()),
+    }
+}
+
+/// For commands without arguments of their own.
+fn nothing_more(mut arguments: lexopt::Parser) -> Result<()> {
+    match arguments.next()? {
+        None => Ok(()),
+        Some(argument) => Err(argument.unexpected().into()),
+    }
+}

@@ -1,0 +1,246 @@
+//! Finds the Pythons of this machine that a worker can embed, and says why the others cannot.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{shell, stage};
+
+/// The oldest Python for which a worker can be built.
+const OLDEST: (u8, u8) = (3, 9);
+
+/// Later ones are found as `python3` only.
+const NEWEST_TO_LOOK_FOR: u8 = 15;
+
+/// Asks an interpreter about itself. In a virtual environment, and behind a shim on PATH, the
+/// answer is about the real one.
+const QUESTIONS: &str = "
+import sys, sysconfig
+value = sysconfig.get_config_var
+print(getattr(sys, '_base_executable', None) or sys.executable)
+print('%d.%d' % sys.version_info[:2])
+print(int(bool(value('Py_GIL_DISABLED'))))
+print(int(bool(value('Py_ENABLE_SHARED'))))
+print(value('LIBDIR'))
+print(value('LDLIBRARY'))
+print(value('INCLUDEPY'))
+";
+
+/// An installed CPython.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Python {
+    /// Its program.
+    pub executable: PathBuf,
+    version: (u8, u8),
+    free_threaded: bool,
+    shared: bool,
+    library_folder: PathBuf,
+    library: String,
+    headers: PathBuf,
+}
+
+/// What a look at the machine brought.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// One Python for each version, the default first.
+    pub usable: Vec<Python>,
+    /// Why the others were left out.
+    pub skipped: Vec<String>,
+}
+
+/// The Python that everything uses unless told otherwise.
+pub fn default() -> Result<Python> {
+    let Found { usable, skipped } = find();
+    usable.into_iter().next().with_context(|| {
+        format!(
+            "no Python here can be embedded:\n  {}",
+            skipped.join("\n  ")
+        )
+    })
+}
+
+/// Looks at the system's own Python first: it is where all users can read it, and comes with a
+/// shared library. Then at what PATH names.
+pub fn find() -> Found {
+    let mut candidates = vec![PathBuf::from("/usr/bin/python3")];
+    candidates.extend(shell::on_path("python3"));
+    for minor in OLDEST.1..=NEWEST_TO_LOOK_FOR {
+        for suffix in ["", "t"] {
+            candidates.extend(shell::on_path(&format!("python3.{minor}{suffix}")));
+        }
+    }
+    let mut found = Found::default();
+    for candidate in candidates
+        .into_iter()
+        .filter(|candidate| candidate.exists())
+    {
+        match Python::probe(&candidate).and_then(Python::checked) {
+            Ok(python) if found.usable.iter().any(|other| other.tag() == python.tag()) => {}
+            Ok(python) => found.usable.push(python),
+            Err(error) => {
+                let reason = format!("{}: {error:#}", candidate.display());
+                if !found.skipped.contains(&reason) {
+                    found.skipped.push(reason);
+                }
+            }
+        }
+    }
+    found
+}
+
+impl Python {
+    /// Asks a program that claims to be a Python.
+    pub fn probe(program: &Path) -> Result<Python> {
+        let output = Command::new(program).args(["-I", "-c", QUESTIONS]).output();
+        let output = output.context("cannot be run")?;
+        if !output.status.success() {
+            // A shim explains itself at length.
+            let reason = String::from_utf8_lossy(&output.stderr);
+            bail!(
+                "does not run: {}",
+                reason.lines().next().unwrap_or_default()
+            );
+        }
+        let answers = String::from_utf8_lossy(&output.stdout);
+        Python::parse(&answers).context("does not say what it is")
+    }
+
+    /// Itself, when a worker can be built for it and other users can run that.
+    pub fn checked(self) -> Result<Python> {
+        match self.problem() {
+            None => Ok(self),
+            Some(problem) => bail!(problem),
+        }
+    }
+
+    /// The version as in the name of its worker: `3.11`, or `3.13t` when free-threaded.
+    pub fn tag(&self) -> String {
+        let suffix = if self.free_threaded { "t" } else { "" };
+        format!("{}.{}{suffix}", self.version.0, self.version.1)
+    }
+
+    /// Makes a command build for this Python, and find its library when it runs the result.
+    pub fn build_environment(&self, command: &mut Command) {
+        command.env("PYO3_PYTHON", &self.executable);
+        if !self.library_folder.starts_with("/usr/lib") {
+            let mut folders = OsString::from(&self.library_folder);
+            if let Some(others) = env::var_os("LD_LIBRARY_PATH") {
+                folders.push(":");
+                folders.push(others);
+            }
+            command.env("LD_LIBRARY_PATH", folders);
+        }
+    }
+
+    /// Why no worker can embed it, if so.
+    fn problem(&self) -> Option<String> {
+        let library = self.library_folder.join(&self.library);
+        if self.version < OLDEST {
+            return Some(format!(
+                "is {}, older than {}.{}",
+                self.tag(),
+                OLDEST.0,
+                OLDEST.1
+            ));
+        }
+        if !self.shared {
+            return Some("was built without a shared libpython (--enable-shared)".to_owned());
+        }
+        if !library.exists() {
+            return Some(format!(
+                "has no {} (Debian: python3-dev)",
+                library.display()
+            ));
+        }
+        if !self.headers.join("Python.h").exists() {
+            return Some(format!(
+                "has no {}/Python.h (Debian: python3-dev)",
+                self.headers.display()
+            ));
+        }
+        let closed = [&self.executable, &library]
+            .into_iter()
+            .find_map(|path| stage::closed_to_others(path));
+        closed.map(|folder| {
+            format!(
+                "lies in {}, where the users that workers run as cannot read",
+                folder.display()
+            )
+        })
+    }
+
+    /// Reads the answers to [`QUESTIONS`].
+    fn parse(answers: &str) -> Option<Python> {
+        let mut lines = answers.lines();
+        let executable = lines.next()?.into();
+        let (major, minor) = lines.next()?.split_once('.')?;
+        Some(Python {
+            executable,
+            version: (major.parse().ok()?, minor.parse().ok()?),
+            free_threaded: lines.next()? == "1",
+            shared: lines.next()? == "1",
+            library_folder: lines.next()?.into(),
+            library: lines.next()?.to_owned(),
+            headers: lines.next()?.into(),
+        })
+    }
+}
+
+impl fmt::Display for Python {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Python {} ({})", self.tag(), self.executable.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWERS: &str =
+        "/opt/bin/python3.13\n3.13\n1\n1\n/opt/lib\nlibpython3.13t.so\n/opt/inc\n";
+
+    #[test]
+    fn answers() {
+        let python = Python::parse(ANSWERS).unwrap();
+        assert_eq!(python.tag(), "3.13t");
+        assert!(
+            python
+                .problem()
+                .unwrap()
+                .contains("has no /opt/lib/libpython3.13t.so")
+        );
+        assert_eq!(Python::parse("/opt/bin/python\n3.13\n"), None);
+    }
+
+    #[track_caller]
+    fn check(answers: &str, problem: &str) {
+        let found = Python::parse(answers).unwrap().problem().unwrap();
+        assert!(found.contains(problem), "{found}");
+    }
+
+    #[test]
+    fn problems() {
+        check(
+            &ANSWERS.replace("3.13\n1\n1", "3.8\n0\n1"),
+            "older than 3.9",
+        );
+        check(
+            &ANSWERS.replace("1\n1\n", "0\n0\n"),
+            "without a shared libpython",
+        );
+    }
+
+    #[test]
+    fn build_environment() {
+        let mut command = Command::new("x");
+        Python::parse(ANSWERS)
+            .unwrap()
+            .build_environment(&mut command);
+        let names: Vec<_> = command.get_envs().map(|(name, _)| name).collect();
+        assert_eq!(names, ["LD_LIBRARY_PATH", "PYO3_PYTHON"]);
+    }
+}

@@ -1,0 +1,143 @@
+//! `cargo xtask test`: builds everything, then runs all tests, the last of them in a container.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use lexopt::Arg;
+use testkit::environment;
+
+use crate::dist::Profile;
+use crate::python::{self, Found, Python};
+use crate::tally::Tally;
+use crate::{dist, docker, environments, requirements, shell, stage};
+
+/// What the test applications import.
+const PACKAGES: [&str; 2] = ["flask", "django"];
+
+/// The module that holds the container tests: elsewhere they are skipped, not failed.
+const CONTAINER_TESTS: &str = "in_a_container::";
+
+/// Runs the command.
+pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
+    let mut filter = None;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Value(value) if filter.is_none() => filter = Some(value.into_string().ok()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let filter = filter.flatten();
+    let filter = filter.as_deref();
+    requirements::ensure()?;
+    let Found { usable, skipped } = python::find();
+    for reason in skipped {
+        println!("Skipping {reason}");
+    }
+    let (default, others) = usable.split_first().context("no Python can be embedded")?;
+    println!(
+        "Testing with {}.",
+        usable
+            .iter()
+            .map(Python::tag)
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+
+    let stage = stage::ensure()?;
+    let dist = stage.join("dist");
+    dist::build(&dist, &usable, Profile::Release)?;
+    let venv = venv(&stage, default)?;
+    let other_venvs = others.iter().map(|python| self::venv(&stage, python));
+    let other_venvs = other_venvs.collect::<Result<Vec<_>>>()?;
+
+    let mut run = Run {
+        tally: Tally::default(),
+        complete: true,
+    };
+    let workspace = |program: &mut Command| -> Result<()> {
+        default.build_environment(program);
+        program
+            .env(environment::DIST, &dist)
+            .env(environment::VENV, &venv)
+            .env(environment::OTHER_VENVS, env::join_paths(&other_venvs)?);
+        Ok(())
+    };
+    let mut tests = shell::cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    workspace(&mut tests)?;
+
+    match docker::image(&stage, &dist, &venv, default) {
+        Ok(image) => {
+            run.tests(tests.args(filter).args(["--", "--skip", CONTAINER_TESTS]))?;
+            let mut container = shell::cargo();
+            container.args(["test", "--test", "docker"]).args(filter);
+            workspace(&mut container)?;
+            container.env(environment::DOCKER_IMAGE, image);
+            run.tests(container.args(["--", "--include-ignored"]))?;
+        }
+        Err(reason) if env::var_os("CI").is_some() => {
+            return Err(reason.context("the container tests cannot run, and here they must"));
+        }
+        Err(reason) => {
+            println!("Skipping the container tests: {reason:#}");
+            run.tests(tests.args(filter))?;
+        }
+    }
+    run.finish()
+}
+
+/// A virtual environment for a Python, with what the test applications import.
+fn venv(stage: &Path, python: &Python) -> Result<PathBuf> {
+    let path = stage.join(format!("venv-{}", python.tag()));
+    environments::ensure(&path, stage, python, &PACKAGES)?;
+    Ok(path)
+}
+
+/// What has come of the tests so far.
+struct Run {
+    tally: Tally,
+    /// Whether cargo ended well or some test is to blame. False: something did not even compile,
+    /// or a test program died.
+    complete: bool,
+}
+
+impl Run {
+    /// Runs a `cargo test`, showing and counting what it prints.
+    fn tests(&mut self, command: &mut Command) -> Result<()> {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run cargo")?;
+        let output = child.stdout.take().context("cargo has no output")?;
+        let before = self.tally.failed;
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            println!("{line}");
+            if let Some(tally) = Tally::parse(&line) {
+                self.tally += tally;
+            }
+        }
+        let well = child.wait()?.success();
+        self.complete &= well || self.tally.failed > before;
+        Ok(())
+    }
+
+    /// Ends with the sums.
+    fn finish(self) -> Result<()> {
+        if !self.complete {
+            eprintln!("error: not all test programs ran to their end");
+        }
+        println!("{}", self.tally);
+        ensure!(
+            self.complete && self.tally.passed > 0,
+            "the tests did not run"
+        );
+        if self.tally.failed > 0 {
+            bail!("{} tests failed", self.tally.failed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! `cargo xtask tidy`: the rules of this repository that no other tool checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// Where `unsafe` may be written: paths from the root, or beginnings of them.
+const UNSAFE_MAY_BE_IN: [&str; 3] = [
+    "src/ffi/",
+    "crates/worker/src/ffi",
+    "crates/supervisor/src/sys.rs",
+];
+
+/// Folders without code of ours.
+const NOT_OURS: [&str; 3] = ["target", ".git", "corpus"];
+
+/// The package of ours that depends on none of the others.
+const BASE: &str = "wire";
+
+/// Runs the command.
+pub fn run() -> Result<()> {
+    let mut problems = Vec::new();
+    for path in rust_files(shell::root())? {
+        let name = path.strip_prefix(shell::root())?.display().to_string();
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
+        check_file(&name, &text, &mut problems);
+    }
+    check_packages(&mut problems)?;
+    if !problems.is_empty() {
+        bail!("not tidy:\n  {}", problems.join("\n  "));
+    }
+    println!("Tidy.");
+    Ok(())
+}
+
+/// All our Rust files.
+fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        if entry.file_type()?.is_dir() {
+            if !NOT_OURS.iter().any(|folder| name == *folder) {
+                files.extend(rust_files(&path)?);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The rules for each file.
+fn check_file(name: &str, text: &str, problems: &mut Vec<String>) {
+    if !text.starts_with("//! ") {
+        problems.push(format!(
+            "{name}: does not open with a `//!` line that says what it owns"
+        ));
+    }
+    if UNSAFE_MAY_BE_IN.iter().any(|place| name.starts_with(place)) {
+        return;
+    }
+    for (number, line) in text.lines().enumerate() {
+        if writes_unsafe(line) {
+            problems.push(format!(
+                "{name}:{}: `unsafe` is only for {UNSAFE_MAY_BE_IN:?}",
+                number + 1
+            ));
+        }
+    }
+}
+
+/// Whether a line of code, not of comment or in quotes, holds the keyword.
+fn writes_unsafe(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    let outside_quotes = code.split('"').step_by(2);
+    let mut words = outside_quotes
+        .flat_map(|part| part.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')));
+    words.any(|word| word == "unsafe")
+}
+
+/// The rules for packages: who may depend on what, and who must be described.
+fn check_packages(problems: &mut Vec<String>) -> Result<()> {
+    let ours = packages()?;
+    if tree("mod_wsgi_rs")?
+        .iter()
+        .any(|package| package.starts_with("pyo3"))
+    {
+        problems
+            .push("mod_wsgi_rs: pyo3 is in its dependency tree, but httpd holds no Python".into());
+    }
+    for package in tree(BASE)?
+        .iter()
+        .filter(|name| *name != BASE && ours.contains(name))
+    {
+        problems.push(format!(
+            "{BASE}: depends on {package}, but must depend on nothing of ours"
+        ));
+    }
+    let name = "docs/ARCHITECTURE.md";
+    let architecture = fs::read_to_string(shell::root().join(name)).unwrap_or_default();
+    for package in ours
+        .iter()
+        .filter(|package| !architecture.contains(&format!("`{package}`")))
+    {
+        let path = format!("crates/{package}`");
+        if !architecture.contains(&path) {
+            problems.push(format!("{name}: does not say what `{package}` is"));
+        }
+    }
+    Ok(())
+}
+
+/// Names of all packages in the workspace.
+fn packages() -> Result<Vec<String>> {
+    let ids = shell::capture(shell::cargo().args([
+        "tree",
+        "--workspace",
+        "--depth",
+        "0",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]))?;
+    Ok(names(&ids))
+}
+
+/// Names of all packages that a package is built from, itself included.
+fn tree(package: &str) -> Result<Vec<String>> {
+    let lines = shell::capture(shell::cargo().args([
+        "tree",
+        "--package",
+        package,
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]))?;
+    Ok(names(&lines))
+}
+
+/// The first words of lines, without the empty ones.
+fn names(lines: &str) -> Vec<String> {
+    lines
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, text: &str, expected: usize) {
+        let mut problems = Vec::new();
+        check_file(name, text, &mut problems);
+        assert_eq!(problems.len(), expected, "{problems:?}");
+    }
+
+    #[test]
+    fn first_line() {
+        check("src/a.rs", "//! Owns a.\n", 0);
+        check("src/a.rs", "use b;\n//! Owns a.\n", 1);
+        check("src/a.rs", "", 1);
+    }
+
+    #[test]
+    fn keyword() {
+        let code = ["//! A.\n", "un", "safe { b() }\n"].concat();
+        check("src/a.rs", &code, 1);
+        check("src/ffi/a.rs", &code, 0);
+        check("crates/worker/src/ffi.rs", &code, 0);
+        check(
+            "src/a.rs",
+            "//! unsafe\n#![forbid(unsafe_code)]\n// unsafe\nlet a = \"unsafe\";\n",
+            0,
+        );
+    }
+
+    #[test]
+    fn names_of_packages() {
+        assert_eq!(names("wire v0.1.0 (/x)\n\nlibc v0.2.1\n"), ["wire", "libc"]);
+    }
+}
