@@ -1,0 +1,258 @@
+//! Directives: what they accept, where they stand, and what their options do.
+
+use testkit::{Httpd, Mpm};
+
+use crate::{HELLO, TELL, ask, serving, told};
+
+#[track_caller]
+fn refused(conf: &str, texts: &[&str]) {
+    Httpd::new()
+        .app("app.wsgi", HELLO)
+        .conf(conf)
+        .configtest()
+        .refuses(texts);
+}
+
+#[track_caller]
+fn accepted(conf: &str) {
+    Httpd::new()
+        .app("app.wsgi", HELLO)
+        .conf(conf)
+        .configtest()
+        .accepts(&["Syntax OK"]);
+}
+
+#[test]
+fn mistakes_in_wsgi_script_alias() {
+    let name = "WSGIScriptAlias";
+    refused("WSGIScriptAlias /", &[name]);
+    refused(
+        "WSGIScriptAlias / {apps}/app.wsgi nonsense=1",
+        &[name, "nonsense"],
+    );
+    refused(
+        "WSGIScriptAlias / {apps}/app.wsgi nonsense",
+        &[name, "nonsense"],
+    );
+    refused(
+        "WSGIScriptAlias / {apps}/app.wsgi process-group=",
+        &[name, "process-group"],
+    );
+    refused(
+        "WSGIScriptAlias / {apps}/app.wsgi application-group=",
+        &[name, "application-group"],
+    );
+    refused(
+        "WSGIScriptAlias / {apps}/app.wsgi callable-object=",
+        &[name, "callable-object"],
+    );
+}
+
+#[test]
+fn mistakes_in_wsgi_daemon_process() {
+    let name = "WSGI daemon process";
+    refused("WSGIDaemonProcess", &[name]);
+    refused(
+        "WSGIDaemonProcess a\nWSGIDaemonProcess a",
+        &["duplicates", "'a'"],
+    );
+    for option in [
+        "nonsense=1",
+        "nonsense",
+        "user=nobody-of-this-name",
+        "user=",
+        "group=no-group-of-this-name",
+        "processes=0",
+        "processes=x",
+        "threads=-1",
+        "threads=many",
+        "umask=9",
+        "home=relative/path",
+        "python-home=/no/such/environment",
+    ] {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        refused(
+            &format!("WSGIDaemonProcess a {option}"),
+            &[name, key, value],
+        );
+    }
+    if testkit::running_as_root() {
+        refused("WSGIDaemonProcess a user=root", &["user", "root"]);
+    }
+}
+
+#[test]
+fn mistakes_with_which_mod_wsgi_would_serve() {
+    let conf = "WSGIDaemonProcess a processes=2x";
+    Httpd::new()
+        .conf(conf)
+        .configtest()
+        .accepts(&["Syntax OK", "processes", "2x"]);
+}
+
+#[test]
+fn a_folder_is_no_environment() {
+    let conf = "WSGIDaemonProcess a python-home={apps}";
+    refused(conf, &["WSGI daemon process", "python-home", "/apps"]);
+}
+
+#[test]
+fn an_environment_without_a_worker() {
+    let checked = Httpd::new()
+        .file("venv/pyvenv.cfg", "home = /usr/bin\nversion = 3.99.1\n")
+        .conf("WSGIDaemonProcess a python-home={dir}/venv")
+        .configtest();
+    checked.refuses(&["WSGI daemon process", "python-home", "/venv", "3.99"]);
+}
+
+#[test]
+fn arguments_of_the_group_directives() {
+    refused("WSGIProcessGroup", &["WSGIProcessGroup"]);
+    refused("WSGIProcessGroup a b", &["WSGIProcessGroup"]);
+    refused("WSGIApplicationGroup", &["WSGIApplicationGroup"]);
+}
+
+/// Wraps a directive in each section, from the outermost inwards.
+const CONTEXTS: [(&str, &str); 5] = [
+    ("", ""),
+    ("<VirtualHost *:{port}>", "</VirtualHost>"),
+    ("<Directory {apps}>", "</Directory>"),
+    ("<Location /x>", "</Location>"),
+    ("<Files x>", "</Files>"),
+];
+
+#[test]
+fn contexts() {
+    for (directive, allowed_in) in [
+        ("WSGIScriptAlias / {apps}/app.wsgi", 2),
+        ("WSGIDaemonProcess b", 2),
+        ("WSGIProcessGroup a", 5),
+        ("WSGIApplicationGroup a", 5),
+    ] {
+        for (number, (open, close)) in CONTEXTS.iter().enumerate() {
+            let conf = format!("WSGIDaemonProcess a\n{open}\n{directive}\n{close}");
+            if number < allowed_in {
+                accepted(&conf);
+            } else {
+                let name = directive.split(' ').next().unwrap_or_default();
+                refused(&conf, &[name, "not allowed"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn htaccess_may_not_choose_groups() {
+    for directive in ["WSGIProcessGroup app", "WSGIApplicationGroup x"] {
+        let httpd = serving(HELLO)
+            .file("apps/.htaccess", directive)
+            .conf("<Directory {apps}>\nAllowOverride All\n</Directory>")
+            .expect_log("not allowed here")
+            .start();
+        httpd.get("/").assert(500);
+        httpd.wait_for_log(&[".htaccess", "not allowed here"]);
+    }
+}
+
+#[test]
+fn options_of_a_group() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .file("lib/mwrs_module.py", "value = 7")
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group} processes=2 threads=1 home={apps} \
+             python-path={dir}/lib umask=027 lang=C.UTF-8 locale=C.UTF-8 display-name=%{GROUP}\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    let apps = httpd.dir().join("apps").display().to_string();
+    let lib = httpd.dir().join("lib").display().to_string();
+    let answers = told(httpd.get(&ask(&[
+        "user()",
+        "os.getcwd()",
+        "sys.path[0]",
+        "sys.path[1]",
+        "__import__('mwrs_module').value",
+        "umask()",
+        "os.environ['LANG']",
+        "os.environ['LC_ALL']",
+        "environ['wsgi.multithread']",
+        "environ['wsgi.multiprocess']",
+    ])));
+    let (user, _) = testkit::app_user();
+    assert_eq!(
+        answers,
+        [
+            &user, &apps, &apps, &lib, "7", "0o27", "C.UTF-8", "C.UTF-8", "False", "True"
+        ]
+    );
+    assert!(
+        httpd
+            .workers()
+            .iter()
+            .any(|worker| worker.command().contains("(wsgi:app)"))
+    );
+}
+
+#[test]
+fn defaults_of_a_group() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf("WSGIDaemonProcess app\nWSGIProcessGroup app\nWSGIScriptAlias / {apps}/app.wsgi")
+        .start();
+    let questions = [
+        "user()",
+        "environ['wsgi.multithread']",
+        "environ['wsgi.multiprocess']",
+    ];
+    let (user, _) = testkit::httpd_user();
+    assert_eq!(
+        told(httpd.get(&ask(&questions))),
+        [user.as_str(), "True", "False"]
+    );
+}
+
+/// The group in which a request to `/` runs, when this comes after the definition of the groups.
+#[track_caller]
+fn check_merge(conf: &str, expected: &str) {
+    let conf = format!(
+        "WSGIDaemonProcess one\nWSGIDaemonProcess two\nWSGIDaemonProcess three\n\
+         WSGIApplicationGroup %{{GLOBAL}}\n{conf}"
+    );
+    let httpd = Httpd::new()
+        .mpm(Mpm::Worker)
+        .app("app.wsgi", TELL)
+        .conf(&conf)
+        .start();
+    let answer = told(httpd.get(&ask(&["environ['mod_wsgi.process_group']"])));
+    assert_eq!(answer, [expected], "{conf}");
+}
+
+const ALIAS: &str = "WSGIScriptAlias / {apps}/app.wsgi";
+
+#[test]
+fn inner_settings_win() {
+    check_merge(&format!("WSGIProcessGroup one\n{ALIAS}"), "one");
+    let host = |inside: &str| {
+        format!("WSGIProcessGroup one\n<VirtualHost *:{{port}}>\n{inside}\n{ALIAS}\n</VirtualHost>")
+    };
+    check_merge(&host(""), "one");
+    check_merge(&host("WSGIProcessGroup two"), "two");
+    let directory = "<Directory {apps}>\nWSGIProcessGroup three\n</Directory>";
+    check_merge(
+        &host(&format!("WSGIProcessGroup two\n{directory}")),
+        "three",
+    );
+    let location = "<Location />\nWSGIProcessGroup two\n</Location>";
+    check_merge(&host(&format!("{directory}\n{location}")), "two");
+}
+
+#[test]
+fn an_option_of_the_alias_wins() {
+    check_merge(
+        &format!("WSGIProcessGroup one\n{ALIAS} process-group=two"),
+        "two",
+    );
+    let directory = "<Directory {apps}>\nWSGIProcessGroup three\n</Directory>";
+    check_merge(&format!("{directory}\n{ALIAS} process-group=two"), "two");
+}

@@ -1,0 +1,249 @@
+//! Process groups and application groups: who shares a process with whom, and who runs as whom.
+
+use testkit::{Httpd, Running};
+
+use crate::{TELL, ask, told};
+
+/// An expression that is true in a process's main interpreter, whatever the version calls the
+/// module that knows.
+const IS_MAIN: &str = "(lambda module: module.get_current() == module.get_main())\
+                       (__import__('_interpreters' if sys.version_info >= (3, 13) \
+                       else '_xxsubinterpreters'))";
+
+#[track_caller]
+fn asked(httpd: &Running, host: &str, questions: &[&str]) -> Vec<String> {
+    told(httpd.get_from(host, &ask(questions)))
+}
+
+#[test]
+fn the_same_application_group_in_two_process_groups() {
+    let host = |name: &str| {
+        format!(
+            "<VirtualHost *:{{port}}>\nServerName {name}.example\n\
+             WSGIDaemonProcess {name} user={{user}} group={{group}}\n\
+             WSGIScriptAlias / {{apps}}/app.wsgi process-group={name} application-group=same\n\
+             </VirtualHost>"
+        )
+    };
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(&host("one"))
+        .conf(&host("two"))
+        .start();
+    let questions = [
+        "environ['mod_wsgi.process_group']",
+        "environ['mod_wsgi.application_group']",
+        "os.environ.get('MARK')",
+        "os.environ.update(MARK=environ['mod_wsgi.process_group'])",
+        "count",
+    ];
+    assert_eq!(
+        asked(&httpd, "one.example", &questions),
+        ["one", "same", "None", "None", "1"]
+    );
+    assert_eq!(
+        asked(&httpd, "two.example", &questions),
+        ["two", "same", "None", "None", "1"]
+    );
+    assert_eq!(
+        asked(&httpd, "one.example", &questions),
+        ["one", "same", "one", "None", "2"]
+    );
+    let pid = |host: &str| asked(&httpd, host, &["os.getpid()"]);
+    assert_ne!(pid("one.example"), pid("two.example"));
+}
+
+#[test]
+fn an_application_group_is_a_process_with_a_main_interpreter() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group}\n\
+             WSGIScriptAlias /one {apps}/app.wsgi process-group=app application-group=one\n\
+             WSGIScriptAlias /two {apps}/app.wsgi process-group=app application-group=two\n\
+             WSGIScriptAlias /also-one {apps}/app.wsgi process-group=app application-group=one",
+        )
+        .start();
+    let questions = ask(&[IS_MAIN, "os.getpid()"]);
+    let answers = |path: &str| told(httpd.get(&questions.replacen('/', path, 1)));
+    let (one, two, also_one) = (answers("/one"), answers("/two"), answers("/also-one"));
+    assert_eq!([&one[0], &two[0]], ["True", "True"]);
+    assert_ne!(one[1], two[1]);
+    assert_eq!(one[1], also_one[1]);
+}
+
+#[test]
+fn users() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group}\n\
+             WSGIScriptAlias /group {apps}/app.wsgi process-group=app\n\
+             WSGIScriptAlias /default {apps}/app.wsgi\n\
+             WSGIScriptAlias /global {apps}/app.wsgi process-group=%{GLOBAL}",
+        )
+        .start();
+    let questions = ask(&[
+        "user()",
+        "os.getuid() == os.geteuid()",
+        "environ['mod_wsgi.process_group']",
+    ]);
+    for (path, (user, _), group) in [
+        ("/group", testkit::app_user(), "app"),
+        ("/default", testkit::httpd_user(), ""),
+        ("/global", testkit::httpd_user(), ""),
+    ] {
+        let answers = told(httpd.get(&questions.replacen('/', path, 1)));
+        assert_eq!(answers, [user.as_str(), "True", group], "{path}");
+    }
+}
+
+#[test]
+fn a_user_without_a_home() {
+    // Service users often have a home in the user database that nobody ever made.
+    let user = if testkit::running_as_root() {
+        "user=nobody"
+    } else {
+        ""
+    };
+    let conf = format!("WSGIDaemonProcess app {user}\nWSGIProcessGroup app");
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(&conf)
+        .conf("WSGIScriptAlias / {apps}/app.wsgi")
+        .start();
+    let answers = asked(
+        &httpd,
+        "localhost",
+        &["os.environ['HOME'] == pwd.getpwuid(os.geteuid()).pw_dir"],
+    );
+    assert_eq!(answers, ["True"]);
+}
+
+#[test]
+fn the_default_group_can_be_configured() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(
+            "WSGIDaemonProcess %{GLOBAL} threads=1 home={apps}\nWSGIScriptAlias / {apps}/app.wsgi",
+        )
+        .start();
+    let questions = [
+        "environ['wsgi.multithread']",
+        "os.getcwd()",
+        "environ['mod_wsgi.process_group']",
+    ];
+    let apps = httpd.dir().join("apps").display().to_string();
+    assert_eq!(asked(&httpd, "localhost", &questions), ["False", &apps, ""]);
+}
+
+#[test]
+fn names_of_application_groups() {
+    for (setting, path, host, expected) in [
+        ("WSGIApplicationGroup fixed", "/", "localhost", "fixed"),
+        ("WSGIApplicationGroup %{GLOBAL}", "/", "localhost", ""),
+        (
+            "WSGIApplicationGroup %{SERVER}",
+            "/",
+            "other.example",
+            "localhost",
+        ),
+        (
+            "WSGIApplicationGroup %{SERVER}",
+            "/",
+            "localhost:9999",
+            "localhost:9999",
+        ),
+        (
+            "WSGIApplicationGroup %{HOST}",
+            "/",
+            "Other.Example",
+            "other.example",
+        ),
+        (
+            "WSGIApplicationGroup %{RESOURCE}",
+            "/",
+            "localhost",
+            "localhost|",
+        ),
+        (
+            "WSGIApplicationGroup %{RESOURCE}",
+            "/app",
+            "localhost",
+            "localhost|/app",
+        ),
+        ("", "/app", "localhost", "localhost|/app"),
+        ("", "/app", "localhost:9999", "localhost:9999|/app"),
+        (
+            "SetEnv GROUP from-env\nWSGIApplicationGroup %{ENV:GROUP}",
+            "/",
+            "localhost",
+            "from-env",
+        ),
+        (
+            "SetEnv GROUP %{GLOBAL}\nWSGIApplicationGroup %{ENV:GROUP}",
+            "/",
+            "localhost",
+            "",
+        ),
+        (
+            "WSGIApplicationGroup a%{GLOBAL}",
+            "/",
+            "localhost",
+            "a%{GLOBAL}",
+        ),
+    ] {
+        let conf = format!("{setting}\nWSGIScriptAlias {path} {{apps}}/app.wsgi");
+        let httpd = Httpd::new().app("app.wsgi", TELL).conf(&conf).start();
+        let question = ask(&["environ['mod_wsgi.application_group']"]).replacen('/', path, 1);
+        let response = httpd.get_from(host, &question).assert(200);
+        assert_eq!(response.text().trim_end(), expected, "{conf} {host}");
+    }
+}
+
+#[test]
+fn a_process_group_from_a_variable() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(
+            "WSGIDaemonProcess one\nWSGIDaemonProcess two\n\
+             SetEnvIf Host ^two GROUP=two\nSetEnvIf Host ^one GROUP=one\n\
+             WSGIProcessGroup %{ENV:GROUP}\nWSGIScriptAlias / {apps}/app.wsgi",
+        )
+        .start();
+    for name in ["one", "two"] {
+        let host = format!("{name}.example");
+        assert_eq!(
+            asked(&httpd, &host, &["environ['mod_wsgi.process_group']"]),
+            [name]
+        );
+    }
+}
+
+#[test]
+fn a_group_that_nobody_defines() {
+    let httpd = || {
+        Httpd::new()
+            .app("app.wsgi", TELL)
+            .conf(
+                "WSGIDaemonProcess app\nWSGIProcessGroup no-such-group\n\
+                 WSGIScriptAlias /app {apps}/app.wsgi process-group=app\n\
+                 WSGIScriptAlias / {apps}/app.wsgi",
+            )
+            .expect_log("no-such-group")
+    };
+    httpd()
+        .configtest()
+        .accepts(&["Syntax OK", "no-such-group"]);
+    let httpd = httpd().start();
+    told(httpd.get("/app?count"));
+    httpd.get("/").assert(500);
+    let line = httpd.wait_for_log(&["[wsgi:error]", "no-such-group"]);
+    assert!(
+        line.contains("client"),
+        "the line belongs to the request: {line}"
+    );
+    let lines = httpd.error_log();
+    let errors = lines.lines().filter(|line| line.contains("[wsgi:error]"));
+    assert_eq!(errors.count(), 1, "{lines}");
+}

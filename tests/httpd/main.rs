@@ -1,0 +1,87 @@
+//! Tests against real httpds, with a module for each feature.
+
+mod bad_scripts;
+mod broken_workers;
+mod directives;
+mod flat;
+mod frameworks;
+mod groups;
+mod input;
+mod lifecycle;
+mod loading;
+mod mapping;
+mod output;
+mod strangers;
+
+use testkit::{Httpd, Response};
+
+/// Greets.
+const HELLO: &str = r#"
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+"#;
+
+/// Answers the questions in the query string, a line for each: Python expressions over `environ`
+/// and what is in the script, separated by `&`.
+const TELL: &str = r#"
+import locale, os, pwd, sys, threading
+from urllib.parse import unquote
+
+count = 0
+
+
+def user():
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return oct(mask)
+
+
+def application(environ, start_response):
+    global count
+    count += 1
+    names = {**globals(), "environ": environ}
+    questions = unquote(environ["QUERY_STRING"]).split("&")
+    lines = [f"{eval(question, names)}\n" for question in questions]
+    start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
+    return ["".join(lines).encode("utf-8", "replace")]
+"#;
+
+/// An httpd that serves this application at `/`, in a group of 5 threads and as another user.
+fn serving(source: &str) -> Httpd {
+    Httpd::new().app("app.wsgi", source).conf(
+        "WSGIDaemonProcess app user={user} group={group} threads=5\n\
+         WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+    )
+}
+
+/// What [`TELL`] answered, a line for each question.
+#[track_caller]
+fn told(response: Response) -> Vec<String> {
+    response
+        .assert(200)
+        .text()
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A request target that asks [`TELL`] these questions.
+fn ask(questions: &[&str]) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~&".contains(&byte);
+    let escape = |byte: u8| {
+        if plain(byte) {
+            char::from(byte).into()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    format!(
+        "/?{}",
+        questions.join("&").bytes().map(escape).collect::<String>()
+    )
+}
