@@ -51,20 +51,12 @@ pub enum ReceiveError {
 impl Inbox {
     /// For a peer from which descriptors are never wanted: the kernel drops any that it sends.
     pub fn new() -> Self {
-        Self {
-            buffer: vec![0; INITIAL],
-            start: 0,
-            end: 0,
-            descriptors: None,
-        }
+        Self { buffer: vec![0; INITIAL], start: 0, end: 0, descriptors: None }
     }
 
     /// For a peer that may send descriptors along with its messages.
     pub fn with_descriptors() -> Self {
-        Self {
-            descriptors: Some(VecDeque::new()),
-            ..Self::new()
-        }
+        Self { descriptors: Some(VecDeque::new()), ..Self::new() }
     }
 
     /// Receives once, without waiting when the socket is non-blocking. Returns the number of bytes;
@@ -101,9 +93,7 @@ impl Inbox {
                 if message.flags.contains(ReturnFlags::CTRUNC)
                     || waiting.len() > MAX_WAITING_DESCRIPTORS
                 {
-                    return Err(io::Error::other(
-                        "the peer sent more descriptors than it may",
-                    ));
+                    return Err(io::Error::other("the peer sent more descriptors than it may"));
                 }
                 message.bytes
             }
@@ -171,10 +161,8 @@ impl Inbox {
     fn fill(&mut self, socket: impl AsFd, deadline: Instant) -> Result<(), ReceiveError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: left.subsec_nanos().into(),
-            };
+            let timeout =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             match rustix::event::poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&timeout)) {
                 Ok(0) => return Err(ReceiveError::Timeout(left)),
                 Ok(_) => {}
@@ -255,14 +243,9 @@ mod tests {
     #[test]
     fn messages_arrive_in_order_however_they_are_cut() {
         let large = vec![7; 900_000];
-        let sent = [
-            FromWorker::Data(b"a"),
-            FromWorker::Data(&large),
-            FromWorker::End,
-        ];
+        let sent = [FromWorker::Data(b"a"), FromWorker::Data(&large), FromWorker::End];
         let mut bytes = Vec::new();
-        sent.iter()
-            .for_each(|message| wire::encode(message, &mut bytes));
+        sent.iter().for_each(|message| wire::encode(message, &mut bytes));
         let (near, far) = UnixStream::pair().unwrap();
         let writer = std::thread::spawn(move || {
             for piece in bytes.chunks(70_001) {
@@ -271,16 +254,10 @@ mod tests {
         });
         let mut inbox = Inbox::new();
         for message in &sent {
-            assert_eq!(
-                inbox.wait::<FromWorker<'_>>(&far, PATIENCE).unwrap(),
-                *message
-            );
+            assert_eq!(inbox.wait::<FromWorker<'_>>(&far, PATIENCE).unwrap(), *message);
         }
         writer.join().unwrap();
-        assert!(matches!(
-            inbox.wait::<FromWorker<'_>>(&far, PATIENCE),
-            Err(ReceiveError::Closed)
-        ));
+        assert!(matches!(inbox.wait::<FromWorker<'_>>(&far, PATIENCE), Err(ReceiveError::Closed)));
     }
 
     #[test]
@@ -288,20 +265,14 @@ mod tests {
         let (near, far) = UnixStream::pair().unwrap();
         crate::send(&near, &[9, 0, 0, 0, 3]).unwrap();
         drop(near);
-        let outcome = Inbox::new()
-            .wait::<ToWorker<'_>>(&far, PATIENCE)
-            .unwrap_err();
+        let outcome = Inbox::new().wait::<ToWorker<'_>>(&far, PATIENCE).unwrap_err();
         assert!(matches!(outcome, ReceiveError::Truncated), "{outcome}");
     }
 
     #[test]
     fn a_peer_that_never_ends_its_message_costs_no_more_than_it_sends() {
         let (near, far) = UnixStream::pair().unwrap();
-        let header = Header {
-            len: 16 << 20,
-            kind: 3,
-            descriptors: 0,
-        };
+        let header = Header { len: 16 << 20, kind: 3, descriptors: 0 };
         let mut bytes = Vec::new();
         header.encode(&mut bytes);
         bytes.resize(40_000, 0);
@@ -309,11 +280,7 @@ mod tests {
         let mut inbox = Inbox::new();
         let outcome = inbox.wait::<ToWorker<'_>>(&far, Duration::ZERO);
         assert!(outcome.is_err());
-        assert!(
-            inbox.buffer.len() <= 4 * bytes.len(),
-            "{} bytes",
-            inbox.buffer.len()
-        );
+        assert!(inbox.buffer.len() <= 4 * bytes.len(), "{} bytes", inbox.buffer.len());
     }
 
     #[test]
@@ -325,9 +292,7 @@ mod tests {
         crate::send_with_descriptor(&near, &bytes, &write).unwrap();
         drop(write);
         let mut inbox = Inbox::with_descriptors();
-        inbox
-            .wait::<wire::generation::ToSupervisor>(&far, PATIENCE)
-            .unwrap();
+        inbox.wait::<wire::generation::ToSupervisor>(&far, PATIENCE).unwrap();
         let received = inbox.take_descriptor().unwrap();
         rustix::io::write(&received, b"x").unwrap();
         assert_eq!(rustix::io::read(&read, &mut [0; 8]).unwrap(), 1);
@@ -341,10 +306,6 @@ mod tests {
         crate::send_with_descriptor(&near, b"12345678", &write).unwrap();
         drop(write);
         Inbox::new().receive(&far).unwrap();
-        assert_eq!(
-            rustix::io::read(&read, &mut [0; 8]).unwrap(),
-            0,
-            "the pipe is still open"
-        );
+        assert_eq!(rustix::io::read(&read, &mut [0; 8]).unwrap(), 0, "the pipe is still open");
     }
 }

@@ -1,0 +1,30 @@
+//! Records which Python the worker is built for, and lets it find that Python's library.
+
+use std::process::Command;
+
+/// The interpreter behind a virtual environment, by its real name: `/usr/bin/python3` may name
+/// another version after the next upgrade.
+const FIND_BASE: &str =
+    "import os, sys; print(os.path.realpath(getattr(sys, '_base_executable', sys.executable)))";
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    pyo3_build_config::add_libpython_rpath_link_args();
+
+    let config = pyo3_build_config::get();
+    if !config.shared() {
+        // Extension modules look for Python's symbols in the executable.
+        println!("cargo:rustc-link-arg=-rdynamic");
+    }
+    let version = config.version();
+    println!("cargo:rustc-env=WSGI_PYTHON_VERSION={}.{}", version.major, version.minor);
+
+    let executable = config.executable().expect("pyo3 knows the interpreter it builds for");
+    let output = Command::new(executable).args(["-I", "-c", FIND_BASE]).output();
+    let program = output
+        .ok()
+        .filter(|output| output.status.success())
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .unwrap_or_else(|| panic!("{executable} cannot be asked for its base interpreter"));
+    println!("cargo:rustc-env=WSGI_PYTHON_PROGRAM={}", program.trim_end());
+}

@@ -1,0 +1,163 @@
+//! The conversation with the supervisor: its orders, our reports, and the signals that count as an
+//! order to drain.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use channel::Inbox;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use wire::FrameError;
+use wire::control::{FromWorker, ToWorker};
+use wire::exchange::Level;
+
+/// Longest text of a report; the supervisor accepts a little more.
+const MAX_TEXT: usize = 32 << 10;
+
+/// The receiving half.
+#[derive(Debug)]
+pub struct Control {
+    socket: Arc<OwnedFd>,
+    inbox: Inbox,
+    signals: UnixStream,
+    hung_up: bool,
+}
+
+/// What happened to a worker.
+#[derive(Debug)]
+pub enum Event {
+    /// The supervisor said something; a descriptor may have come along.
+    Order(ToWorker, Option<OwnedFd>),
+    /// Somebody else wants the worker to end: SIGTERM or SIGINT.
+    Signal,
+    /// The supervisor is gone. Told once.
+    Orphaned,
+    /// Nothing, for as long as the caller would wait.
+    Nothing,
+}
+
+/// Why there is no use in listening to the supervisor.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// This program was not started by a supervisor.
+    #[error("standard input is no socket; workers are started by wsgi-supervisor")]
+    NoSupervisor,
+    /// What the supervisor said is no message.
+    #[error("the supervisor sent something that is no order: {0}")]
+    Garbage(#[from] FrameError),
+    /// The system refused.
+    #[error("cannot listen to the supervisor: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Control {
+    /// Takes over the socket that is this process's standard input, and leaves `/dev/null` there
+    /// for the application. Signals are noted from now on.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn take_stdin() -> Result<Self, ControlError> {
+        let stdin = rustix::stdio::stdin();
+        if rustix::net::sockopt::socket_type(stdin).is_err() {
+            return Err(ControlError::NoSupervisor);
+        }
+        // A handler that writes into a pipe, rather than blocked signals: programs that the
+        // application starts would inherit the mask and could not be ended.
+        let (signals, noted) = UnixStream::pair()?;
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::low_level::pipe::register(signal, noted.try_clone()?)?;
+        }
+
+        let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3).map_err(io::Error::from)?;
+        let null = std::fs::File::open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&null).map_err(io::Error::from)?;
+        let inbox = Inbox::with_descriptors();
+        Ok(Self { socket: Arc::new(socket), inbox, signals, hung_up: false })
+    }
+
+    /// The sending half.
+    pub fn reporter(&self) -> Reporter {
+        Reporter { socket: Arc::new(Mutex::new(Arc::clone(&self.socket))) }
+    }
+
+    /// Waits for the next event, for ever without `patience`.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn next(&mut self, patience: Option<Duration>) -> Result<Event, ControlError> {
+        let timeout = patience.map(|patience| Timespec {
+            tv_sec: patience.as_secs().cast_signed(),
+            tv_nsec: patience.subsec_nanos().into(),
+        });
+        loop {
+            if let Some(order) = self.inbox.next::<ToWorker>()? {
+                let descriptor = match order {
+                    ToWorker::Assign { .. } => self.inbox.take_descriptor(),
+                    ToWorker::Configure(_) | ToWorker::Drain => None,
+                };
+                return Ok(Event::Order(order, descriptor));
+            }
+            let mut sources = vec![PollFd::new(&self.signals, PollFlags::IN)];
+            if !self.hung_up {
+                sources.push(PollFd::new(&*self.socket, PollFlags::IN));
+            }
+            match rustix::event::poll(&mut sources, timeout.as_ref()) {
+                Ok(0) => return Ok(Event::Nothing),
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+            if !sources[0].revents().is_empty() {
+                let mut bytes = [0; 16];
+                let _ = rustix::io::read(&self.signals, &mut bytes).map_err(io::Error::from)?;
+                return Ok(Event::Signal);
+            }
+            match self.inbox.try_receive(&self.socket) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => {
+                    self.hung_up = true;
+                    return Ok(Event::Orphaned);
+                }
+            }
+        }
+    }
+}
+
+/// The sending half, shared by all threads. A supervisor that is gone hears nothing, and nobody
+/// is told: the receiving half finds out.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    socket: Arc<Mutex<Arc<OwnedFd>>>,
+}
+
+impl Reporter {
+    /// Sends a report.
+    pub fn send(&self, report: &FromWorker) {
+        let socket = self.socket.lock().expect("nobody panics while reporting");
+        let _ = channel::send_message(socket.as_fd(), report);
+    }
+
+    /// Reports that the worker cannot start.
+    pub fn failed(&self, mut reason: String) {
+        shorten(&mut reason);
+        self.send(&FromWorker::Failed { reason });
+    }
+
+    /// Reports a log line that belongs to no request.
+    pub fn log(&self, level: Level, mut text: String) {
+        shorten(&mut text);
+        self.send(&FromWorker::Log { level, text });
+    }
+}
+
+fn shorten(text: &mut String) {
+    if let Some(end) = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)) {
+        text.truncate(end);
+    }
+}

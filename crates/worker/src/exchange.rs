@@ -1,0 +1,233 @@
+//! One request's conversation with the httpd child, as the Python objects of the request share it.
+//!
+//! # Locks
+//! Whoever is attached to Python takes a lock of this file only through `lock_py_attached`, so that
+//! nobody waits for it while holding Python's. No Python code runs while one is held: not even an
+//! object is dropped, as a destructor could print, and printing takes a lock.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use rustix::net::Shutdown;
+use wire::exchange::FromWorker;
+
+use crate::connection::Connection;
+use crate::forked::has_forked;
+use crate::incoming::{Amount, Incoming, InputError};
+use crate::outgoing::{Outgoing, Source, wait_for_room};
+use crate::reply::{Head, Reply, Surplus};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Exchange>>> = const { RefCell::new(None) };
+}
+
+/// A request in progress, or one that is over but still referred to.
+#[derive(Debug)]
+pub struct Exchange {
+    incoming: Mutex<Incoming>,
+    outgoing: Mutex<Outgoing>,
+    reply: Mutex<Reply>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The response is complete.
+    Complete,
+    /// It is not; with this status if nothing of it has been sent.
+    Failed(u16),
+}
+
+/// Why a piece of the response was not sent.
+#[derive(Debug)]
+pub enum ReplyError {
+    /// The request is over.
+    Over,
+    /// There are no status and headers to go first.
+    NotStarted,
+    /// The application's Content-Length is no number.
+    BadLength(Vec<u8>),
+    /// The connection is broken.
+    Broken(io::Error),
+}
+
+/// How urgent a piece of the response is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// More will follow at once.
+    Gather,
+    /// The application may compute for long before the next one.
+    Send,
+}
+
+impl Exchange {
+    /// Starts on a request whose frame has been taken from the connection's inbox.
+    pub fn new(connection: Connection, has_body: bool, is_head: bool, buffer: Vec<u8>) -> Self {
+        let outgoing = Outgoing::new(Arc::clone(&connection.socket), buffer);
+        Self {
+            incoming: Mutex::new(Incoming::new(connection, has_body)),
+            outgoing: Mutex::new(outgoing),
+            reply: Mutex::new(Reply::new(is_head)),
+        }
+    }
+
+    /// The request that this thread runs.
+    pub fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Makes this the request that this thread runs.
+    pub fn enter(self: &Arc<Self>) {
+        CURRENT.set(Some(Arc::clone(self)));
+    }
+
+    /// Ends the request. Returns the connection, unless it is of no use any more, and the buffer.
+    pub fn leave(&self, py: Python<'_>, outcome: Outcome) -> (Option<Connection>, Vec<u8>) {
+        CURRENT.set(None);
+        let last = match outcome {
+            Outcome::Complete => FromWorker::End,
+            Outcome::Failed(status) => FromWorker::Failed { status },
+        };
+        let mut outgoing = self.sending(py);
+        let socket = outgoing.socket();
+        let buffer = outgoing.finish(&last, &mut detached(py));
+        let broken = outgoing.is_broken();
+        drop(outgoing);
+        let connection = match self.incoming.try_lock() {
+            Ok(mut incoming) => incoming.finish(),
+            // Some other thread of the application is still reading. What it asked for will come
+            // some time, so the connection cannot serve another request. This ends its wait.
+            Err(TryLockError::WouldBlock) => {
+                if let Some(socket) = socket {
+                    let _ = rustix::net::shutdown(&*socket, Shutdown::Both);
+                }
+                None
+            }
+            Err(TryLockError::Poisoned(_)) => unreachable!("panics abort"),
+        };
+        (connection.filter(|_| !broken), buffer)
+    }
+
+    /// Whether the request is over, or another process's affair.
+    pub fn is_over(&self, py: Python<'_>) -> bool {
+        has_forked() || self.sending(py).is_over()
+    }
+
+    /// Reads from the request body.
+    ///
+    /// # Errors
+    /// [`InputError`].
+    pub fn read(&self, py: Python<'_>, amount: Amount) -> Result<Vec<u8>, InputError> {
+        if self.is_over(py) {
+            return Err(InputError::Over);
+        }
+        if let Ok(mut incoming) = self.incoming.try_lock()
+            && let Some(data) = incoming.read_ready(amount)
+        {
+            return Ok(data);
+        }
+        py.detach(|| {
+            let mut incoming = self.incoming.lock().expect("nobody panics while reading");
+            incoming.read(amount, &self.outgoing)
+        })
+    }
+
+    /// Takes what the application wrote to be logged. Returns whether the request still takes it.
+    pub fn log(&self, py: Python<'_>, source: Source, bytes: &[u8]) -> bool {
+        if self.is_over(py) {
+            return false;
+        }
+        self.sending(py).log(source, bytes, &mut detached(py));
+        true
+    }
+
+    /// Logs what there is of an unfinished line.
+    pub fn flush_log(&self, py: Python<'_>, source: Source) {
+        if !has_forked() {
+            self.sending(py).flush_log(source, &mut detached(py));
+        }
+    }
+
+    /// Whether status and headers are on their way and cannot be replaced any more.
+    pub fn is_committed(&self, py: Python<'_>) -> bool {
+        self.replying(py).is_committed()
+    }
+
+    /// Notes status and headers. They go out with the first piece of the body.
+    pub fn start(&self, py: Python<'_>, head: Head) {
+        self.replying(py).start(head);
+    }
+
+    /// Puts status and headers on their way, if they are not. `body` is the length of the whole
+    /// response body, where it is known.
+    ///
+    /// # Errors
+    /// [`ReplyError`].
+    pub fn commit(&self, py: Python<'_>, body: Option<usize>) -> Result<(), ReplyError> {
+        if self.is_over(py) {
+            return Err(ReplyError::Over);
+        }
+        let mut reply = self.replying(py);
+        let mut outgoing = self.sending(py);
+        reply.commit(body, &mut outgoing)
+    }
+
+    /// Sends a piece of the response body, after status and headers. Returns whether the response
+    /// was already as long as its Content-Length, for the first piece of which that is true.
+    ///
+    /// # Errors
+    /// [`ReplyError`].
+    pub fn send(
+        &self,
+        py: Python<'_>,
+        block: &[u8],
+        urgency: Urgency,
+    ) -> Result<Surplus, ReplyError> {
+        if self.is_over(py) {
+            return Err(ReplyError::Over);
+        }
+        let mut reply = self.replying(py);
+        let mut outgoing = self.sending(py);
+        reply.commit(None, &mut outgoing)?;
+        let (block, surplus) = reply.admit(block);
+        let mut wait = detached(py);
+        outgoing
+            .push_data(block, &mut wait)
+            .and_then(|()| match urgency {
+                Urgency::Gather => Ok(()),
+                Urgency::Send => outgoing.flush(&mut wait),
+            })
+            .map_err(ReplyError::Broken)?;
+        Ok(surplus)
+    }
+
+    /// Sends what has been gathered.
+    pub fn flush(&self, py: Python<'_>) {
+        // A connection that broke shows at the next piece, or does not matter any more.
+        if !has_forked() {
+            let _ = self.sending(py).flush(&mut detached(py));
+        }
+    }
+
+    /// How many bytes the response lacks, measured by its Content-Length.
+    pub fn missing(&self, py: Python<'_>) -> u64 {
+        self.replying(py).missing()
+    }
+
+    fn sending(&self, py: Python<'_>) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock_py_attached(py).expect("nobody panics while sending")
+    }
+
+    fn replying(&self, py: Python<'_>) -> MutexGuard<'_, Reply> {
+        self.reply.lock_py_attached(py).expect("nobody panics while replying")
+    }
+}
+
+/// Waits for room with Python's lock released.
+fn detached(py: Python<'_>) -> impl FnMut(&OwnedFd) {
+    move |socket| py.detach(|| wait_for_room(socket))
+}

@@ -1,0 +1,131 @@
+//! Every unsafe operation of the worker: setting up CPython, text from bytes, and the process's
+//! environment and end.
+#![expect(unsafe_code, reason = "the one file of this program that may")]
+
+use std::ffi::{CStr, CString, c_char};
+use std::mem::MaybeUninit;
+
+use pyo3::ffi as python;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// Removes a variable from the environment, which later programs would inherit.
+///
+/// # Panics
+/// When the process has more than one thread, as any of them could be reading the environment.
+pub fn forget_variable(name: &str) {
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
+    assert!(!matches!(threads, Ok(2..)), "the environment is changed before threads start");
+    // SAFETY: the line above shows that no other thread exists that could read the environment.
+    unsafe { std::env::remove_var(name) };
+}
+
+/// Ends the process at once, without the exit handlers of C libraries: other threads still run, and
+/// what those handlers take down would be in use.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: `_exit(2)` has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
+/// `sys.version` of the libpython that is loaded, which need not be the one of the build. Can be
+/// asked before Python is initialised.
+pub fn running_version() -> String {
+    // SAFETY: `Py_GetVersion` is documented as callable before `Py_Initialize`.
+    let version = unsafe { python::Py_GetVersion() };
+    // SAFETY: it returns a C string in static storage.
+    let version = unsafe { CStr::from_ptr(version) };
+    version.to_string_lossy().into_owned()
+}
+
+/// Where Python finds its standard library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// As if this program had been run: its place tells, and a `pyvenv.cfg` near it.
+    Program(CString),
+    /// Below this prefix.
+    Home(CString),
+}
+
+/// Initialises CPython, and releases its lock again: from here on threads attach to it.
+///
+/// # Errors
+/// What CPython says went wrong.
+///
+/// # Panics
+/// When Python is initialised already.
+pub fn initialize(location: &Location, argv0: &CStr) -> Result<(), String> {
+    // SAFETY: `Py_IsInitialized` can be called at any time.
+    let already = unsafe { python::Py_IsInitialized() };
+    assert_eq!(already, 0, "Python is initialised once");
+
+    let mut config = MaybeUninit::<python::PyConfig>::uninit();
+    // SAFETY: the pointer is to memory of the right size, which the function fills.
+    unsafe { python::PyConfig_InitPythonConfig(config.as_mut_ptr()) };
+    // SAFETY: `PyConfig_InitPythonConfig` above has set every field.
+    let mut config = unsafe { config.assume_init() };
+    config.parse_argv = 0;
+    config.install_signal_handlers = 0;
+
+    let outcome = fill_in(&mut config, location, argv0).and_then(|()| {
+        // SAFETY: the configuration is valid, and Python not initialised (asserted above).
+        check(unsafe { python::Py_InitializeFromConfig(&config) })
+    });
+    // SAFETY: `config` was initialised above and is used no more.
+    unsafe { python::PyConfig_Clear(&mut config) };
+    outcome?;
+
+    // SAFETY: initialisation succeeded, so that this thread holds the lock. The thread state that
+    // is returned stays known to Python as this thread's own and is found when it attaches.
+    unsafe { python::PyEval_SaveThread() };
+    Ok(())
+}
+
+fn fill_in(config: &mut python::PyConfig, location: &Location, argv0: &CStr) -> Result<(), String> {
+    let mut argv = [argv0.as_ptr()];
+    let config: *mut python::PyConfig = config;
+    // SAFETY: the list has the one element that is announced, a C string, and is copied.
+    check(unsafe { python::PyConfig_SetBytesArgv(config, 1, argv.as_mut_ptr()) })?;
+    let (field, path) = match location {
+        // SAFETY: `config` comes from a reference and is therefore valid.
+        Location::Program(path) => (unsafe { &raw mut (*config).program_name }, path),
+        // SAFETY: as above.
+        Location::Home(path) => (unsafe { &raw mut (*config).home }, path),
+    };
+    // SAFETY: `field` points into the same configuration; `path` is a C string and is copied.
+    check(unsafe { python::PyConfig_SetBytesString(config, field, path.as_ptr()) })
+}
+
+fn check(status: python::PyStatus) -> Result<(), String> {
+    // SAFETY: `PyStatus_Exception` only looks at the value passed.
+    if unsafe { python::PyStatus_Exception(status) } == 0 {
+        return Ok(());
+    }
+    let text = |pointer: *const c_char| {
+        if pointer.is_null() {
+            return None;
+        }
+        // SAFETY: texts in a `PyStatus` that are not null are C strings in static storage.
+        let text = unsafe { CStr::from_ptr(pointer) };
+        Some(text.to_string_lossy().into_owned())
+    };
+    Err(match (text(status.func), text(status.err_msg)) {
+        (Some(function), Some(message)) => format!("{function}: {message}"),
+        (None, Some(message)) => message,
+        (_, None) => format!("it asks to exit with status {}", status.exitcode),
+    })
+}
+
+/// Decodes latin-1, as PEP 3333 has it for strings that are bytes in disguise.
+///
+/// # Errors
+/// `MemoryError`.
+pub fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    let data = bytes.as_ptr().cast();
+    let len = bytes.len().cast_signed();
+    // SAFETY: `data` and `len` are those of a slice, which Python copies; `py` shows that this
+    // thread is attached.
+    let object = unsafe { python::PyUnicode_DecodeLatin1(data, len, std::ptr::null()) };
+    // SAFETY: the function returns a new reference, or null with an exception set.
+    let object = unsafe { Bound::from_owned_ptr_or_err(py, object) }?;
+    Ok(object.cast_into()?)
+}

@@ -1,0 +1,218 @@
+//! The receiving half of a request's conversation: the request body, pulled as it is read.
+
+use std::sync::Mutex;
+
+use rustix::event::{PollFd, PollFlags};
+use wire::exchange::{FromWorker, ToWorker};
+
+use crate::connection::Connection;
+use crate::outgoing::{Outgoing, wait_for_room};
+
+/// How much is asked for at a time, at least: what is not read yet waits here.
+const LEAST_PULL: usize = 64 << 10;
+/// How much is asked for at a time, at most.
+const MOST_PULL: usize = 1 << 20;
+
+/// What an application reads as `wsgi.input`.
+#[derive(Debug)]
+pub struct Incoming {
+    /// `None` once the request is over, or the connection broken.
+    connection: Option<Connection>,
+    data: Vec<u8>,
+    start: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Untouched,
+    Open,
+    Ended,
+    Failed,
+}
+
+/// How much to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// Everything.
+    All,
+    /// This many bytes, or what there is.
+    Bytes(usize),
+    /// One line, with its end.
+    Line,
+    /// One line, or this many bytes of it.
+    LineWithin(usize),
+}
+
+/// Why there is nothing to read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    /// The request is over.
+    #[error("the request is over")]
+    Over,
+    /// What httpd said about the body, or that it is gone.
+    #[error("{0}")]
+    Failed(String),
+    /// It failed before.
+    #[error("input is already in error state")]
+    FailedBefore,
+}
+
+impl Incoming {
+    /// Starts on a request. Without a body there is nothing to ask for.
+    pub fn new(connection: Connection, has_body: bool) -> Self {
+        let state = if has_body { State::Untouched } else { State::Ended };
+        Self { connection: Some(connection), data: Vec::new(), start: 0, state }
+    }
+
+    /// Ends the request, and gives the connection back unless it is broken.
+    pub fn finish(&mut self) -> Option<Connection> {
+        self.data = Vec::new();
+        self.start = 0;
+        self.connection.take()
+    }
+
+    /// Reads what can be had without asking for more.
+    pub fn read_ready(&mut self, amount: Amount) -> Option<Vec<u8>> {
+        let len = self.available(amount)?;
+        Some(self.take(len))
+    }
+
+    /// Reads, and asks for more as far as needed. Not to be called while attached to Python.
+    ///
+    /// # Errors
+    /// [`InputError`].
+    pub fn read(
+        &mut self,
+        amount: Amount,
+        outgoing: &Mutex<Outgoing>,
+    ) -> Result<Vec<u8>, InputError> {
+        loop {
+            if self.state == State::Failed {
+                return Err(InputError::FailedBefore);
+            }
+            if let Some(data) = self.read_ready(amount) {
+                return Ok(data);
+            }
+            self.pull(amount, outgoing)?;
+        }
+    }
+
+    /// How many bytes satisfy `amount`, if they are here.
+    fn available(&self, amount: Amount) -> Option<usize> {
+        let rest = &self.data[self.start..];
+        let ended = match self.state {
+            State::Ended => Some(rest.len()),
+            State::Failed => return None,
+            // Even a read of nothing begins the transfer: a client may be waiting for that.
+            State::Untouched => return None,
+            State::Open => None,
+        };
+        let line = || rest.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
+        match amount {
+            Amount::All => ended,
+            Amount::Bytes(len) if len <= rest.len() => Some(len),
+            Amount::Bytes(_) => ended,
+            Amount::Line => line().or(ended),
+            Amount::LineWithin(len) => match line() {
+                Some(end) => Some(end.min(len)),
+                None if len <= rest.len() => Some(len),
+                None => ended,
+            },
+        }
+    }
+
+    fn take(&mut self, len: usize) -> Vec<u8> {
+        if self.start == 0 && len == self.data.len() {
+            return std::mem::take(&mut self.data);
+        }
+        let taken = self.data[self.start..self.start + len].to_vec();
+        self.start += len;
+        if self.start == self.data.len() {
+            self.data.clear();
+            self.start = 0;
+        }
+        taken
+    }
+
+    /// Asks for one more piece, and waits for it.
+    fn pull(&mut self, amount: Amount, outgoing: &Mutex<Outgoing>) -> Result<(), InputError> {
+        if self.connection.is_none() {
+            return Err(InputError::Over);
+        }
+        let missing = match amount {
+            Amount::All => MOST_PULL,
+            Amount::Bytes(len) => len.saturating_sub(self.data.len() - self.start),
+            Amount::Line | Amount::LineWithin(_) => LEAST_PULL,
+        };
+        let at_most = missing.clamp(LEAST_PULL, MOST_PULL);
+        self.state = State::Open;
+        let outcome = self.ask(at_most as u32, outgoing);
+        if outcome.is_err() {
+            self.state = State::Failed;
+        }
+        outcome
+    }
+
+    fn ask(&mut self, at_most: u32, outgoing: &Mutex<Outgoing>) -> Result<(), InputError> {
+        let asked = {
+            let mut outgoing = outgoing.lock().expect("nobody panics while sending");
+            outgoing.push(&FromWorker::NeedBody { at_most });
+            outgoing.flush(&mut |socket| wait_for_room(socket))
+        };
+        if asked.is_err() || !self.await_message() {
+            self.connection = None;
+            outgoing.lock().expect("nobody panics while sending").break_off();
+            return Err(InputError::Failed("Connection was terminated".to_owned()));
+        }
+        let connection = self.connection.as_mut().ok_or(InputError::Over)?;
+        match connection.inbox.next() {
+            Ok(Some(ToWorker::Body(piece))) => {
+                if self.start > 0 {
+                    self.data.drain(..self.start);
+                    self.start = 0;
+                }
+                self.data.extend_from_slice(piece);
+                Ok(())
+            }
+            Ok(Some(ToWorker::BodyEnd)) => {
+                self.state = State::Ended;
+                Ok(())
+            }
+            Ok(Some(ToWorker::BodyFailed { reason })) => Err(InputError::Failed(reason.to_owned())),
+            Ok(_) | Err(_) => {
+                self.connection = None;
+                outgoing.lock().expect("nobody panics while sending").break_off();
+                Err(InputError::Failed("httpd sent something unexpected".to_owned()))
+            }
+        }
+    }
+
+    /// Waits until a message is whole. Returns whether one will ever be.
+    fn await_message(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else {
+            return false;
+        };
+        loop {
+            match connection.inbox.ready::<ToWorker<'_>>() {
+                // A message that cannot be one is for the caller to find.
+                Ok(true) | Err(_) => return true,
+                Ok(false) => {}
+            }
+            match connection.inbox.try_receive(&connection.socket) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    let mut sources = [PollFd::new(&*connection.socket, PollFlags::IN)];
+                    // An error shows at the next attempt to receive.
+                    let _ = rustix::event::poll(&mut sources, None);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Pulling a body over a socket pair, without Python.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use channel::Inbox;
+
+use super::*;
+use crate::connection::Connections;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A body that comes in these pieces, then ends, and how much was asked for each time.
+fn body(
+    pieces: &'static [&'static str],
+    has_body: bool,
+) -> (Incoming, Mutex<Outgoing>, JoinHandle<Vec<u32>>) {
+    let (near, far) = UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    let peer = rustix::net::sockopt::socket_peercred(&near).unwrap();
+    let connection = Connections::new().unwrap().adopt(near.into(), peer);
+    let outgoing = Mutex::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
+    let httpd = std::thread::spawn(move || {
+        let (mut inbox, mut asked) = (Inbox::new(), Vec::new());
+        let mut pieces = pieces.iter();
+        while let Ok(message) = inbox.wait::<FromWorker<'_>>(&far, PATIENCE) {
+            let FromWorker::NeedBody { at_most } = message else { panic!("{message:?}") };
+            asked.push(at_most);
+            let answer = match pieces.next() {
+                Some(&"fail") => ToWorker::BodyFailed { reason: "because" },
+                Some(piece) => ToWorker::Body(piece.as_bytes()),
+                None => ToWorker::BodyEnd,
+            };
+            channel::send_message(&far, &answer).unwrap();
+        }
+        asked
+    });
+    (Incoming::new(connection, has_body), outgoing, httpd)
+}
+
+#[test]
+fn all_of_it() {
+    let (mut incoming, outgoing, httpd) = body(&["one", "two"], true);
+    assert_eq!(incoming.read(Amount::All, &outgoing).unwrap(), b"onetwo");
+    assert_eq!(incoming.read(Amount::All, &outgoing).unwrap(), b"");
+    drop((incoming, outgoing));
+    assert_eq!(httpd.join().unwrap(), [1 << 20; 3]);
+}
+
+#[test]
+fn only_as_much_as_needed_is_asked_for_and_the_rest_is_kept() {
+    let (mut incoming, outgoing, httpd) = body(&["one\ntwo\nth", "ree"], true);
+    assert_eq!(incoming.read_ready(Amount::Bytes(0)), None, "the first read starts the transfer");
+    assert_eq!(incoming.read(Amount::Bytes(2), &outgoing).unwrap(), b"on");
+    assert_eq!(incoming.read_ready(Amount::Line).unwrap(), b"e\n");
+    assert_eq!(incoming.read_ready(Amount::LineWithin(2)).unwrap(), b"tw");
+    assert_eq!(incoming.read_ready(Amount::LineWithin(9)).unwrap(), b"o\n");
+    assert_eq!(incoming.read_ready(Amount::Line), None);
+    assert_eq!(incoming.read(Amount::Bytes(4), &outgoing).unwrap(), b"thre");
+    assert!(incoming.finish().is_some());
+    drop((incoming, outgoing));
+    assert_eq!(httpd.join().unwrap(), [64 << 10; 2]);
+}
+
+#[test]
+fn without_a_body_nothing_is_asked_for() {
+    let (mut incoming, outgoing, httpd) = body(&[], false);
+    assert_eq!(incoming.read(Amount::All, &outgoing).unwrap(), b"");
+    drop((incoming, outgoing));
+    assert!(httpd.join().unwrap().is_empty());
+}
+
+#[test]
+fn a_failure_is_told_once_and_remembered() {
+    let (mut incoming, outgoing, _httpd) = body(&["some", "fail"], true);
+    let first = incoming.read(Amount::All, &outgoing);
+    assert_eq!(first, Err(InputError::Failed("because".to_owned())));
+    assert_eq!(incoming.read(Amount::Bytes(1), &outgoing), Err(InputError::FailedBefore));
+    assert!(incoming.finish().is_some(), "the connection is in order");
+}
+
+#[test]
+fn a_lost_connection_is_a_failure_for_both_directions() {
+    let (near, far) = UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    let peer = rustix::net::sockopt::socket_peercred(&near).unwrap();
+    let connection = Connections::new().unwrap().adopt(near.into(), peer);
+    let outgoing = Mutex::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
+    let mut incoming = Incoming::new(connection, true);
+    drop(far);
+    let lost = Err(InputError::Failed("Connection was terminated".to_owned()));
+    assert_eq!(incoming.read(Amount::All, &outgoing), lost);
+    assert!(outgoing.lock().unwrap().is_broken());
+    assert!(incoming.finish().is_none());
+}

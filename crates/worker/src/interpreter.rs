@@ -1,0 +1,181 @@
+//! Python itself: where it is, how it starts, what it finds, and how it ends.
+
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyModule, PyTuple};
+use wire::control::Settings;
+
+use crate::ffi::{self, Location, latin1};
+use crate::forked::note_fork;
+use crate::outgoing::Source;
+use crate::wsgi::{FileWrapper, Input, LogStream};
+
+/// What applications see as `mod_wsgi.version`.
+pub const VERSION: (u32, u32, u32) = (
+    number(env!("CARGO_PKG_VERSION_MAJOR")),
+    number(env!("CARGO_PKG_VERSION_MINOR")),
+    number(env!("CARGO_PKG_VERSION_PATCH")),
+);
+
+/// The Python that this worker was built for.
+const BUILT_FOR: &str = env!("WSGI_PYTHON_VERSION");
+/// The program of that Python.
+const PROGRAM: &str = env!("WSGI_PYTHON_PROGRAM");
+
+/// A running interpreter.
+#[derive(Debug)]
+pub struct Interpreter {
+    setup: Py<PyModule>,
+}
+
+/// Why Python does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum InterpreterError {
+    /// The libpython that was found is not the one of the build.
+    #[error("this worker was built for Python {BUILT_FOR}, but its libpython is {0}")]
+    WrongVersion(String),
+    /// A path that no program can be given.
+    #[error("python-home={0:?} contains a NUL character")]
+    BadHome(std::path::PathBuf),
+    /// CPython says no.
+    #[error("Python {BUILT_FOR} cannot start {place}: {reason}")]
+    Refused {
+        /// Where it looked for its library.
+        place: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Python code of ours failed.
+    #[error("Python runs, but cannot be set up: {0}")]
+    SetUp(#[from] PyErr),
+}
+
+impl Interpreter {
+    /// Starts Python in this process, once.
+    ///
+    /// # Errors
+    /// [`InterpreterError`].
+    pub fn start(settings: &Settings) -> Result<Self, InterpreterError> {
+        // Before initialisation, which would work on structures of another shape.
+        let running = ffi::running_version();
+        let number = running.split(' ').next().unwrap_or_default();
+        if number.split('.').take(2).ne(BUILT_FOR.split('.')) {
+            return Err(InterpreterError::WrongVersion(number.to_owned()));
+        }
+        let location = location(settings.python_home.as_deref())?;
+        ffi::initialize(&location, c"mod_wsgi").map_err(|reason| {
+            let place = match &location {
+                Location::Program(path) => format!("as {}", path.to_string_lossy()),
+                Location::Home(path) => format!("with python-home={}", path.to_string_lossy()),
+            };
+            InterpreterError::Refused { place, reason }
+        })?;
+        Python::attach(|py| {
+            let setup = prepare(py, settings)?;
+            Ok(Self { setup: setup.unbind() })
+        })
+    }
+
+    /// `sys.version` on one line.
+    pub fn version(&self) -> String {
+        ffi::running_version().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Tells Python code the name of the application group.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn assign(&self, py: Python<'_>, application_group: &[u8]) -> PyResult<()> {
+        py.import("mod_wsgi")?.setattr("application_group", latin1(py, application_group)?)
+    }
+
+    /// Whether threads have to take turns.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn has_lock(&self, py: Python<'_>) -> PyResult<bool> {
+        self.setup.bind(py).call_method0("has_lock")?.extract()
+    }
+
+    /// Waits for the application's threads and runs its exit handlers.
+    pub fn finish(&self) {
+        Python::attach(|py| {
+            if let Err(error) = self.setup.bind(py).call_method0("finish") {
+                error.print(py);
+            }
+        });
+    }
+}
+
+/// Compiles one of the modules that are part of this program.
+///
+/// # Errors
+/// Python's.
+pub fn embedded<'py>(
+    py: Python<'py>,
+    source: &CStr,
+    name: &CStr,
+) -> PyResult<Bound<'py, PyModule>> {
+    PyModule::from_code(py, source, c"<mod_wsgi>", name)
+}
+
+fn location(home: Option<&Path>) -> Result<Location, InterpreterError> {
+    let c_string = |path: &Path| {
+        CString::new(path.as_os_str().as_bytes())
+            .map_err(|_| InterpreterError::BadHome(path.to_owned()))
+    };
+    Ok(match home {
+        // As if the environment's own interpreter ran: that is how environments are recognised.
+        Some(home) if home.join("pyvenv.cfg").exists() => {
+            Location::Program(c_string(&home.join("bin/python"))?)
+        }
+        Some(home) => Location::Home(c_string(home)?),
+        // Not what PATH happens to name.
+        None => Location::Program(c_string(Path::new(PROGRAM))?),
+    })
+}
+
+fn prepare<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyModule>> {
+    let source = pyo3::ffi::c_str!(include_str!("python/setup.py"));
+    let setup = embedded(py, source, c"_mod_wsgi_setup")?;
+    let stdout = Bound::new(py, LogStream::of_process(Source::Stdout))?;
+    let stderr = Bound::new(py, LogStream::of_process(Source::Stderr))?;
+    setup.call_method1("start", (stdout, stderr, wrap_pyfunction!(note_fork, py)?))?;
+
+    let modules = py.import("sys")?.getattr("modules")?;
+    modules.set_item("mod_wsgi", mod_wsgi(py, settings)?)?;
+    let apache = PyModule::new(py, "apache")?;
+    apache.add("version", settings.httpd_version)?;
+    modules.set_item("apache", apache)?;
+
+    let bytes = |path: &Path| PyBytes::new(py, path.as_os_str().as_bytes());
+    let directories = PyTuple::new(py, settings.python_path.iter().map(|path| bytes(path)))?;
+    setup.call_method1("search", (settings.home.as_deref().map(bytes), directories))?;
+    Ok(setup)
+}
+
+fn mod_wsgi<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyModule>> {
+    let module = PyModule::new(py, "mod_wsgi")?;
+    module.add("version", VERSION)?;
+    module.add("process_group", latin1(py, &settings.process_group)?)?;
+    module.add("application_group", "")?;
+    module.add("maximum_processes", settings.processes)?;
+    module.add("threads_per_process", settings.threads)?;
+    module.add_class::<FileWrapper>()?;
+    module.add_class::<Input>()?;
+    Ok(module)
+}
+
+/// Numbers from the environment of the build, which are strings.
+const fn number(text: &str) -> u32 {
+    let digits = text.as_bytes();
+    let (mut number, mut at) = (0, 0);
+    while at < digits.len() {
+        number = number * 10 + (digits[at] - b'0') as u32;
+        at += 1;
+    }
+    number
+}

@@ -1,0 +1,304 @@
+//! The I/O thread: accepts connections, reads requests and queues them. It never touches Python.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use wire::FrameError;
+use wire::exchange::{FromWorker, Refusal, Request, ToWorker};
+
+use crate::connection::{Connection, LISTENER, Token, WAKE};
+use crate::gate::{Complaints, Gate, Greeting, Offence};
+use crate::worker::{Job, Worker, now};
+
+/// How long a connection may take to greet.
+const GREETING_PATIENCE: Duration = Duration::from_secs(5);
+/// How many connections may wait without having greeted; beyond it the oldest is closed.
+const MAX_STRANGERS: usize = 64;
+/// How many connections are accepted before others get their turn.
+const ACCEPTS_AT_ONCE: usize = 64;
+/// How long to leave the listening socket alone when descriptors or memory have run out.
+const EXHAUSTION_PAUSE: Duration = Duration::from_millis(200);
+const EVENTS_AT_ONCE: usize = 64;
+
+/// The I/O thread's state.
+pub struct Io {
+    worker: Arc<Worker>,
+    listener: OwnedFd,
+    gate: Gate,
+    complaints: Complaints,
+    /// Connections that have not greeted yet, oldest first, and until when they may.
+    strangers: VecDeque<(Instant, Token)>,
+    /// When to accept again after running out of descriptors or memory.
+    recover_at: Option<Instant>,
+}
+
+impl Io {
+    /// Prepares to serve `listener`, which other workers may share.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(
+        worker: Arc<Worker>,
+        listener: OwnedFd,
+        gate: Gate,
+        complaints: Complaints,
+    ) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&listener, true)?;
+        let io = Self {
+            worker,
+            listener,
+            gate,
+            complaints,
+            strangers: VecDeque::new(),
+            recover_at: None,
+        };
+        let interest = EventFlags::IN | EventFlags::ONESHOT;
+        let data = EventData::new_u64(LISTENER);
+        epoll::add(io.worker.connections.epoll(), &io.listener, data, interest)?;
+        Ok(io)
+    }
+
+    /// Serves until [`crate::connection::Connections::close`], then closes the listening socket
+    /// and all idle connections.
+    pub fn run(mut self) {
+        let worker = Arc::clone(&self.worker);
+        let connections = &worker.connections;
+        let mut space = [const { MaybeUninit::<Event>::uninit() }; EVENTS_AT_ONCE];
+        while !connections.closing() {
+            let timeout = self.housekeeping();
+            let events = match epoll::wait(connections.epoll(), &mut space, timeout.as_ref()) {
+                Ok((events, _)) => events,
+                Err(Errno::INTR) => continue,
+                Err(error) => panic!("epoll_wait(2) fails only on wrong use: {error}"),
+            };
+            for event in events {
+                match event.data.u64() {
+                    WAKE => connections.woken(),
+                    LISTENER => self.accept(),
+                    token => {
+                        if let Some(connection) = connections.take(token) {
+                            self.receive(connection);
+                        }
+                    }
+                }
+            }
+            for connection in connections.take_unfinished() {
+                self.proceed(connection);
+            }
+        }
+        connections.close_idle();
+    }
+
+    /// Sees to everything that has become due, and returns how long there is nothing to do.
+    fn housekeeping(&mut self) -> Option<Timespec> {
+        let now = Instant::now();
+        while let Some(&(deadline, token)) = self.strangers.front()
+            && deadline <= now
+        {
+            self.strangers.pop_front();
+            self.expel(token, Offence::Silent(GREETING_PATIENCE));
+        }
+        if self.recover_at.is_some_and(|at| at <= now) {
+            self.recover_at = None;
+            self.watch_listener();
+        }
+        if self.worker.paused.load(Ordering::SeqCst) && self.may_accept() {
+            self.worker.paused.store(false, Ordering::SeqCst);
+            self.watch_listener();
+        }
+        let due = [
+            self.complaints.say(),
+            self.strangers.front().map(|(deadline, _)| *deadline),
+            self.recover_at,
+        ];
+        let left = due.into_iter().flatten().min()?.saturating_duration_since(now);
+        Some(Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            // Rounded up, so that what is due then is not a moment ahead.
+            tv_nsec: (left.subsec_nanos() + 1_000_000).min(999_999_999).into(),
+        })
+    }
+
+    /// Whether a connection that is accepted now would find a free runner. Otherwise it is left to
+    /// the other workers that share the socket.
+    fn may_accept(&self) -> bool {
+        let Worker { settings, queue, .. } = &*self.worker;
+        let threads = usize::from(settings.threads.max(1));
+        settings.processes <= 1 || queue.load() + self.strangers.len() < threads
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS_AT_ONCE {
+            if !self.may_accept() {
+                // A runner that has become free since then, or does from now on, sees the flag.
+                self.worker.paused.store(true, Ordering::SeqCst);
+                return;
+            }
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            match rustix::net::accept_with(&self.listener, flags) {
+                Ok(socket) => self.admit(socket),
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(error) => {
+                    // Out of descriptors or memory: the connection stays in the backlog, and
+                    // trying at once would only burn time.
+                    self.complaints.note(format!("cannot accept connections: {error}"));
+                    self.recover_at = Some(Instant::now() + EXHAUSTION_PAUSE);
+                    return;
+                }
+            }
+        }
+        self.watch_listener();
+    }
+
+    fn watch_listener(&self) {
+        let interest = EventFlags::IN | EventFlags::ONESHOT;
+        let data = EventData::new_u64(LISTENER);
+        epoll::modify(self.worker.connections.epoll(), &self.listener, data, interest)
+            .expect("the listener is registered, and modifying needs no memory");
+    }
+
+    fn admit(&mut self, socket: OwnedFd) {
+        let peer = match rustix::net::sockopt::socket_peercred(&socket) {
+            Ok(peer) => peer,
+            Err(error) => {
+                return self.complaints.note(format!("cannot identify a peer: {error}"));
+            }
+        };
+        let connection = self.worker.connections.adopt(socket, peer);
+        if let Err(offence) = self.gate.check_peer(&peer) {
+            return self.turn_away(connection, &offence);
+        }
+        if self.strangers.len() >= MAX_STRANGERS
+            && let Some((_, oldest)) = self.strangers.pop_front()
+        {
+            self.expel(oldest, Offence::Crowd);
+        }
+        self.strangers.push_back((Instant::now() + GREETING_PATIENCE, connection.token));
+        // Greeting and request have usually come already.
+        self.receive(connection);
+    }
+
+    /// Takes what has come over a connection.
+    fn receive(&mut self, mut connection: Connection) {
+        match connection.inbox.try_receive(&connection.socket) {
+            Ok(0) if connection.inbox.is_empty() => self.forget(connection.token),
+            Ok(0) => self.turn_away(connection, &Offence::Truncated),
+            Ok(_) => self.proceed(connection),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                self.worker.connections.put_back(connection);
+            }
+            Err(_) => self.forget(connection.token),
+        }
+    }
+
+    /// Acts on all messages that a connection has whole.
+    fn proceed(&mut self, mut connection: Connection) {
+        loop {
+            let step = match connection.authentic {
+                false => self.greet(&mut connection),
+                true => self.examine(&connection),
+            };
+            match step {
+                Ok(Step::Wait) => return self.worker.connections.put_back(connection),
+                Ok(Step::Greeted) => {
+                    connection.authentic = true;
+                    self.forget(connection.token);
+                }
+                Ok(Step::Queue { may_refuse }) => {
+                    let job = Job { connection, queued: now() };
+                    match self.worker.queue.push(job, may_refuse) {
+                        Ok(()) => return,
+                        Err(job) => connection = job.connection,
+                    }
+                    if !refuse(&mut connection, Refusal::Busy) {
+                        return;
+                    }
+                }
+                Ok(Step::Refuse(refusal)) => {
+                    if !refuse(&mut connection, refusal) {
+                        return;
+                    }
+                }
+                Err(offence) => return self.turn_away(connection, &offence),
+            }
+        }
+    }
+
+    fn greet(&self, connection: &mut Connection) -> Result<Step, Offence> {
+        match connection.inbox.next::<Greeting>().map_err(Offence::NoGreeting)? {
+            None => Ok(Step::Wait),
+            Some(greeting) => self.gate.check_greeting(&greeting).map(|()| Step::Greeted),
+        }
+    }
+
+    fn examine(&self, connection: &Connection) -> Result<Step, Offence> {
+        match connection.inbox.peek().map_err(Offence::NoRequest)? {
+            None => Ok(Step::Wait),
+            Some(ToWorker::Request(Request { application_group, may_refuse, .. })) => {
+                Ok(if application_group == self.worker.application_group {
+                    Step::Queue { may_refuse }
+                } else {
+                    Step::Refuse(Refusal::WrongGroup)
+                })
+            }
+            Some(_) => Err(Offence::OutOfTurn),
+        }
+    }
+
+    /// Closes the connection of a peer that has no business here.
+    fn turn_away(&mut self, connection: Connection, offence: &Offence) {
+        let mut bytes = Vec::new();
+        wire::encode(&FromWorker::Refused(offence.refusal()), &mut bytes);
+        let _ = channel::try_send(&connection.socket, &bytes);
+        self.complaints.about(&connection.peer, offence);
+        self.forget(connection.token);
+    }
+
+    /// Turns away the connection with this number, if it is still there.
+    fn expel(&mut self, token: Token, offence: Offence) {
+        if let Some(connection) = self.worker.connections.take(token) {
+            self.turn_away(connection, &offence);
+        }
+    }
+
+    /// Counts a connection no longer among those that have not greeted.
+    fn forget(&mut self, token: Token) {
+        self.strangers.retain(|(_, stranger)| *stranger != token);
+    }
+}
+
+enum Step {
+    /// More has to come first.
+    Wait,
+    /// The connection is authentic.
+    Greeted,
+    /// A request is there.
+    Queue { may_refuse: bool },
+    /// A request is there, for somebody else.
+    Refuse(Refusal),
+}
+
+/// Answers the request at the front of the inbox. Returns whether the connection is still good.
+fn refuse(connection: &mut Connection, refusal: Refusal) -> bool {
+    let taken: Result<Option<ToWorker<'_>>, FrameError> = connection.inbox.next();
+    let mut bytes = Vec::new();
+    wire::encode(&FromWorker::Refused(refusal), &mut bytes);
+    // A peer that awaits the answer has room for it.
+    taken.is_ok()
+        && channel::try_send(&connection.socket, &bytes).is_ok_and(|sent| sent == bytes.len())
+}

@@ -1,0 +1,231 @@
+//! The sending half of a request's conversation: frames are gathered and go out together.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use wire::exchange::{FromWorker, Level};
+
+use crate::lines::Lines;
+
+/// How much is gathered before it is sent.
+const GATHER: usize = 64 << 10;
+/// Longest piece of body in one frame; well below what the receiving end accepts.
+const MAX_DATA: usize = 256 << 10;
+
+/// Frames on their way to the httpd child.
+///
+/// Functions that send take a `wait`, called when the socket takes nothing more: it returns when
+/// there is room again. A thread that is attached to Python detaches in there.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// `None` once the request is over.
+    socket: Option<Arc<OwnedFd>>,
+    buffer: Vec<u8>,
+    sent: usize,
+    broken: Option<io::ErrorKind>,
+    partial: [Lines; 3],
+}
+
+/// Where in a request a log line comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// `wsgi.errors`.
+    Errors,
+    /// `sys.stderr`.
+    Stderr,
+    /// `sys.stdout`.
+    Stdout,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Errors, Self::Stderr, Self::Stdout];
+
+    fn level(self) -> Level {
+        match self {
+            Self::Errors | Self::Stderr => Level::Error,
+            // Notices are written whatever the LogLevel, and prints are expected to show up.
+            Self::Stdout => Level::Notice,
+        }
+    }
+}
+
+/// Waits until `socket` takes more, or is broken. Not to be called while attached to Python.
+pub fn wait_for_room(socket: &OwnedFd) {
+    while rustix::event::poll(&mut [PollFd::new(socket, PollFlags::OUT)], None) == Err(Errno::INTR)
+    {
+    }
+}
+
+impl Outgoing {
+    /// Starts on a request. `buffer` is an empty one to reuse.
+    pub fn new(socket: Arc<OwnedFd>, buffer: Vec<u8>) -> Self {
+        Self { socket: Some(socket), buffer, sent: 0, broken: None, partial: Default::default() }
+    }
+
+    /// The connection, unless the request is over.
+    pub fn socket(&self) -> Option<Arc<OwnedFd>> {
+        self.socket.clone()
+    }
+
+    /// Whether the request is over.
+    pub fn is_over(&self) -> bool {
+        self.socket.is_none()
+    }
+
+    /// Whether the connection is known to be broken.
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// Gives up on the connection.
+    pub fn break_off(&mut self) {
+        self.broken.get_or_insert(io::ErrorKind::BrokenPipe);
+    }
+
+    /// Gathers a frame.
+    pub fn push(&mut self, message: &FromWorker<'_>) {
+        if !self.is_over() && !self.is_broken() {
+            wire::encode(message, &mut self.buffer);
+        }
+    }
+
+    /// Gathers a piece of the response body, and sends when there is much.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn push_data(&mut self, data: &[u8], wait: &mut impl FnMut(&OwnedFd)) -> io::Result<()> {
+        for piece in data.chunks(MAX_DATA) {
+            self.push(&FromWorker::Data(piece));
+            if self.buffer.len() >= GATHER {
+                self.flush(wait)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what has been gathered.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn flush(&mut self, wait: &mut impl FnMut(&OwnedFd)) -> io::Result<()> {
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
+        while self.broken.is_none() && self.sent < self.buffer.len() {
+            match channel::try_send(socket, &self.buffer[self.sent..]) {
+                Ok(0) => wait(socket),
+                Ok(sent) => self.sent += sent,
+                Err(error) => self.broken = Some(error.kind()),
+            }
+        }
+        self.buffer.clear();
+        self.sent = 0;
+        match self.broken {
+            Some(kind) => Err(kind.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the lines that `bytes` completes as log lines of the request, at once: they are rare,
+    /// and of use while the request runs.
+    pub fn log(&mut self, source: Source, bytes: &[u8], wait: &mut impl FnMut(&OwnedFd)) {
+        let mut partial = std::mem::take(&mut self.partial[source as usize]);
+        partial.feed(bytes, |text| self.push(&FromWorker::Log { level: source.level(), text }));
+        self.partial[source as usize] = partial;
+        if bytes.contains(&b'\n') {
+            // A connection that broke shows at the next piece of the response.
+            let _ = self.flush(wait);
+        }
+    }
+
+    /// Sends what there is of an unfinished log line.
+    pub fn flush_log(&mut self, source: Source, wait: &mut impl FnMut(&OwnedFd)) {
+        let mut partial = std::mem::take(&mut self.partial[source as usize]);
+        partial.flush(|text| self.push(&FromWorker::Log { level: source.level(), text }));
+        let _ = self.flush(wait);
+    }
+
+    /// Sends `last`, and ends the request. Returns the buffer, for the next one.
+    pub fn finish(&mut self, last: &FromWorker<'_>, wait: &mut impl FnMut(&OwnedFd)) -> Vec<u8> {
+        for source in Source::ALL {
+            let mut partial = std::mem::take(&mut self.partial[source as usize]);
+            partial.flush(|text| self.push(&FromWorker::Log { level: source.level(), text }));
+        }
+        self.push(last);
+        let _ = self.flush(wait);
+        self.socket = None;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        // One large response must not keep its room for ever.
+        buffer.shrink_to(4 * GATHER);
+        buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use channel::Inbox;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn pair() -> (Outgoing, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        (Outgoing::new(Arc::new(near.into()), Vec::new()), far)
+    }
+
+    #[test]
+    fn a_small_response_is_one_write() {
+        let (mut outgoing, far) = pair();
+        let never = &mut |_: &OwnedFd| panic!("there is room");
+        outgoing.push(&FromWorker::Head { status: b"200 OK", headers: vec![] });
+        outgoing.push_data(b"hello", never).unwrap();
+        far.set_nonblocking(true).unwrap();
+        let mut inbox = Inbox::new();
+        assert!(inbox.receive(&far).is_err(), "nothing is sent before the end");
+        outgoing.finish(&FromWorker::End, never);
+        inbox.receive(&far).unwrap();
+        assert!(matches!(inbox.next(), Ok(Some(FromWorker::Head { .. }))));
+        assert_eq!(inbox.next(), Ok(Some(FromWorker::Data(b"hello"))));
+        assert_eq!(inbox.next(), Ok(Some(FromWorker::End)));
+    }
+
+    #[test]
+    fn a_large_response_waits_for_a_slow_reader_and_arrives_whole() {
+        let (mut outgoing, far) = pair();
+        let body: Vec<u8> = (0..3_000_000_u32).map(|number| number as u8).collect();
+        let reader = std::thread::spawn(move || {
+            let (mut inbox, mut received) = (Inbox::new(), Vec::new());
+            loop {
+                match inbox.wait(&far, PATIENCE).unwrap() {
+                    FromWorker::Data(data) => received.extend_from_slice(data),
+                    FromWorker::End => return received,
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        let wait = &mut |socket: &OwnedFd| wait_for_room(socket);
+        outgoing.push_data(&body, wait).unwrap();
+        outgoing.finish(&FromWorker::End, wait);
+        assert!(reader.join().unwrap() == body);
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_shows_as_an_error_and_stays_one() {
+        let (mut outgoing, far) = pair();
+        drop(far);
+        let never = &mut |_: &OwnedFd| panic!("a broken connection is not waited for");
+        outgoing.push(&FromWorker::Data(b"x"));
+        assert_eq!(outgoing.flush(never).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        outgoing.push(&FromWorker::Data(b"y"));
+        assert!(outgoing.flush(never).is_err());
+        assert!(outgoing.is_broken());
+    }
+}

@@ -1,0 +1,101 @@
+"""Loads WSGI script files."""
+
+import hashlib
+import os
+import sys
+import threading
+import types
+
+import _mod_wsgi_failure
+
+# One script is loaded at a time: requests that come meanwhile wait, and find it loaded.
+_lock = threading.Lock()
+_loaded = {}
+
+
+class ScriptError(Exception):
+    """A script cannot be loaded; ``lines`` tells the log why."""
+
+    def __init__(self, *lines):
+        super().__init__(lines[0])
+        self.lines = [_printable(line) for line in lines]
+
+
+def load(path):
+    """Return the file's time of change and the globals of the script at ``path``, loaded now or
+    earlier."""
+    path = os.fsdecode(path)
+    with _lock:
+        try:
+            with open(path, "rb") as file:
+                mtime = os.fstat(file.fileno()).st_mtime_ns
+                known = _loaded.get(path)
+                if known is not None and known[0] == mtime:
+                    return known
+                source = file.read()
+        except OSError as error:
+            raise ScriptError(f"cannot read WSGI script '{path}': {error.strerror}") from None
+        code = _compile(source, path)
+        _loaded.pop(path, None)
+        namespace = _run(code, path)
+        _loaded[path] = mtime, namespace
+        return _loaded[path]
+
+
+def _compile(source, path):
+    try:
+        return compile(source, path, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        place = f", line {error.lineno}" if error.lineno else ""
+        header = f"syntax error in WSGI script '{path}'{place}: {error.msg}"
+        raise ScriptError(header, *_mod_wsgi_failure.lines(error)) from None
+    except Exception as error:
+        raise ScriptError(f"cannot compile WSGI script '{path}': {error}") from None
+
+
+def _run(code, path):
+    digest = hashlib.md5(os.fsencode(path), usedforsecurity=False).hexdigest()
+    name = f"_mod_wsgi_{digest}"
+    module = types.ModuleType(name)
+    module.__file__ = path
+    # Wrappers written for Python 2 activate their virtual environment with it.
+    module.execfile = execfile
+    sys.modules[name] = module
+    try:
+        exec(code, module.__dict__)
+    except BaseException as error:
+        # Not kept: the next request tries again.
+        sys.modules.pop(name, None)
+        header = f"cannot load WSGI script '{path}': {type(error).__name__}{_at(error, path)}"
+        raise ScriptError(header, *_mod_wsgi_failure.lines(error)) from None
+    return module.__dict__
+
+
+def _at(error, path):
+    """Say which line of the script itself an exception came through."""
+    line = None
+    tb = error.__traceback__
+    while tb is not None:
+        if tb.tb_frame.f_code.co_filename == path:
+            line = tb.tb_lineno
+            break
+        tb = tb.tb_next
+    return f" raised in line {line}" if line else ""
+
+
+def execfile(filename, globals=None, locals=None, /):
+    """Run a file, as the builtin of Python 2 did."""
+    caller = sys._getframe(1)
+    if globals is None:
+        globals = caller.f_globals
+        if locals is None:
+            locals = caller.f_locals
+    elif locals is None:
+        locals = globals
+    with open(filename, "rb") as file:
+        code = compile(file.read(), filename, "exec", dont_inherit=True)
+    exec(code, globals, locals)
+
+
+def _printable(text):
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,70 @@
+"""Prepares the interpreter of a worker, and takes it down."""
+
+import atexit
+import io
+import os
+import signal
+import site
+import sys
+
+# Imported by the main thread, which it would otherwise take some thread of the application for.
+import threading
+import traceback
+
+
+def text(raw, errors="replace"):
+    """Put a text stream on a log: each line goes out as soon as it is complete."""
+    return io.TextIOWrapper(
+        raw, encoding="utf-8", errors=errors, line_buffering=True, write_through=True
+    )
+
+
+def start(stdout, stderr, note_fork):
+    """Direct output to the log, and keep the worker's affairs out of processes that it forks."""
+    sys.stdout = text(stdout)
+    sys.stderr = text(stderr, errors="backslashreplace")
+
+    def after_fork():
+        note_fork()
+        # The worker's handlers would tell the worker to end when somebody ends the child.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=after_fork)
+
+
+def search(home, directories):
+    """Put ``home``, then the site directories, then what they add, in front of ``sys.path``."""
+    before = list(sys.path)
+    for directory in directories:
+        try:
+            site.addsitedir(os.fsdecode(directory))
+        except Exception:
+            traceback.print_exc()
+    added = [entry for entry in sys.path if entry not in before]
+    first = [] if home is None else [os.fsdecode(home)]
+    sys.path[:] = first + added + [entry for entry in sys.path if entry not in added]
+
+
+def has_lock():
+    """Say whether threads have to take turns."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def finish():
+    """Do what Python does before it ends: wait for threads, run exit handlers, flush."""
+    for step in (_end_threads, atexit._run_exitfuncs, _flush):
+        try:
+            step()
+        except BaseException:
+            traceback.print_exc()
+
+
+def _end_threads():
+    threading._shutdown()
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()

@@ -1,0 +1,146 @@
+//! The queue between the I/O thread and the runners: the schedule behind a lock, and the wake-ups.
+
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use crate::schedule::{RunnerId, Schedule};
+
+/// Jobs of type `T` for a fixed number of runners.
+///
+/// Its lock is held for moments only and never while waiting for anything else, so that a thread
+/// may take it while it holds Python's.
+#[derive(Debug)]
+pub struct Queue<T> {
+    state: Mutex<State<T>>,
+    wake: Vec<Condvar>,
+    quiet: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    schedule: Schedule<T>,
+    woken: Vec<bool>,
+}
+
+impl<T> Queue<T> {
+    /// See [`Schedule::new`].
+    pub fn new(runners: usize, one_at_a_time: bool) -> Self {
+        Self {
+            state: Mutex::new(State {
+                schedule: Schedule::new(runners, one_at_a_time),
+                woken: vec![false; runners],
+            }),
+            wake: (0..runners).map(|_| Condvar::new()).collect(),
+            quiet: Condvar::new(),
+        }
+    }
+
+    /// Adds a job. With `only_if_free` it is given back when it would have to wait.
+    ///
+    /// # Errors
+    /// The job.
+    pub fn push(&self, job: T, only_if_free: bool) -> Result<(), T> {
+        let mut state = self.lock();
+        if only_if_free && !state.schedule.has_free_runner() {
+            return Err(job);
+        }
+        let runner = state.schedule.push(job);
+        self.wake(state, runner);
+        Ok(())
+    }
+
+    /// Waits until `runner` is woken. Not to be called while attached to Python.
+    pub fn wait(&self, runner: RunnerId) {
+        let mut state = self.lock();
+        while !state.woken[runner] {
+            state = self.wake[runner].wait(state).expect("runners do not panic");
+        }
+        state.woken[runner] = false;
+    }
+
+    /// The first job of `runner` since it was woken. Without one it has to [`Self::wait`] again.
+    pub fn begin(&self, runner: RunnerId) -> Option<T> {
+        let mut state = self.lock();
+        let (job, next) = state.schedule.begin(runner);
+        self.wake(state, next);
+        job
+    }
+
+    /// The next job of `runner`, which has finished one. Without one it has to [`Self::wait`].
+    pub fn next(&self, runner: RunnerId) -> Option<T> {
+        let mut state = self.lock();
+        let job = state.schedule.next(runner);
+        if state.schedule.load() == 0 {
+            self.quiet.notify_all();
+        }
+        job
+    }
+
+    /// Jobs that are running or waiting.
+    pub fn load(&self) -> usize {
+        self.lock().schedule.load()
+    }
+
+    /// Waits until no job is running or waiting.
+    pub fn wait_until_quiet(&self) {
+        let mut state = self.lock();
+        while state.schedule.load() > 0 {
+            state = self.quiet.wait(state).expect("runners do not panic");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().expect("runners do not panic")
+    }
+
+    /// Wakes `runner` after letting go of the lock, which it wants next.
+    fn wake(&self, mut state: MutexGuard<'_, State<T>>, runner: Option<RunnerId>) {
+        if let Some(runner) = runner {
+            state.woken[runner] = true;
+            drop(state);
+            self.wake[runner].notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn jobs_that_wait_for_each_other_get_a_runner_each() {
+        const RUNNERS: usize = 12;
+        let barrier = Barrier::new(RUNNERS);
+        let queue = Queue::new(RUNNERS, true);
+        std::thread::scope(|scope| {
+            for runner in 0..RUNNERS {
+                let (queue, barrier) = (&queue, &barrier);
+                scope.spawn(move || {
+                    queue.wait(runner);
+                    // Nobody finishes before all have begun, so each has a job.
+                    queue.begin(runner).unwrap();
+                    barrier.wait();
+                    assert_eq!(queue.next(runner), None);
+                });
+            }
+            for _ in 0..RUNNERS {
+                queue.push((), false).unwrap();
+            }
+        });
+        queue.wait_until_quiet();
+    }
+
+    #[test]
+    fn a_job_that_would_have_to_wait_can_be_refused() {
+        let queue = Queue::new(1, true);
+        queue.push('a', true).unwrap();
+        assert_eq!(queue.push('b', true), Err('b'));
+        queue.push('c', false).unwrap();
+        queue.wait(0);
+        assert_eq!(queue.begin(0), Some('a'));
+        assert_eq!(queue.next(0), Some('c'));
+        assert_eq!(queue.next(0), None);
+        queue.push('d', true).unwrap();
+    }
+}

@@ -1,0 +1,177 @@
+//! The threads that run the application.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyType};
+use wire::exchange::ToWorker;
+
+use crate::connection::Connection;
+use crate::exchange::{Exchange, Outcome};
+use crate::failure::Failures;
+use crate::forked::has_forked;
+use crate::outgoing::Source;
+use crate::schedule::RunnerId;
+use crate::script::{ScriptError, Scripts};
+use crate::worker::{Job, Worker, now};
+use crate::wsgi::{Constants, Environ, Input, LogStream, Times, respond};
+
+/// Python code recurses deeply; this is what the main thread of a program has.
+const STACK: usize = 8 << 20;
+
+/// What the runners share of Python.
+#[derive(Debug)]
+pub struct Toolbox {
+    scripts: Scripts,
+    failures: Failures,
+    text_stream: Py<PyType>,
+}
+
+impl Toolbox {
+    /// Compiles and imports what every request needs.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn new(py: Python<'_>, application_group: &[u8]) -> PyResult<Self> {
+        // The scripts' module imports the failures' one.
+        let failures = Failures::new(py, application_group)?;
+        let scripts = Scripts::new(py)?;
+        let text_stream = py.import("io")?.getattr("TextIOWrapper")?.cast_into()?.unbind();
+        Ok(Self { scripts, failures, text_stream })
+    }
+}
+
+/// Starts all runners.
+///
+/// # Errors
+/// The system's.
+pub fn start(worker: &Arc<Worker>, toolbox: &Arc<Toolbox>) -> io::Result<()> {
+    for id in 0..usize::from(worker.settings.threads.max(1)) {
+        let (worker, toolbox) = (Arc::clone(worker), Arc::clone(toolbox));
+        std::thread::Builder::new()
+            .name(format!("wsgi-{}", id + 1))
+            .stack_size(STACK)
+            .spawn(move || run(&worker, &toolbox, id))?;
+    }
+    Ok(())
+}
+
+fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
+    // Attached for good, so that thread-local data of the application lives as long as the thread.
+    Python::attach(|py| {
+        let constants = Constants::new(py, worker, id + 1).expect("a few strings can be made");
+        let mut runner = Runner { toolbox, environ: Environ::new(constants), buffer: Vec::new() };
+        loop {
+            py.detach(|| worker.queue.wait(id));
+            let mut job = worker.queue.begin(id);
+            while let Some(Job { connection, queued }) = job {
+                let connection = runner.serve(py, connection, queued);
+                // The runner counts as free before the peer can send more, or that would be
+                // refused as too much.
+                worker.returning.fetch_add(1, Ordering::SeqCst);
+                job = worker.queue.next(id);
+                if let Some(connection) = connection {
+                    worker.connections.put_back(connection);
+                }
+                worker.returning.fetch_sub(1, Ordering::SeqCst);
+                if worker.paused.load(Ordering::SeqCst) {
+                    worker.connections.wake();
+                }
+            }
+        }
+    });
+}
+
+/// One runner's own things.
+struct Runner<'t> {
+    toolbox: &'t Toolbox,
+    environ: Environ,
+    /// Where frames are gathered, kept from request to request.
+    buffer: Vec<u8>,
+}
+
+impl Runner<'_> {
+    /// Runs one request. Returns the connection, if it is still of use.
+    fn serve(
+        &mut self,
+        py: Python<'_>,
+        mut connection: Connection,
+        queued: u64,
+    ) -> Option<Connection> {
+        let taken = now();
+        let Ok(Some(ToWorker::Request(request))) = connection.inbox.next() else {
+            unreachable!("the I/O thread queues connections with a request in front")
+        };
+        let (script, callable) = (request.script.to_vec(), request.callable.to_vec());
+        let has_body = request.has_body;
+        let method = request.environ.iter().rfind(|(name, _)| *name == b"REQUEST_METHOD");
+        let is_head = method.is_some_and(|(_, method)| *method == b"HEAD");
+        let times = Times { received: request.received, queued, taken };
+        let environ = self.environ.build(py, &request, times);
+
+        let buffer = std::mem::take(&mut self.buffer);
+        let exchange = Arc::new(Exchange::new(connection, has_body, is_head, buffer));
+        exchange.enter();
+        let outcome = match environ {
+            Ok(environ) => self.answer(py, &exchange, &script, &callable, environ),
+            Err(error) => {
+                self.toolbox.failures.log(py, &exchange, "cannot begin", &script, &error);
+                Outcome::Failed(500)
+            }
+        };
+        if has_forked() {
+            eprintln!("a process that the application forked came back from its request");
+            crate::ffi::exit_now(1);
+        }
+        let (connection, buffer) = exchange.leave(py, outcome);
+        self.buffer = buffer;
+        connection
+    }
+
+    fn answer(
+        &self,
+        py: Python<'_>,
+        exchange: &Arc<Exchange>,
+        script: &[u8],
+        callable: &[u8],
+        environ: Bound<'_, PyDict>,
+    ) -> Outcome {
+        let Toolbox { scripts, failures, .. } = self.toolbox;
+        let application = match scripts.application(py, script, callable) {
+            Ok(application) => application,
+            Err(ScriptError::Script(lines)) => {
+                exchange.log(py, Source::Errors, (lines.join("\n") + "\n").as_bytes());
+                return Outcome::Failed(500);
+            }
+            Err(ScriptError::Python(error)) => {
+                failures.log(py, exchange, "cannot load", script, &error);
+                return Outcome::Failed(500);
+            }
+        };
+        if let Err(error) = self.add_streams(py, exchange, &environ) {
+            failures.log(py, exchange, "cannot begin", script, &error);
+            return Outcome::Failed(500);
+        }
+        respond(py, exchange, failures, script, &application, environ)
+    }
+
+    fn add_streams(
+        &self,
+        py: Python<'_>,
+        exchange: &Arc<Exchange>,
+        environ: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
+        let input = Bound::new(py, Input::new(Arc::clone(exchange)))?;
+        environ.set_item(intern!(py, "wsgi.input"), input)?;
+        let raw = Bound::new(py, LogStream::of_request(Arc::clone(exchange)))?;
+        let (encoding, errors) = (intern!(py, "utf-8"), intern!(py, "replace"));
+        // Buffered by lines, and written through at once.
+        let newline: Option<&Bound<'_, PyString>> = None;
+        let arguments = (raw, encoding, errors, newline, true, true);
+        let errors = self.toolbox.text_stream.bind(py).call1(arguments)?;
+        environ.set_item(intern!(py, "wsgi.errors"), errors)
+    }
+}

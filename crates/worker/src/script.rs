@@ -1,0 +1,115 @@
+//! WSGI script files: loaded once, again when they change, and found fast in between.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Mutex;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::ffi::latin1;
+
+/// The scripts of the application group.
+#[derive(Debug)]
+pub struct Scripts {
+    load: Py<PyAny>,
+    script_error: Py<PyAny>,
+    /// A copy of what `load` knows, so that a request needs neither it nor its lock. No Python
+    /// object is dropped while this lock is held: a destructor could want it, too.
+    known: Mutex<HashMap<Box<[u8]>, Loaded>>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    /// Time of change of the file that was loaded, in nanoseconds.
+    mtime: i128,
+    globals: Py<PyDict>,
+}
+
+/// Why there is no application to call.
+#[derive(Debug)]
+pub enum ScriptError {
+    /// Log lines that say what is wrong with the script.
+    Script(Vec<String>),
+    /// Something else raised this.
+    Python(PyErr),
+}
+
+impl Scripts {
+    /// Compiles the loader.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn new(py: Python<'_>) -> PyResult<Self> {
+        let module = crate::interpreter::embedded(
+            py,
+            pyo3::ffi::c_str!(include_str!("python/script.py")),
+            c"_mod_wsgi_script",
+        )?;
+        Ok(Self {
+            load: module.getattr("load")?.unbind(),
+            script_error: module.getattr("ScriptError")?.unbind(),
+            known: Mutex::default(),
+        })
+    }
+
+    /// The callable named `callable` of the script at `path`, which is loaded first if need be.
+    ///
+    /// # Errors
+    /// [`ScriptError`].
+    pub fn application<'py>(
+        &self,
+        py: Python<'py>,
+        path: &[u8],
+        callable: &[u8],
+    ) -> Result<Bound<'py, PyAny>, ScriptError> {
+        let globals = match self.unchanged(py, path) {
+            Some(globals) => globals,
+            None => self.load(py, path)?,
+        };
+        let name = latin1(py, callable).map_err(ScriptError::Python)?;
+        let found = globals.get_item(name).map_err(ScriptError::Python)?;
+        found.ok_or_else(|| {
+            let path = String::from_utf8_lossy(path);
+            let name = String::from_utf8_lossy(callable);
+            ScriptError::Script(vec![format!(
+                "WSGI script '{path}' has no '{name}': define or import that name in it, or name \
+                 its callable with WSGICallableObject"
+            )])
+        })
+    }
+
+    fn unchanged<'py>(&self, py: Python<'py>, path: &[u8]) -> Option<Bound<'py, PyDict>> {
+        let stat = rustix::fs::stat(OsStr::from_bytes(path)).ok()?;
+        let mtime = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+        let known = self.known.lock_py_attached(py).expect("nobody panics in here");
+        let loaded = known.get(path).filter(|loaded| loaded.mtime == mtime)?;
+        Some(loaded.globals.bind(py).clone())
+    }
+
+    fn load<'py>(&self, py: Python<'py>, path: &[u8]) -> Result<Bound<'py, PyDict>, ScriptError> {
+        let result = self.load.bind(py).call1((PyBytes::new(py, path),));
+        let (mtime, globals) = result
+            .and_then(|pair| pair.extract::<(i128, Bound<'py, PyDict>)>())
+            .map_err(|error| self.explain(py, error))?;
+        let loaded = Loaded { mtime, globals: globals.clone().unbind() };
+        let mut known = self.known.lock_py_attached(py).expect("nobody panics in here");
+        let before = known.insert(path.into(), loaded);
+        drop(known);
+        drop(before);
+        Ok(globals)
+    }
+
+    fn explain(&self, py: Python<'_>, error: PyErr) -> ScriptError {
+        if error.is_instance(py, self.script_error.bind(py))
+            && let Ok(lines) = error.value(py).getattr(intern!(py, "lines"))
+            && let Ok(lines) = lines.extract()
+        {
+            return ScriptError::Script(lines);
+        }
+        ScriptError::Python(error)
+    }
+}

@@ -1,0 +1,15 @@
+//! The Python side of a request, as PEP 3333 has it.
+
+mod environ;
+mod file_wrapper;
+mod head;
+mod input;
+mod log_stream;
+mod response;
+mod start_response;
+
+pub use environ::{Constants, Environ, Times};
+pub use file_wrapper::FileWrapper;
+pub use input::Input;
+pub use log_stream::LogStream;
+pub use response::respond;

@@ -1,0 +1,127 @@
+//! Builds `environ` dictionaries.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use wire::exchange::Request;
+
+use super::FileWrapper;
+use crate::ffi::latin1;
+use crate::worker::Worker;
+
+/// How many variable names are kept as Python strings. Clients make names up, with their headers.
+const MAX_NAMES: usize = 256;
+
+/// Variables that hold paths, which PEP 3333 leaves to the platform: they are decoded as Python
+/// decodes file names.
+const PATHS: [&[u8]; 2] = [b"DOCUMENT_ROOT", b"SCRIPT_FILENAME"];
+
+/// The entries that are the same in every request of a runner.
+#[derive(Debug)]
+pub struct Constants {
+    entries: Py<PyDict>,
+}
+
+/// Builds the dictionaries of one runner.
+#[derive(Debug)]
+pub struct Environ {
+    constants: Constants,
+    names: HashMap<Box<[u8]>, Py<PyString>>,
+}
+
+/// When a request reached which place, in microseconds since the epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// httpd received it.
+    pub received: u64,
+    /// The worker's I/O thread had it.
+    pub queued: u64,
+    /// A runner took it.
+    pub taken: u64,
+}
+
+impl Constants {
+    /// For the runner with this number, counted from 1.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn new(py: Python<'_>, worker: &Worker, runner: usize) -> PyResult<Self> {
+        let Worker { settings, application_group, .. } = worker;
+        let entries = PyDict::new(py);
+        entries.set_item("wsgi.version", (1, 0))?;
+        entries.set_item("wsgi.multithread", settings.threads != 1)?;
+        entries.set_item("wsgi.multiprocess", settings.multiprocess)?;
+        entries.set_item("wsgi.run_once", false)?;
+        entries.set_item("wsgi.input_terminated", true)?;
+        entries.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        entries.set_item("apache.version", settings.httpd_version)?;
+        entries.set_item("mod_wsgi.version", crate::interpreter::VERSION)?;
+        entries.set_item("mod_wsgi.process_group", latin1(py, &settings.process_group)?)?;
+        entries.set_item("mod_wsgi.application_group", latin1(py, application_group)?)?;
+        entries.set_item("mod_wsgi.thread_id", runner)?;
+        Ok(Self { entries: entries.unbind() })
+    }
+}
+
+impl Environ {
+    /// Starts without any names.
+    pub fn new(constants: Constants) -> Self {
+        Self { constants, names: HashMap::new() }
+    }
+
+    /// The dictionary for a request, but for the objects that belong to its conversation.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub fn build<'py>(
+        &mut self,
+        py: Python<'py>,
+        request: &Request<'_>,
+        times: Times,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let environ = PyDict::new(py);
+        for (name, value) in &request.environ {
+            let value = if PATHS.contains(name) {
+                OsStr::from_bytes(value).into_pyobject(py)?
+            } else {
+                latin1(py, value)?
+            };
+            environ.set_item(self.name(py, name)?, value)?;
+        }
+        // After what came with the request: nobody sets these from outside.
+        environ.update(self.constants.entries.bind(py).as_mapping())?;
+        let scheme = if request.https { intern!(py, "https") } else { intern!(py, "http") };
+        environ.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
+        let callable = self.name(py, request.callable)?;
+        environ.set_item(intern!(py, "mod_wsgi.callable_object"), callable)?;
+        let times = [
+            (intern!(py, "mod_wsgi.request_start"), times.received),
+            (intern!(py, "mod_wsgi.queue_start"), times.queued),
+            (intern!(py, "mod_wsgi.daemon_start"), times.taken),
+        ];
+        for (name, microseconds) in times {
+            environ.set_item(name, seconds(microseconds))?;
+        }
+        Ok(environ)
+    }
+
+    fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        if let Some(known) = self.names.get(name) {
+            return Ok(known.bind(py).clone());
+        }
+        let new = latin1(py, name)?;
+        if self.names.len() < MAX_NAMES {
+            self.names.insert(name.into(), new.clone().unbind());
+        }
+        Ok(new)
+    }
+}
+
+/// A time as Python's `time.time()` has it.
+pub fn seconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e6
+}

@@ -1,0 +1,138 @@
+//! The raw streams below `wsgi.errors`, `sys.stdout` and `sys.stderr`: what is written becomes log
+//! lines. Text streams of Python's own are put on top.
+
+use std::sync::Arc;
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyDeprecationWarning, PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::exchange::Exchange;
+use crate::forked::has_forked;
+use crate::outgoing::Source;
+use crate::process_log;
+
+/// A writable raw stream in the sense of Python's `io`.
+#[pyclass(module = "mod_wsgi", name = "Log", frozen)]
+#[derive(Debug)]
+pub struct LogStream {
+    source: Source,
+    /// The request that it belongs to. Without one it follows the request of the calling thread.
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl LogStream {
+    /// What goes below a request's `wsgi.errors`.
+    pub fn of_request(exchange: Arc<Exchange>) -> Self {
+        Self { source: Source::Errors, exchange: Some(exchange) }
+    }
+
+    /// What goes below `sys.stdout` or `sys.stderr`.
+    pub fn of_process(source: Source) -> Self {
+        Self { source, exchange: None }
+    }
+
+    fn put(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<()> {
+        let in_request = !has_forked();
+        match &self.exchange {
+            Some(exchange) if in_request => {
+                if !exchange.log(py, self.source, bytes) {
+                    return Err(PyRuntimeError::new_err(
+                        "write() called on wsgi.errors after request completed",
+                    ));
+                }
+            }
+            None if in_request
+                && Exchange::current().is_some_and(|now| now.log(py, self.source, bytes)) => {}
+            _ => write(py, self.source, &process_log::feed(self.source, bytes)),
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl LogStream {
+    #[pyo3(signature = (data, /))]
+    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+        if let Ok(bytes) = data.cast::<PyBytes>() {
+            self.put(py, bytes.as_bytes())?;
+            return Ok(bytes.as_bytes().len());
+        }
+        let bytes = if let Ok(text) = data.cast::<PyString>() {
+            let warning = py.get_type::<PyDeprecationWarning>();
+            let message = c"str written to a stream of bytes";
+            PyErr::warn(py, &warning, message, 1)?;
+            text.to_string_lossy().into_owned().into_bytes()
+        } else {
+            PyBuffer::<u8>::get(data)?.to_vec(py)?
+        };
+        self.put(py, &bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&self, py: Python<'_>) {
+        let in_request = !has_forked();
+        match &self.exchange {
+            Some(exchange) if in_request => exchange.flush_log(py, self.source),
+            Some(_) => {}
+            None => {
+                if in_request && let Some(now) = Exchange::current() {
+                    now.flush_log(py, self.source);
+                }
+                write(py, self.source, &process_log::flush(self.source));
+            }
+        }
+    }
+
+    /// Does nothing: the stream ends with its request, or with the process.
+    fn close(&self) {}
+
+    #[getter]
+    fn closed(&self) -> bool {
+        false
+    }
+
+    #[getter]
+    fn name(&self) -> &'static str {
+        match self.source {
+            Source::Errors => "<wsgi.errors>",
+            Source::Stderr => "<stderr>",
+            Source::Stdout => "<stdout>",
+        }
+    }
+
+    fn readable(&self) -> bool {
+        false
+    }
+
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    fn writable(&self) -> bool {
+        true
+    }
+
+    fn isatty(&self) -> bool {
+        false
+    }
+
+    /// For `sys.stdout` and `sys.stderr` the pipe to the supervisor, which programs that the
+    /// application starts may be given.
+    fn fileno(&self) -> PyResult<i32> {
+        match self.source {
+            Source::Errors => {
+                Err(PyOSError::new_err("wsgi.errors log object has no file descriptor"))
+            }
+            Source::Stderr => Ok(2),
+            Source::Stdout => Ok(1),
+        }
+    }
+}
+
+fn write(py: Python<'_>, source: Source, lines: &[Vec<u8>]) {
+    if !lines.is_empty() {
+        py.detach(|| process_log::write(source, lines));
+    }
+}

@@ -1,0 +1,175 @@
+//! Runs an application for one request, and passes on what it returns.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PySystemExit, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use super::environ::seconds;
+use super::start_response::{StartResponse, to_exception, type_name};
+use crate::exchange::{Exchange, Outcome, ReplyError, Urgency};
+use crate::failure::Failures;
+use crate::outgoing::Source;
+use crate::reply::Surplus;
+use crate::worker::now;
+
+/// Why a response is not passed on any further.
+enum Stop {
+    /// The application failed.
+    Failed(PyErr),
+    /// Nobody is there to receive it: no failure of the application.
+    Disconnected,
+}
+
+impl From<PyErr> for Stop {
+    fn from(error: PyErr) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ReplyError> for Stop {
+    fn from(error: ReplyError) -> Self {
+        match error {
+            ReplyError::Broken(_) => Self::Disconnected,
+            error => Self::Failed(to_exception(error, "the request has been completed")),
+        }
+    }
+}
+
+/// Calls `application` and passes on its response. All that goes wrong is logged.
+pub fn respond<'py>(
+    py: Python<'py>,
+    exchange: &Arc<Exchange>,
+    failures: &Failures,
+    script: &[u8],
+    application: &Bound<'py, PyAny>,
+    environ: Bound<'py, PyDict>,
+) -> Outcome {
+    let log = |error: &PyErr| {
+        let what = match error.is_instance_of::<PySystemExit>(py) {
+            true => "SystemExit exception raised and ignored, processing",
+            false => "Exception occurred processing",
+        };
+        failures.log(py, exchange, what, script, error);
+    };
+    let result = match call(py, exchange, application, environ) {
+        Ok(result) => result,
+        Err(error) => {
+            log(&error);
+            return Outcome::Failed(500);
+        }
+    };
+    let passed_on = pass_on(py, exchange, &result);
+    if let Err(Stop::Failed(error)) = &passed_on {
+        log(error);
+    }
+    // PEP 3333: close() is called whatever happened. What it raises changes nothing.
+    if let Err(error) = close(py, exchange, &result) {
+        log(&error);
+    }
+    match passed_on {
+        Ok(()) => complete(py, exchange, script),
+        Err(_) => Outcome::Failed(500),
+    }
+}
+
+fn call<'py>(
+    py: Python<'py>,
+    exchange: &Arc<Exchange>,
+    application: &Bound<'py, PyAny>,
+    environ: Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let start_response = Bound::new(py, StartResponse::new(Arc::clone(exchange)))?;
+    environ.set_item(intern!(py, "mod_wsgi.application_start"), seconds(now()))?;
+    application.call1((environ, start_response))
+}
+
+fn pass_on(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> Result<(), Stop> {
+    // Blocks that are there already are gathered. From anything else PEP 3333 ("Buffering and
+    // Streaming") wants each block handed on before the next is asked for.
+    if let Ok(list) = result.cast_exact::<PyList>() {
+        announce(py, exchange, list.len(), || list.get_item(0))?;
+        for block in list {
+            send(py, exchange, &block, Urgency::Gather)?;
+        }
+    } else if let Ok(tuple) = result.cast_exact::<PyTuple>() {
+        announce(py, exchange, tuple.len(), || tuple.get_item(0))?;
+        for block in tuple {
+            send(py, exchange, &block, Urgency::Gather)?;
+        }
+    } else {
+        for block in result.try_iter()? {
+            send(py, exchange, &block?, Urgency::Send)?;
+        }
+    }
+    exchange.commit(py, None)?;
+    Ok(())
+}
+
+/// Starts a response of `blocks` blocks. The length of a single one is the Content-Length.
+fn announce<'py>(
+    py: Python<'py>,
+    exchange: &Exchange,
+    blocks: usize,
+    first: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> Result<(), Stop> {
+    if blocks == 1
+        && let Ok(block) = first()?.cast::<PyBytes>()
+    {
+        exchange.commit(py, Some(block.as_bytes().len()))?;
+    }
+    Ok(())
+}
+
+fn send(
+    py: Python<'_>,
+    exchange: &Exchange,
+    block: &Bound<'_, PyAny>,
+    urgency: Urgency,
+) -> Result<(), Stop> {
+    let block = block.cast::<PyBytes>().map_err(|_| {
+        let given = type_name(block);
+        PyTypeError::new_err(format!("response iterable must yield bytes, not {given}"))
+    })?;
+    let block = block.as_bytes();
+    if !block.is_empty() {
+        note_surplus(py, exchange, exchange.send(py, block, urgency)?);
+    }
+    Ok(())
+}
+
+fn close(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> PyResult<()> {
+    match result.getattr_opt(intern!(py, "close"))? {
+        Some(close) => {
+            // It may take its time; the response need not wait for it.
+            exchange.flush(py);
+            close.call0().map(drop)
+        }
+        None => Ok(()),
+    }
+}
+
+fn complete(py: Python<'_>, exchange: &Exchange, script: &[u8]) -> Outcome {
+    match exchange.missing(py) {
+        0 => Outcome::Complete,
+        missing => {
+            let script = String::from_utf8_lossy(script);
+            let line = format!(
+                "response of WSGI script '{script}' ended {missing} bytes short of its \
+                 Content-Length\n"
+            );
+            exchange.log(py, Source::Errors, line.as_bytes());
+            Outcome::Failed(500)
+        }
+    }
+}
+
+/// Logs that a response is longer than it said, once.
+pub fn note_surplus(py: Python<'_>, exchange: &Exchange, surplus: Surplus) {
+    if surplus == Surplus::FirstCut {
+        let line = "response is longer than its Content-Length, the rest was cut off\n";
+        exchange.log(py, Source::Errors, line.as_bytes());
+    }
+}

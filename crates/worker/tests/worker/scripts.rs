@@ -1,0 +1,173 @@
+//! WSGI script files: loading, failing to load, and loading again.
+
+use crate::harness::*;
+
+const HELLO: &str = "def application(environ, start_response):\n    \
+    start_response('200 OK', [])\n    return [b'hello']\n";
+
+#[test]
+fn a_script_is_a_module_of_its_own() {
+    let worker = Worker::serving();
+    let script = worker.scratch.write(
+        "mine.wsgi",
+        "import sys, hashlib\n\
+         digest = hashlib.md5(__file__.encode()).hexdigest()\n\
+         assert __name__ == '_mod_wsgi_' + digest, __name__\n\
+         assert sys.modules[__name__].__dict__ is globals()\n\
+         import builtins\n\
+         assert not hasattr(builtins, 'execfile')\n\
+         def other(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             return [environ['mod_wsgi.callable_object'].encode()]\n",
+    );
+    let mut ask = Ask::of(&script);
+    ask.request.callable = b"other";
+    assert_eq!(worker.connect().ask(&ask).ok(), "other");
+}
+
+#[test]
+fn wrappers_written_for_python_2_activate_their_environment() {
+    let worker = Worker::serving();
+    let activate = worker.scratch.write(
+        "activate_this.py",
+        "import os, sys\n\
+         sys.activated = os.path.dirname(os.path.abspath(__file__))\n",
+    );
+    let helper = worker.scratch.write("helper.py", "inherited = known + 1\n");
+    let answer = worker.run(&format!(
+        "activate_this = {activate:?}\n\
+         execfile(activate_this, dict(__file__=activate_this))\n\
+         import sys\n\
+         known = 41\n\
+         execfile({helper:?})\n\
+         def inside():\n    \
+             space = {{'known': 1}}\n    \
+             execfile({helper:?}, space, space)\n    \
+             return space['inherited']\n\
+         def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             return [repr((sys.activated, inherited, inside())).encode()]\n"
+    ));
+    let directory = worker.scratch.path("").display().to_string();
+    assert_eq!(answer.ok(), format!("('{}', 42, 2)", directory.trim_end_matches('/')));
+}
+
+#[test]
+fn what_is_wrong_with_a_script_is_said() {
+    let worker = Worker::serving();
+    let check = |source: &str, expected: &[&str]| {
+        let script = worker.scratch.write("wrong.wsgi", source);
+        let log = worker.get(&script).failure();
+        let mut lines = log.lines();
+        for text in expected {
+            let text = text.replace("PATH", &script.display().to_string());
+            assert!(lines.any(|line| line == text), "no {text:?} (in this order) in\n{log}");
+        }
+        assert!(!log.contains("<mod_wsgi>"), "{log}");
+    };
+    check("x = 1\nif x\n    pass\n", &["  File \"PATH\", line 2", "    if x"]);
+    check("\0", &[]);
+    check(
+        "def fail():\n    raise KeyError('why')\nfail()\n",
+        &[
+            "cannot load WSGI script 'PATH': KeyError raised in line 3",
+            "Traceback (most recent call last):",
+            "  File \"PATH\", line 3, in <module>",
+            "  File \"PATH\", line 2, in fail",
+            "KeyError: 'why'",
+        ],
+    );
+    check(
+        "\nimport no_such_module\n",
+        &[
+            "cannot load WSGI script 'PATH': ModuleNotFoundError raised in line 2",
+            "ModuleNotFoundError: No module named 'no_such_module'",
+        ],
+    );
+    check(
+        "raise SystemExit(1)\n",
+        &["cannot load WSGI script 'PATH': SystemExit raised in line 1", "SystemExit: 1"],
+    );
+    check(
+        "app = None\n",
+        &[
+            "WSGI script 'PATH' has no 'application': define or import that name in it, or name its \
+           callable with WSGICallableObject",
+        ],
+    );
+    check(
+        "application = None\n",
+        &[
+            "Exception occurred processing WSGI script 'PATH' (application group 'group'): \
+             TypeError",
+            "TypeError: 'NoneType' object is not callable",
+        ],
+    );
+    let syntax = worker.get(&worker.scratch.write("wrong.wsgi", "x = 1\nif x\n    pass\n"));
+    let path = worker.scratch.path("wrong.wsgi");
+    let start = format!("syntax error in WSGI script '{}', line 2: ", path.display());
+    assert!(syntax.failure().starts_with(&start), "{syntax:?}");
+
+    let missing = worker.get(&worker.scratch.path("missing.wsgi")).failure();
+    let path = worker.scratch.path("missing.wsgi");
+    let expected =
+        format!("cannot read WSGI script '{}': No such file or directory\n", path.display());
+    assert_eq!(missing, expected);
+    assert_eq!(worker.drain(), "");
+}
+
+#[test]
+fn a_script_that_failed_is_tried_again() {
+    let worker = Worker::serving();
+    let flag = worker.scratch.path("flag");
+    let script = worker.scratch.write(
+        "retry.wsgi",
+        &format!(
+            "import os, sys\n\
+             sys.attempts = getattr(sys, 'attempts', 0) + 1\n\
+             assert os.path.exists({flag:?})\n\
+             def application(environ, start_response):\n    \
+                 start_response('200 OK', [])\n    \
+                 return [b'%d' % sys.attempts]\n"
+        ),
+    );
+    assert!(worker.get(&script).failure().contains("AssertionError"));
+    assert!(worker.get(&script).failure().contains("AssertionError"));
+    std::fs::write(&flag, "").unwrap();
+    assert_eq!(worker.get(&script).ok(), "3");
+    assert_eq!(worker.get(&script).ok(), "3", "loaded once");
+}
+
+#[test]
+fn a_script_that_changed_is_loaded_again() {
+    let worker = Worker::serving();
+    let application = |answer: &str| HELLO.replace("hello", answer);
+    let script = worker.scratch.write("change.wsgi", &application("one"));
+    assert_eq!(worker.get(&script).ok(), "one");
+    worker.scratch.write("change.wsgi", &application("two"));
+    assert_eq!(worker.get(&script).ok(), "two");
+    worker.scratch.write("change.wsgi", "1 / 0\n");
+    assert!(worker.get(&script).failure().contains("ZeroDivisionError"));
+    worker.scratch.write("change.wsgi", &application("three"));
+    assert_eq!(worker.get(&script).ok(), "three");
+}
+
+#[test]
+fn requests_that_come_while_a_script_is_loaded_wait_for_it() {
+    let worker = Worker::serving();
+    let script = worker.scratch.write(
+        "slow.wsgi",
+        "import sys, time\n\
+         sys.loads = getattr(sys, 'loads', 0) + 1\n\
+         time.sleep(0.2)\n\
+         def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             return [b'%d' % sys.loads]\n",
+    );
+    std::thread::scope(|scope| {
+        let threads = [0; 3].map(|_| scope.spawn(|| worker.get(&script)));
+        for thread in threads {
+            assert_eq!(thread.join().unwrap().ok(), "1");
+        }
+    });
+}
