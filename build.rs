@@ -25,14 +25,8 @@ const FUNCTIONS: &[&str] = &[
     "apr_(strerror|table_(addn|do|get|setn|unset|elts))",
     "mwrs_.*",
 ];
-const TYPES: &[&str] = &[
-    "ap_version_t",
-    "apr_table_entry_t",
-    "command_rec",
-    "module",
-    "server_rec",
-    "request_rec",
-];
+const TYPES: &[&str] =
+    &["ap_version_t", "apr_table_entry_t", "command_rec", "module", "server_rec", "request_rec"];
 const VARS: &[&str] = &[
     "ap_server_conf",
     "ap_unixd_config",
@@ -49,11 +43,7 @@ fn main() {
     let apxs = Apxs::find();
     let arguments: Vec<String> = ["-I".to_owned() + &apxs.query("INCLUDEDIR")]
         .into_iter()
-        .chain(
-            apxs.query("EXTRA_CPPFLAGS")
-                .split_whitespace()
-                .map(str::to_owned),
-        )
+        .chain(apxs.query("EXTRA_CPPFLAGS").split_whitespace().map(str::to_owned))
         .chain(apxs.apr_includes())
         .collect();
 
@@ -104,12 +94,7 @@ impl Apxs {
         };
         candidates
             .iter()
-            .find(|apxs| {
-                Command::new(apxs)
-                    .args(["-q", "INCLUDEDIR"])
-                    .output()
-                    .is_ok()
-            })
+            .find(|apxs| Command::new(apxs).args(["-q", "INCLUDEDIR"]).output().is_ok())
             .map(|apxs| Self((*apxs).to_owned()))
             .unwrap_or_else(|| {
                 panic!(

@@ -84,10 +84,7 @@ struct Running {
 
 /// The running configuration cycle, if the module has started one.
 pub fn current() -> Option<Arc<Generation>> {
-    CURRENT
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
+    CURRENT.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// The `post_config` hook: starts the supervisor of a new generation.
@@ -102,16 +99,9 @@ pub fn start(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
     match try_start(pool, main) {
         Ok(()) => Ok(()),
         Err(problem) => {
-            log(
-                Level::Error,
-                &format!("No WSGI application can be served: {problem}"),
-            );
+            log(Level::Error, &format!("No WSGI application can be served: {problem}"));
             // At a restart, everything else that httpd serves goes on.
-            if process::generation() == 0 {
-                Err(())
-            } else {
-                Ok(())
-            }
+            if process::generation() == 0 { Err(()) } else { Ok(()) }
         }
     }
 }
@@ -119,10 +109,8 @@ pub fn start(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
 fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     let generation = describe::generation(pool)?;
     let groups = describe::facts(main);
-    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Generation {
-        groups,
-        ..generation
-    }));
+    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) =
+        Some(Arc::new(Generation { groups, ..generation }));
 
     // The cycle's pool is cleared when the next one begins, and when httpd stops.
     struct EndOfGeneration;
@@ -130,10 +118,7 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
         fn drop(&mut self) {
             with_parent(|parent| {
                 parent.lifeline = None;
-                parent
-                    .running
-                    .iter_mut()
-                    .for_each(|running| running.current = false);
+                parent.running.iter_mut().for_each(|running| running.current = false);
             });
         }
     }
@@ -141,11 +126,7 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     let mut parent = lock_parent();
     let parent = parent.get_or_insert_with(|| {
         process::at_exit(main, wait_for_supervisors);
-        Parent {
-            pid: std::process::id(),
-            lifeline: None,
-            running: Vec::new(),
-        }
+        Parent { pid: std::process::id(), lifeline: None, running: Vec::new() }
     });
     parent.lifeline = Some(Lifeline { near, far });
     pool.keep(EndOfGeneration);
@@ -159,10 +140,7 @@ fn spawn(parent: &mut Parent, main: Server<'_>) -> Result<(), String> {
     };
     let generation = current().ok_or("there is no configuration")?;
     let (configuration, logs) = describe::configuration(main, &generation)?;
-    let far = lifeline
-        .far
-        .try_clone()
-        .map_err(|error| format!("no descriptor: {error}"))?;
+    let far = lifeline.far.try_clone().map_err(|error| format!("no descriptor: {error}"))?;
     let program = install_directory().join("wsgi-supervisor");
     let child = Command::new(&program)
         .current_dir("/")
@@ -172,11 +150,7 @@ fn spawn(parent: &mut Parent, main: Server<'_>) -> Result<(), String> {
         .map_err(|error| format!("{} cannot be executed: {error}", program.display()))?;
     let pid = child.id();
     process::watch_child(main, pid, ended);
-    parent.running.push(Running {
-        pid,
-        started: Instant::now(),
-        current: true,
-    });
+    parent.running.push(Running { pid, started: Instant::now(), current: true });
 
     let told =
         |error: std::io::Error| format!("wsgi-supervisor (pid {pid}) does not listen: {error}");
@@ -189,9 +163,7 @@ fn spawn(parent: &mut Parent, main: Server<'_>) -> Result<(), String> {
     match Inbox::new().wait::<FromSupervisor>(&lifeline.near, START_PATIENCE) {
         Ok(FromSupervisor::Ready) => Ok(()),
         Ok(FromSupervisor::Failed { reason }) => Err(reason),
-        Err(error) => Err(format!(
-            "wsgi-supervisor (pid {pid}) gives no answer: {error}"
-        )),
+        Err(error) => Err(format!("wsgi-supervisor (pid {pid}) gives no answer: {error}")),
     }
 }
 
@@ -237,10 +209,7 @@ pub fn look_after() {
 fn replace(parent: &mut Parent) {
     let Some(main) = main_server() else { return };
     if let Err(problem) = spawn(parent, main) {
-        log(
-            Level::Error,
-            &format!("{problem}; trying again in some seconds"),
-        );
+        log(Level::Error, &format!("{problem}; trying again in some seconds"));
     }
 }
 
@@ -264,10 +233,7 @@ fn wait_for_supervisors() {
                 tv_sec: left.as_secs() as i64,
                 tv_nsec: left.subsec_nanos().into(),
             };
-            let mut poll = [rustix::event::PollFd::new(
-                &handle,
-                rustix::event::PollFlags::IN,
-            )];
+            let mut poll = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
             let pid = Pid::from_raw(pid);
             // Interrupted or failed counts as "still there": nothing may keep httpd from exiting.
             if !matches!(rustix::event::poll(&mut poll, Some(&timeout)), Ok(1)) {
@@ -281,10 +247,7 @@ fn wait_for_supervisors() {
 /// Runs `body` in httpd's parent, and nowhere else: a child that exits runs the cleanups of its
 /// copies of the parent's pools (`apr_terminate`).
 fn with_parent(body: impl FnOnce(&mut Parent)) {
-    if let Some(parent) = lock_parent()
-        .as_mut()
-        .filter(|parent| parent.pid == std::process::id())
-    {
+    if let Some(parent) = lock_parent().as_mut().filter(|parent| parent.pid == std::process::id()) {
         body(parent);
     }
 }

@@ -6,10 +6,7 @@
 #![deny(unsafe_code)]
 
 mod config;
-#[expect(
-    unsafe_code,
-    reason = "the one place that speaks C; see docs/SAFETY.md"
-)]
+#[expect(unsafe_code, reason = "the one place that speaks C; see docs/SAFETY.md")]
 mod ffi;
 mod generation;
 mod handler;

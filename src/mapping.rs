@@ -114,11 +114,7 @@ impl Alias {
     fn map(&self, uri: &[u8]) -> Option<Vec<u8>> {
         let consumed = match_prefix(uri, &self.mount)?;
         // With `/` as the mount point, the whole URI is behind it.
-        let rest = if self.mount == b"/" {
-            uri
-        } else {
-            &uri[consumed..]
-        };
+        let rest = if self.mount == b"/" { uri } else { &uri[consumed..] };
         Some([self.target.as_slice(), rest].concat())
     }
 }
@@ -154,10 +150,7 @@ pub fn translate<'r>(request: Request<'r>, config: &'r ServerConfig) -> i32 {
     if !uri.starts_with(b"/") && !uri.is_empty() {
         return DECLINED;
     }
-    let found = config
-        .aliases
-        .iter()
-        .find_map(|alias| Some((alias, alias.map(uri)?)));
+    let found = config.aliases.iter().find_map(|alias| Some((alias, alias.map(uri)?)));
     let Some((alias, filename)) = found else {
         return DECLINED;
     };
@@ -165,9 +158,7 @@ pub fn translate<'r>(request: Request<'r>, config: &'r ServerConfig) -> i32 {
     request.set_alias(alias);
     // Says that the handler comes from an alias, as mod_alias does for ScriptAlias: access to the
     // script is then decided by the target's directory, and `Options ExecCGI` is not needed.
-    request
-        .notes()
-        .set(c"alias-forced-type", HANDLER.to_bytes());
+    request.notes().set(c"alias-forced-type", HANDLER.to_bytes());
     OK
 }
 
@@ -198,9 +189,7 @@ mod tests {
     #[track_caller]
     fn maps(line: &str, uri: &str, expected: Option<&str>) {
         let alias = Alias::parse(line.as_bytes()).unwrap();
-        let mapped = alias
-            .map(uri.as_bytes())
-            .map(|path| String::from_utf8(path).unwrap());
+        let mapped = alias.map(uri.as_bytes()).map(|path| String::from_utf8(path).unwrap());
         assert_eq!(mapped.as_deref(), expected, "{line} with {uri}");
     }
 
@@ -241,18 +230,9 @@ mod tests {
     #[test]
     fn wrong_lines_are_named() {
         refused("/", "requires at least two arguments");
-        refused(
-            "/ /s process-group=",
-            "Invalid name for WSGI process group.",
-        );
-        refused(
-            "/ /s application-group=''",
-            "Invalid name for WSGI application group.",
-        );
-        refused(
-            "/ /s callable-object=",
-            "Invalid name for WSGI callable object.",
-        );
+        refused("/ /s process-group=", "Invalid name for WSGI process group.");
+        refused("/ /s application-group=''", "Invalid name for WSGI application group.");
+        refused("/ /s callable-object=", "Invalid name for WSGI callable object.");
         refused("/ /s pass-authorization=yes", "not 'yes'");
         refused("/ /s word", "'word' is none of");
         refused("/ /s other=x", "'other' is none of");

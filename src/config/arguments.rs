@@ -49,20 +49,14 @@ impl<'a> Arguments<'a> {
 
     /// The next option; the word itself as the error when it is not of the form `name=value`.
     pub fn option(&mut self) -> Option<Result<Setting<'a>, Vec<u8>>> {
-        let end = self
-            .0
-            .iter()
-            .position(|byte| *byte == b'=' || byte.is_ascii_whitespace());
+        let end = self.0.iter().position(|byte| *byte == b'=' || byte.is_ascii_whitespace());
         match end {
             Some(end) if self.0[end] == b'=' => {
                 let name = &self.0[..end];
                 let value = &self.0[end + 1..];
                 if value.is_empty() || value[0].is_ascii_whitespace() {
                     self.0 = value.trim_ascii_start();
-                    return Some(Ok(Setting {
-                        name,
-                        value: Vec::new(),
-                    }));
+                    return Some(Ok(Setting { name, value: Vec::new() }));
                 }
                 self.0 = value;
                 let value = self.word().unwrap_or_default();
@@ -91,10 +85,7 @@ mod tests {
         words("", &[]);
         words("  a\tb  ", &["a", "b"]);
         words(r#""a b" 'c "d"'"#, &["a b", "c \"d\""]);
-        words(
-            r#""a\"b" 'c\'d' e\\f g\h"#,
-            &["a\"b", "c'd", "e\\f", "g\\h"],
-        );
+        words(r#""a\"b" 'c\'d' e\\f g\h"#, &["a\"b", "c'd", "e\\f", "g\\h"]);
         words(r#""open end"#, &["open end"]);
         words(r#""" x"#, &["", "x"]);
     }
@@ -103,10 +94,7 @@ mod tests {
     fn option(line: &str, expected: Result<(&str, &str), &str>) {
         let found = Arguments::new(line.as_bytes()).option().unwrap();
         let expected = match expected {
-            Ok((name, value)) => Ok(Setting {
-                name: name.as_bytes(),
-                value: value.into(),
-            }),
+            Ok((name, value)) => Ok(Setting { name: name.as_bytes(), value: value.into() }),
             Err(word) => Err(word.as_bytes().to_vec()),
         };
         assert_eq!(found, expected, "{line}");

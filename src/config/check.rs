@@ -13,9 +13,7 @@ use crate::ffi::server::Server;
 
 /// The directory that holds the module, and beside it the supervisor and the workers.
 pub fn install_directory() -> PathBuf {
-    module_path()
-        .and_then(|path| path.parent().map(ToOwned::to_owned))
-        .unwrap_or_default()
+    module_path().and_then(|path| path.parent().map(ToOwned::to_owned)).unwrap_or_default()
 }
 
 /// Looks at the whole configuration: warns of what cannot work as meant, and refuses what could

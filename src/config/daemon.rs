@@ -80,21 +80,13 @@ enum DaemonError {
     )]
     Option { word: String },
     #[error("Invalid {what} for WSGI daemon process. {option}='{value}' {problem}.")]
-    Value {
-        what: &'static str,
-        option: &'static str,
-        value: String,
-        problem: String,
-    },
+    Value { what: &'static str, option: &'static str, value: String, problem: String },
     #[error(
         "WSGI process blocked from running as root. user='{0}' has the user id 0; name an unprivileged user."
     )]
     Root(String),
     #[error("Invalid Python home for WSGI daemon process. python-home='{}': {source}", home.display())]
-    Python {
-        home: PathBuf,
-        source: python::PythonError,
-    },
+    Python { home: PathBuf, source: python::PythonError },
 }
 
 /// An option: its name, what it is called in messages, and what it does with its value. The error
@@ -160,9 +152,7 @@ static OPTIONS: [DaemonOption; 11] = [
         name: "python-path",
         what: "Python path",
         set: |group, value| {
-            let entries = value
-                .split(|byte| *byte == b':')
-                .filter(|entry| !entry.is_empty());
+            let entries = value.split(|byte| *byte == b':').filter(|entry| !entry.is_empty());
             group.python_path = entries.map(path).collect();
             Ok(Verdict::Good)
         },
@@ -209,11 +199,7 @@ static OPTIONS: [DaemonOption; 11] = [
 ];
 
 fn known_options() -> String {
-    OPTIONS
-        .iter()
-        .map(|option| option.name)
-        .collect::<Vec<_>>()
-        .join(", ")
+    OPTIONS.iter().map(|option| option.name).collect::<Vec<_>>().join(", ")
 }
 
 /// The `WSGIDaemonProcess` directive.
@@ -224,28 +210,18 @@ pub fn daemon_process(
 ) -> Result<(), String> {
     let mut warn = |text: String| {
         let text = format!("WSGIDaemonProcess at {}: {text}", command.location());
-        log_server(
-            None,
-            wire::exchange::Level::Warning.number(),
-            text.as_bytes(),
-        );
+        log_server(None, wire::exchange::Level::Warning.number(), text.as_bytes());
     };
     let mut group = parse(arguments, &mut warn).map_err(|error| error.to_string())?;
-    registry::of(command.pool())
-        .borrow_mut()
-        .define(&group.name, command.location())
-        .map_err(|before| {
+    registry::of(command.pool()).borrow_mut().define(&group.name, command.location()).map_err(
+        |before| {
             let name = lossy(&group.name);
             DaemonError::Duplicate { name, before }.to_string()
-        })?;
+        },
+    )?;
     if let Some(home) = &group.python_home {
-        let worker = python::find_worker(home, &install_directory()).map_err(|source| {
-            DaemonError::Python {
-                home: home.clone(),
-                source,
-            }
-            .to_string()
-        })?;
+        let worker = python::find_worker(home, &install_directory())
+            .map_err(|source| DaemonError::Python { home: home.clone(), source }.to_string())?;
         group.worker = Some(worker);
     }
     group.location = Some(command.location());
@@ -260,10 +236,7 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
         Some(name) if name == b"%{GLOBAL}" => Vec::new(),
         Some(name) => name,
     };
-    let mut group = DaemonProcess {
-        name,
-        ..DaemonProcess::default()
-    };
+    let mut group = DaemonProcess { name, ..DaemonProcess::default() };
     while let Some(option) = arguments.option() {
         let Setting { name, value } =
             option.map_err(|word| DaemonError::Option { word: lossy(&word) })?;
@@ -282,12 +255,7 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
             }
             Err(problem) => {
                 let (what, option, value) = (option.what, option.name, lossy(&value));
-                return Err(DaemonError::Value {
-                    what,
-                    option,
-                    value,
-                    problem,
-                });
+                return Err(DaemonError::Value { what, option, value, problem });
             }
         }
     }
@@ -314,16 +282,10 @@ impl DaemonProcess {
         let user = match &self.user {
             Some(user) => user.clone(),
             None => account(User::from_uid(Uid::from_raw(fallback.0))).map_err(|problem| {
-                format!(
-                    "httpd's own user, with the user id {}, {problem}",
-                    fallback.0
-                )
+                format!("httpd's own user, with the user id {}, {problem}", fallback.0)
             })?,
         };
-        Ok(Some(Identity {
-            user,
-            gid: self.group.unwrap_or(fallback.1),
-        }))
+        Ok(Some(Identity { user, gid: self.group.unwrap_or(fallback.1) }))
     }
 }
 
@@ -334,10 +296,7 @@ fn number<N: TryFrom<i64>>(
     most: i64,
     into: &mut Option<N>,
 ) -> Result<Verdict, String> {
-    let digits = value
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let bounds = || format!("must be a number from {least} to {most}");
     let text = std::str::from_utf8(&value[..digits]).map_err(|_| bounds())?;
     let number: i64 = text.parse().map_err(|_| bounds())?;
@@ -377,17 +336,11 @@ fn find_user(value: &[u8]) -> Result<Account, String> {
 
 fn account(found: nix::Result<Option<User>>) -> Result<Account, String> {
     match found {
-        Ok(Some(user)) => Ok(Account {
-            uid: user.uid.as_raw(),
-            name: user.name,
-            home: user.dir,
-        }),
+        Ok(Some(user)) => Ok(Account { uid: user.uid.as_raw(), name: user.name, home: user.dir }),
         Ok(None) => {
             Err("is not in the system's user database; create the user, or name another".into())
         }
-        Err(error) => Err(format!(
-            "cannot be looked up in the system's user database: {error}"
-        )),
+        Err(error) => Err(format!("cannot be looked up in the system's user database: {error}")),
     }
 }
 
@@ -395,19 +348,18 @@ fn account(found: nix::Result<Option<User>>) -> Result<Account, String> {
 fn find_group(value: &[u8]) -> Result<u32, String> {
     let text = std::str::from_utf8(value).map_err(|_| "is no group name".to_owned())?;
     match text.strip_prefix('#') {
-        Some(id) => id
-            .parse()
-            .map(Gid::from_raw)
-            .map(Gid::as_raw)
-            .map_err(|_| "is no group id".into()),
+        Some(id) => {
+            id.parse().map(Gid::from_raw).map(Gid::as_raw).map_err(|_| "is no group id".into())
+        }
         None => match Group::from_name(text) {
             Ok(Some(group)) => Ok(group.gid.as_raw()),
-            Ok(None) => Err(
-                "is not in the system's group database; create the group, or name another".into(),
-            ),
-            Err(error) => Err(format!(
-                "cannot be looked up in the system's group database: {error}"
-            )),
+            Ok(None) => {
+                Err("is not in the system's group database; create the group, or name another"
+                    .into())
+            }
+            Err(error) => {
+                Err(format!("cannot be looked up in the system's group database: {error}"))
+            }
         },
     }
 }
@@ -424,8 +376,7 @@ pub fn working_directory(
     httpd_uid: u32,
 ) -> Option<PathBuf> {
     group.home.clone().or_else(|| {
-        user.filter(|user| user.uid != httpd_uid)
-            .map(|user| Path::to_owned(&user.home))
+        user.filter(|user| user.uid != httpd_uid).map(|user| Path::to_owned(&user.home))
     })
 }
 
@@ -450,10 +401,7 @@ mod tests {
         assert_eq!((group.processes, group.threads), (Some(2), Some(12)));
         assert_eq!(group.home.as_deref(), Some(Path::new("/srv")));
         assert_eq!(group.python_path, [Path::new("/a"), Path::new("/b")]);
-        assert_eq!(
-            group.display_name.as_deref(),
-            Some(b"(wsgi:site)".as_slice())
-        );
+        assert_eq!(group.display_name.as_deref(), Some(b"(wsgi:site)".as_slice()));
         assert_eq!(group.umask, Some(0o27));
         assert_eq!(warnings, [""; 0]);
     }
@@ -467,10 +415,7 @@ mod tests {
     fn numbers_with_something_behind_them_are_served_with_a_warning() {
         let (group, warnings) = parsed("site threads=5x");
         assert_eq!(group.unwrap().threads, Some(5));
-        assert_eq!(
-            warnings,
-            ["threads='5x' is read as 5: write the number alone"]
-        );
+        assert_eq!(warnings, ["threads='5x' is read as 5: write the number alone"]);
     }
 
     #[track_caller]
@@ -484,32 +429,14 @@ mod tests {
     #[test]
     fn wrong_lines_are_named() {
         refused("", &["Name of WSGI daemon process not supplied."]);
-        refused(
-            "site word",
-            &[
-                "Invalid option to WSGI daemon process definition.",
-                "'word'",
-            ],
-        );
+        refused("site word", &["Invalid option to WSGI daemon process definition.", "'word'"]);
         refused("site thread=5", &["'thread'", "threads"]);
-        refused(
-            "site processes=0",
-            &["Invalid process count", "processes='0'", "from 1"],
-        );
+        refused("site processes=0", &["Invalid process count", "processes='0'", "from 1"]);
         refused("site threads=x", &["Invalid thread count", "threads='x'"]);
-        refused(
-            "site user=no-such-user-here",
-            &["Invalid user", "user database"],
-        );
-        refused(
-            "site group=no-such-group-here",
-            &["Invalid group", "group database"],
-        );
+        refused("site user=no-such-user-here", &["Invalid user", "user database"]);
+        refused("site group=no-such-group-here", &["Invalid group", "group database"]);
         refused("site user=", &["Invalid user", "is empty"]);
-        refused(
-            "site home=relative",
-            &["Invalid home directory", "absolute"],
-        );
+        refused("site home=relative", &["Invalid home directory", "absolute"]);
         refused("site umask=9", &["Invalid umask", "octal"]);
     }
 }

@@ -67,10 +67,7 @@ impl Name {
 
     fn parse_env(value: &[u8], unset: &[u8]) -> Option<Self> {
         let variable = value.strip_prefix(b"%{ENV:")?.strip_suffix(b"}")?;
-        Some(Self::Env {
-            variable: CString::new(variable).ok()?,
-            unset: unset.to_vec(),
-        })
+        Some(Self::Env { variable: CString::new(variable).ok()?, unset: unset.to_vec() })
     }
 
     /// The name, when it is the same for all requests.
@@ -120,9 +117,7 @@ impl Facts for Request<'_> {
     }
 
     fn host(&self) -> Vec<u8> {
-        Request::host(*self)
-            .unwrap_or(self.server().name())
-            .to_vec()
+        Request::host(*self).unwrap_or(self.server().name()).to_vec()
     }
 
     fn asked_port(&self) -> u16 {
@@ -139,10 +134,7 @@ impl Facts for Request<'_> {
 
     fn variable(&self, name: &CString) -> Option<Vec<u8>> {
         use std::os::unix::ffi::{OsStrExt, OsStringExt};
-        let of_request = self
-            .notes()
-            .get(name)
-            .or_else(|| self.environment().get(name));
+        let of_request = self.notes().get(name).or_else(|| self.environment().get(name));
         let of_httpd = || {
             std::env::var_os(std::ffi::OsStr::from_bytes(name.to_bytes()))
                 .map(OsStringExt::into_vec)
@@ -189,10 +181,7 @@ mod tests {
 
     #[test]
     fn tokens_expand_and_everything_else_stays() {
-        let facts = Fixed {
-            port: 80,
-            variable: Some("blue"),
-        };
+        let facts = Fixed { port: 80, variable: Some("blue") };
         group("name", &facts, "name");
         group("%{GLOBAL}", &facts, "");
         group("%{SERVER}", &facts, "www.example.com");
@@ -205,50 +194,15 @@ mod tests {
 
     #[test]
     fn ports_other_than_the_usual_ones_are_named() {
-        group(
-            "%{SERVER}",
-            &Fixed {
-                port: 443,
-                variable: None,
-            },
-            "www.example.com",
-        );
-        group(
-            "%{HOST}",
-            &Fixed {
-                port: 8080,
-                variable: None,
-            },
-            "alias.example.com:8080",
-        );
+        group("%{SERVER}", &Fixed { port: 443, variable: None }, "www.example.com");
+        group("%{HOST}", &Fixed { port: 8080, variable: None }, "alias.example.com:8080");
     }
 
     #[test]
     fn a_variable_may_hold_a_token_but_not_another_variable() {
-        group(
-            "%{ENV:X}",
-            &Fixed {
-                port: 80,
-                variable: None,
-            },
-            "%{ENV:X}",
-        );
-        group(
-            "%{ENV:X}",
-            &Fixed {
-                port: 80,
-                variable: Some("%{GLOBAL}"),
-            },
-            "",
-        );
-        group(
-            "%{ENV:X}",
-            &Fixed {
-                port: 80,
-                variable: Some("%{ENV:X}"),
-            },
-            "%{ENV:X}",
-        );
+        group("%{ENV:X}", &Fixed { port: 80, variable: None }, "%{ENV:X}");
+        group("%{ENV:X}", &Fixed { port: 80, variable: Some("%{GLOBAL}") }, "");
+        group("%{ENV:X}", &Fixed { port: 80, variable: Some("%{ENV:X}") }, "%{ENV:X}");
     }
 
     #[test]

@@ -109,9 +109,7 @@ fn script_alias(
 ) -> Result<(), String> {
     let alias = Alias::parse(arguments).map_err(|error| format!("{}: {error}", command.name()))?;
     if let Some(group) = &alias.process_group {
-        registry::of(command.pool())
-            .borrow_mut()
-            .use_group(group, command.location());
+        registry::of(command.pool()).borrow_mut().use_group(group, command.location());
     }
     config.aliases.push(Arc::new(alias));
     Ok(())
@@ -123,9 +121,7 @@ fn process_group(
     argument: &[u8],
 ) -> Result<(), String> {
     let name = Name::parse_group(argument);
-    registry::of(command.pool())
-        .borrow_mut()
-        .use_group(&name, command.location());
+    registry::of(command.pool()).borrow_mut().use_group(&name, command.location());
     config.process_group = Some(Arc::new(name));
     Ok(())
 }
@@ -159,10 +155,7 @@ mod tests {
             application_group: literal("%{GLOBAL}"),
             callable_object: None,
         };
-        let inner = DirConfig {
-            process_group: literal("inner"),
-            ..DirConfig::default()
-        };
+        let inner = DirConfig { process_group: literal("inner"), ..DirConfig::default() };
         let merged = outer.merged_with(&inner);
         assert_eq!(merged.process_group, literal("inner"));
         assert_eq!(merged.application_group, literal("%{GLOBAL}"));
@@ -172,17 +165,11 @@ mod tests {
     #[test]
     fn a_virtual_hosts_aliases_come_before_the_main_servers() {
         let server = |mount: &str| ServerConfig {
-            aliases: vec![Arc::new(
-                Alias::parse(format!("{mount} /script").as_bytes()).unwrap(),
-            )],
+            aliases: vec![Arc::new(Alias::parse(format!("{mount} /script").as_bytes()).unwrap())],
             groups: Vec::new(),
         };
         let merged = server("/main").merged_with(&server("/virtual"));
-        let mounts: Vec<_> = merged
-            .aliases
-            .iter()
-            .map(|alias| alias.mount.as_slice())
-            .collect();
+        let mounts: Vec<_> = merged.aliases.iter().map(|alias| alias.mount.as_slice()).collect();
         assert_eq!(mounts, [b"/virtual".as_slice(), b"/main"]);
     }
 }

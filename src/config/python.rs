@@ -80,11 +80,7 @@ pub enum PythonError {
 }
 
 fn list(names: &[String], none: &str) -> String {
-    if names.is_empty() {
-        none.to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { none.to_owned() } else { names.join(", ") }
 }
 
 fn worker_name(version: Version) -> String {
@@ -99,30 +95,18 @@ fn worker_name(version: Version) -> String {
 pub fn find_worker(home: &Path, installed: &Path) -> Result<Worker, PythonError> {
     let metadata = fs::metadata(home).map_err(PythonError::NoDirectory)?;
     if !metadata.is_dir() {
-        return Err(PythonError::NoDirectory(
-            io::ErrorKind::NotADirectory.into(),
-        ));
+        return Err(PythonError::NoDirectory(io::ErrorKind::NotADirectory.into()));
     }
     let (version, base) = identify(home)?;
     let name = worker_name(version);
     let inside = home.join(format!("lib/python{version}/site-packages/mod_wsgi_rs"));
     let places = [inside.as_path(), installed];
-    match places
-        .iter()
-        .map(|place| place.join(&name))
-        .find(|program| program.is_file())
-    {
-        Some(program) => Ok(Worker {
-            program,
-            libpython: find_libpython(&base, version),
-        }),
+    match places.iter().map(|place| place.join(&name)).find(|program| program.is_file()) {
+        Some(program) => Ok(Worker { program, libpython: find_libpython(&base, version) }),
         None => Err(PythonError::NoWorker {
             version,
             available: available(installed),
-            looked_in: places
-                .iter()
-                .map(|place| place.display().to_string())
-                .collect(),
+            looked_in: places.iter().map(|place| place.display().to_string()).collect(),
         }),
     }
 }
@@ -138,17 +122,11 @@ pub fn default_worker(installed: &Path) -> Result<Worker, PythonError> {
         _ if link.is_file() => link,
         [only] => installed.join(format!("wsgi-worker-{only}")),
         _ => {
-            return Err(PythonError::NoDefault {
-                directory: installed.to_owned(),
-                available,
-            });
+            return Err(PythonError::NoDefault { directory: installed.to_owned(), available });
         }
     };
     // By its recorded prefix: the program knows its own libpython.
-    Ok(Worker {
-        program,
-        libpython: None,
-    })
+    Ok(Worker { program, libpython: None })
 }
 
 /// The versions for which there is a worker in `directory`.
@@ -194,35 +172,25 @@ fn identify_environment(home: &Path, text: &str) -> Result<(Version, PathBuf), P
     let executables =
         value("home").ok_or_else(|| PythonError::Unusable("it names no home".into()))?;
     let executables = Path::new(executables);
-    Ok((
-        version,
-        executables.parent().unwrap_or(executables).to_owned(),
-    ))
+    Ok((version, executables.parent().unwrap_or(executables).to_owned()))
 }
 
 /// The version of an installation, by the folder that holds its library.
 fn identify_prefix(home: &Path) -> Option<Version> {
-    fs::read_dir(home.join("lib"))
-        .ok()?
-        .flatten()
-        .find_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let name = name.strip_prefix("python")?;
-            let mut version = parse_version(name.trim_end_matches('t'))?;
-            version.free_threaded = name.ends_with('t');
-            entry.path().join("os.py").is_file().then_some(version)
-        })
+    fs::read_dir(home.join("lib")).ok()?.flatten().find_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let name = name.strip_prefix("python")?;
+        let mut version = parse_version(name.trim_end_matches('t'))?;
+        version.free_threaded = name.ends_with('t');
+        entry.path().join("os.py").is_file().then_some(version)
+    })
 }
 
 fn parse_version(text: &str) -> Option<Version> {
     let mut parts = text.split('.');
     let major = parts.next()?.parse().ok()?;
     let minor = parts.next()?.parse().ok()?;
-    Some(Version {
-        major,
-        minor,
-        free_threaded: false,
-    })
+    Some(Version { major, minor, free_threaded: false })
 }
 
 /// The libpython of the installation `base`, where distributions and CPython's own build put it.
@@ -238,10 +206,7 @@ fn find_libpython(base: &Path, version: Version) -> Option<PathBuf> {
 /// Reads a file that somebody else may have put there: no waiting for a FIFO, no endless device.
 fn read_small(path: &Path) -> io::Result<String> {
     const MOST: u64 = 64 << 10;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
@@ -289,26 +254,16 @@ mod tests {
         let program = |home: &Path| find_worker(home, &installed).unwrap().program;
         assert_eq!(program(&plain), installed.join("wsgi-worker-3.12"));
         assert_eq!(program(&own), own.join(inside));
-        [installed, plain, own]
-            .iter()
-            .for_each(|root| fs::remove_dir_all(root).unwrap());
+        [installed, plain, own].iter().for_each(|root| fs::remove_dir_all(root).unwrap());
     }
 
     #[test]
     fn an_environment_without_a_worker_is_refused_with_both_versions() {
         let installed = folder("none-installed", &[("wsgi-worker-3.11", "")]);
-        let home = folder(
-            "none",
-            &[("pyvenv.cfg", "home = /usr/bin\nversion = 3.13.0\n")],
-        );
+        let home = folder("none", &[("pyvenv.cfg", "home = /usr/bin\nversion = 3.13.0\n")]);
         let error = find_worker(&home, &installed).unwrap_err().to_string();
-        assert!(
-            error.contains("Python 3.13") && error.contains("worker for 3.11"),
-            "{error}"
-        );
-        [installed, home]
-            .iter()
-            .for_each(|root| fs::remove_dir_all(root).unwrap());
+        assert!(error.contains("Python 3.13") && error.contains("worker for 3.11"), "{error}");
+        [installed, home].iter().for_each(|root| fs::remove_dir_all(root).unwrap());
     }
 
     #[test]
@@ -323,36 +278,20 @@ mod tests {
 
     #[test]
     fn a_prefix_is_known_by_its_library() {
-        let home = folder(
-            "prefix",
-            &[("lib/python3.9/os.py", ""), ("wsgi-worker-3.9", "")],
-        );
-        assert_eq!(
-            find_worker(&home, &home).unwrap().program,
-            home.join("wsgi-worker-3.9")
-        );
+        let home = folder("prefix", &[("lib/python3.9/os.py", ""), ("wsgi-worker-3.9", "")]);
+        assert_eq!(find_worker(&home, &home).unwrap().program, home.join("wsgi-worker-3.9"));
         fs::remove_dir_all(home).unwrap();
     }
 
     #[test]
     fn the_default_worker_is_the_link_or_the_only_one() {
         let installed = folder("default", &[("wsgi-worker-3.11", "")]);
-        assert!(
-            default_worker(&installed)
-                .unwrap()
-                .program
-                .ends_with("wsgi-worker-3.11")
-        );
+        assert!(default_worker(&installed).unwrap().program.ends_with("wsgi-worker-3.11"));
         fs::write(installed.join("wsgi-worker-3.12"), "").unwrap();
         let error = default_worker(&installed).unwrap_err().to_string();
         assert!(error.contains("3.11, 3.12"), "{error}");
         fs::write(installed.join("wsgi-worker"), "").unwrap();
-        assert!(
-            default_worker(&installed)
-                .unwrap()
-                .program
-                .ends_with("wsgi-worker")
-        );
+        assert!(default_worker(&installed).unwrap().program.ends_with("wsgi-worker"));
         fs::remove_dir_all(installed).unwrap();
     }
 }

@@ -187,10 +187,7 @@ impl<'r> Brigade<'r> {
         let text = unsafe { string::bytes(text.as_ptr()) }.unwrap_or_default();
         // SAFETY: a function of two numbers.
         let http = unsafe { c::ap_map_http_request_error(status, c::HTTP_BAD_REQUEST) };
-        BodyError {
-            status: http,
-            text: String::from_utf8_lossy(text).into_owned(),
-        }
+        BodyError { status: http, text: String::from_utf8_lossy(text).into_owned() }
     }
 }
 

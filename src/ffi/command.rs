@@ -97,17 +97,12 @@ impl<'c> Command<'c> {
         // SAFETY: httpd calls us through an entry of our own table.
         let entry = unsafe { &*self.rec().cmd };
         // SAFETY: as above: one of the literals in the table.
-        unsafe { CStr::from_ptr(entry.name) }
-            .to_str()
-            .unwrap_or("directive")
+        unsafe { CStr::from_ptr(entry.name) }.to_str().unwrap_or("directive")
     }
 
     /// Where the line stands.
     pub fn location(self) -> Location {
-        let mut location = Location {
-            file: PathBuf::new(),
-            line: 0,
-        };
+        let mut location = Location { file: PathBuf::new(), line: 0 };
         // SAFETY: null, or the node of the line in the configuration tree.
         if let Some(node) = unsafe { self.rec().directive.as_ref() } {
             // SAFETY: the node's file name is a C string of the configuration cycle.
@@ -129,10 +124,7 @@ unsafe impl<const N: usize> Sync for CommandTable<N> {}
 impl<const N: usize> CommandTable<N> {
     /// Makes the table of `directives`; `N` is one more than there are.
     pub const fn new(directives: &'static [Directive]) -> Self {
-        assert!(
-            directives.len() + 1 == N,
-            "one entry for each directive, and the end"
-        );
+        assert!(directives.len() + 1 == N, "one entry for each directive, and the end");
         const END: c::command_rec = c::command_rec {
             name: std::ptr::null(),
             func: c::cmd_func { raw_args: None },
@@ -148,9 +140,7 @@ impl<const N: usize> CommandTable<N> {
             table[index] = c::command_rec {
                 name: directive.name.as_ptr(),
                 // TAKE1 and RAW_ARGS have the same signature, and the same place in the union.
-                func: c::cmd_func {
-                    raw_args: Some(set_directive),
-                },
+                func: c::cmd_func { raw_args: Some(set_directive) },
                 cmd_data: std::ptr::from_ref(directive).cast_mut().cast(),
                 req_override: match directive.context {
                     Context::Server => c::RSRC_CONF,
@@ -184,10 +174,7 @@ unsafe extern "C" fn set_directive(
 ) -> *const c_char {
     boundary::guard(c"the directive's code failed; see above".as_ptr(), || {
         let raw = NonNull::new(parms).expect("httpd gives a directive its cmd_parms");
-        let command = Command {
-            raw,
-            lifetime: PhantomData,
-        };
+        let command = Command { raw, lifetime: PhantomData };
         // SAFETY: httpd calls this only through a `CommandTable`, whose data is a directive.
         let directive = unsafe { &*command.rec().info.cast::<Directive>() };
         // SAFETY: the arguments are a C string for the time of the call.
@@ -201,20 +188,12 @@ unsafe extern "C" fn set_directive(
             }
             Setter::Directory(set) => {
                 // SAFETY: what `create_dir_config` made for the section, used by this thread only.
-                set(
-                    unsafe { &mut *dir_config.cast::<DirConfig>() },
-                    command,
-                    arguments,
-                )
+                set(unsafe { &mut *dir_config.cast::<DirConfig>() }, command, arguments)
             }
         };
         match outcome {
             Ok(()) => std::ptr::null(),
-            Err(message) => command
-                .pool()
-                .string(message.as_bytes())
-                .as_ptr()
-                .cast_const(),
+            Err(message) => command.pool().string(message.as_bytes()).as_ptr().cast_const(),
         }
     })
 }

@@ -54,11 +54,8 @@ unsafe extern "C" fn register_hooks(_: *mut c::apr_pool_t) {
     // SAFETY: httpd only reads the names, and they are literals.
     unsafe impl<const N: usize> Sync for Names<N> {}
     static BEFORE: Names<2> = Names([c"mod_alias.c".as_ptr(), std::ptr::null()]);
-    static AFTER: Names<3> = Names([
-        c"mod_userdir.c".as_ptr(),
-        c"mod_vhost_alias.c".as_ptr(),
-        std::ptr::null(),
-    ]);
+    static AFTER: Names<3> =
+        Names([c"mod_userdir.c".as_ptr(), c"mod_vhost_alias.c".as_ptr(), std::ptr::null()]);
     let none = std::ptr::null();
     let middle = c::APR_HOOK_MIDDLE as c_int;
 

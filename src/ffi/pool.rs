@@ -18,10 +18,7 @@ impl<'p> Pool<'p> {
     /// `raw` is a pool that is not cleared for `'p` and that no other thread uses meanwhile.
     pub(super) unsafe fn from_raw(raw: *mut c::apr_pool_t) -> Self {
         let raw = NonNull::new(raw).expect("httpd gives no null pools");
-        Self {
-            raw,
-            lifetime: PhantomData,
-        }
+        Self { raw, lifetime: PhantomData }
     }
 
     pub(super) fn as_ptr(self) -> *mut c::apr_pool_t {
@@ -32,10 +29,7 @@ impl<'p> Pool<'p> {
     pub fn string(self, bytes: &[u8]) -> PoolStr<'p> {
         // SAFETY: the pool is alive (`from_raw`), and the bytes are as long as stated.
         let copy = unsafe { c::apr_pstrmemdup(self.as_ptr(), bytes.as_ptr().cast(), bytes.len()) };
-        PoolStr {
-            raw: copy,
-            lifetime: PhantomData,
-        }
+        PoolStr { raw: copy, lifetime: PhantomData }
     }
 
     /// Moves `value` into the pool's keeping. It is dropped when the pool is cleared.

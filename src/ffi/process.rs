@@ -98,11 +98,7 @@ pub fn watch_child(server: Server<'_>, pid: u32, ended: fn(pid: u32, status: i32
     let pool: Pool<'static> = unsafe { Pool::from_raw(raw) };
     // SAFETY: a struct of integers and pointers, for which zero is valid.
     let process = unsafe { std::mem::zeroed() };
-    let watch = pool.keep(Watch {
-        process,
-        ended,
-        pool: raw,
-    });
+    let watch = pool.keep(Watch { process, ended, pool: raw });
     watch.process.pid = c::pid_t::try_from(pid).unwrap_or(-1);
     let process = &raw mut watch.process;
     let data = std::ptr::from_mut(watch).cast();

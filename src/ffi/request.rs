@@ -36,10 +36,7 @@ impl<'r> Request<'r> {
     /// `raw` is a request that this thread handles for `'r`.
     pub(super) unsafe fn from_raw(raw: *mut c::request_rec) -> Self {
         let raw = NonNull::new(raw).expect("httpd gives hooks a request");
-        Self {
-            raw,
-            lifetime: PhantomData,
-        }
+        Self { raw, lifetime: PhantomData }
     }
 
     pub(super) fn as_ptr(self) -> *mut c::request_rec {
@@ -49,10 +46,7 @@ impl<'r> Request<'r> {
     /// The same request without a lifetime, for [`crate::log::in_request`] alone, which forgets it
     /// before the request ends.
     pub fn for_log(self) -> Request<'static> {
-        Request {
-            raw: self.raw,
-            lifetime: PhantomData,
-        }
+        Request { raw: self.raw, lifetime: PhantomData }
     }
 
     pub(super) fn rec(&self) -> &c::request_rec {

@@ -25,10 +25,7 @@ impl<'s> Server<'s> {
     /// `raw` is a server of a configuration cycle that lasts for `'s`.
     pub(super) unsafe fn from_raw(raw: *mut c::server_rec) -> Self {
         let raw = NonNull::new(raw).expect("httpd gives no null servers");
-        Self {
-            raw,
-            lifetime: PhantomData,
-        }
+        Self { raw, lifetime: PhantomData }
     }
 
     pub(super) fn as_ptr(self) -> *const c::server_rec {
@@ -138,20 +135,12 @@ pub fn runtime_path(pool: Pool<'_>, path: &str) -> Option<PathBuf> {
 
 /// httpd's own version.
 pub fn httpd_version() -> (u32, u32, u32) {
-    let mut version = c::ap_version_t {
-        major: 0,
-        minor: 0,
-        patch: 0,
-        add_string: std::ptr::null(),
-    };
+    let mut version =
+        c::ap_version_t { major: 0, minor: 0, patch: 0, add_string: std::ptr::null() };
     // SAFETY: fills in the struct that it is given.
     unsafe { c::ap_get_server_revision(&raw mut version) };
     let part = |number: c_int| u32::try_from(number).unwrap_or(0);
-    (
-        part(version.major),
-        part(version.minor),
-        part(version.patch),
-    )
+    (part(version.major), part(version.minor), part(version.patch))
 }
 
 /// `Server:` header's text, subject to `ServerTokens`.

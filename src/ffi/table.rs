@@ -21,11 +21,7 @@ impl<'t> Table<'t> {
     /// `raw` is a table of the pool `pool`, or of one that lives as long.
     pub(super) unsafe fn from_raw(raw: *mut c::apr_table_t, pool: Pool<'t>) -> Self {
         let raw = NonNull::new(raw).expect("httpd makes a request's tables with it");
-        Self {
-            raw,
-            pool,
-            lifetime: PhantomData,
-        }
+        Self { raw, pool, lifetime: PhantomData }
     }
 
     /// The first value of `name`.

@@ -27,11 +27,7 @@ const DEFAULT_SHUTDOWN_TIMEOUT: u32 = 5;
 /// # Errors
 /// A sentence.
 pub fn generation(pool: Pool<'_>) -> Result<Generation, String> {
-    let name = format!(
-        "wsgi.{}.{}/control.sock",
-        std::process::id(),
-        process::generation()
-    );
+    let name = format!("wsgi.{}.{}/control.sock", std::process::id(), process::generation());
     let control = runtime_path(pool, &name)
         .ok_or_else(|| format!("DefaultRuntimeDir is no usable path for {name}"))?;
     let mut bytes = [0; Secret::SIZE];
@@ -44,11 +40,7 @@ pub fn generation(pool: Pool<'_>) -> Result<Generation, String> {
             Err(error) => return Err(format!("the system has no random numbers: {error}")),
         }
     }
-    Ok(Generation {
-        control,
-        secret: Secret::new(bytes),
-        groups: HashMap::new(),
-    })
+    Ok(Generation { control, secret: Secret::new(bytes), groups: HashMap::new() })
 }
 
 /// What httpd's children need to know of each group.
@@ -62,10 +54,7 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
         })
     });
     // The default group may be used from everywhere, wherever its definition stands.
-    defined
-        .filter(|(name, _)| !name.is_empty())
-        .chain([everywhere])
-        .collect()
+    defined.filter(|(name, _)| !name.is_empty()).chain([everywhere]).collect()
 }
 
 /// What the supervisor is told, and the error logs that go along, the main server's first.
@@ -76,33 +65,17 @@ pub fn configuration<'s>(
     main: Server<'s>,
     generation: &Generation,
 ) -> Result<(Configuration, Vec<BorrowedFd<'s>>), String> {
-    let mut logs = Logs {
-        main: main.error_log(),
-        list: Vec::new(),
-    };
+    let mut logs = Logs { main: main.error_log(), list: Vec::new() };
     let main_log = logs.number(main);
     let ids = httpd_ids();
     let mut groups = Vec::new();
     for server in main.and_following() {
-        for daemon in server
-            .settings()
-            .map(|settings| &settings.groups)
-            .into_iter()
-            .flatten()
-        {
+        for daemon in server.settings().map(|settings| &settings.groups).into_iter().flatten() {
             let log = logs.number(server);
-            groups.push(group(
-                daemon,
-                ids,
-                log,
-                Level::from_number(server.log_level()),
-            )?);
+            groups.push(group(daemon, ids, log, Level::from_number(server.log_level()))?);
         }
     }
-    if groups
-        .iter()
-        .all(|group| !group.settings.process_group.is_empty())
-    {
+    if groups.iter().all(|group| !group.settings.process_group.is_empty()) {
         let level = Level::from_number(main.log_level());
         // Without a worker, the requests that need this group are told why; others are served.
         match group(&DaemonProcess::default(), ids, main_log, level) {
@@ -110,11 +83,7 @@ pub fn configuration<'s>(
             Err(problem) => tracing::warn!("no default process group: {problem}"),
         }
     }
-    let directory = generation
-        .control
-        .parent()
-        .map(ToOwned::to_owned)
-        .unwrap_or_default();
+    let directory = generation.control.parent().map(ToOwned::to_owned).unwrap_or_default();
     let configuration = Configuration {
         version: wire::VERSION,
         secret: generation.secret,
@@ -151,10 +120,7 @@ fn group(
     let environment = [
         user.map(|user| text("HOME", user.home.as_os_str().as_bytes())),
         daemon.lang.as_deref().map(|lang| text("LANG", lang)),
-        daemon
-            .locale
-            .as_deref()
-            .map(|locale| text("LC_ALL", locale)),
+        daemon.locale.as_deref().map(|locale| text("LC_ALL", locale)),
     ];
     Ok(Group {
         settings: Settings {
@@ -199,10 +165,7 @@ impl<'s> Logs<'s> {
         use std::os::fd::AsRawFd;
         let stderr = rustix::stdio::stderr();
         let log = server.error_log().or(self.main).unwrap_or(stderr);
-        let found = self
-            .list
-            .iter()
-            .position(|listed| listed.as_raw_fd() == log.as_raw_fd());
+        let found = self.list.iter().position(|listed| listed.as_raw_fd() == log.as_raw_fd());
         let number = found.unwrap_or_else(|| {
             self.list.push(log);
             self.list.len() - 1

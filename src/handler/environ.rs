@@ -23,10 +23,7 @@ pub struct Environ<'r> {
 impl<'r> Environ<'r> {
     /// Collects the environ of a request.
     pub fn of(request: Request<'r>, target: &'r Target) -> Self {
-        let mut environ = Self {
-            entries: Vec::with_capacity(64),
-            https: false,
-        };
+        let mut environ = Self { entries: Vec::with_capacity(64), https: false };
         environ.add_variables(request.environment());
         environ.add_headers(request.headers_in(), target.pass_authorization);
         environ.add_request(request);
@@ -37,15 +34,11 @@ impl<'r> Environ<'r> {
 
     /// The entries, for a message to a worker.
     pub fn entries(&self) -> Vec<(&[u8], &[u8])> {
-        self.entries
-            .iter()
-            .map(|(name, value)| (name.as_ref(), value.as_ref()))
-            .collect()
+        self.entries.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect()
     }
 
     fn add(&mut self, name: &'static str, value: impl Into<Text<'r>>) {
-        self.entries
-            .push((Cow::Borrowed(name.as_bytes()), value.into()));
+        self.entries.push((Cow::Borrowed(name.as_bytes()), value.into()));
     }
 
     fn add_if(&mut self, name: &'static str, value: Option<&'r [u8]>) {
@@ -65,9 +58,7 @@ impl<'r> Environ<'r> {
             match name {
                 b"HTTPS" => self.https = value.eq_ignore_ascii_case(b"on") || value == b"1",
                 b"PATH" => {}
-                _ => self
-                    .entries
-                    .push((Cow::Borrowed(name), Cow::Borrowed(value))),
+                _ => self.entries.push((Cow::Borrowed(name), Cow::Borrowed(value))),
             }
         }
     }
@@ -93,9 +84,8 @@ impl<'r> Environ<'r> {
         self.add("REMOTE_ADDR", request.client_ip());
         self.add_number("REMOTE_PORT", request.client_port());
         self.add_if("AUTH_TYPE", request.auth_type());
-        let mut earlier = std::iter::successors(request.redirected_from(), |request| {
-            request.redirected_from()
-        });
+        let mut earlier =
+            std::iter::successors(request.redirected_from(), |request| request.redirected_from());
         match request.user() {
             Some(user) => self.add("REMOTE_USER", user),
             None => self.add_if("REDIRECT_REMOTE_USER", earlier.find_map(Request::user)),
@@ -178,15 +168,8 @@ mod tests {
 
     #[test]
     fn ambiguous_and_dangerous_headers_are_dropped() {
-        for header in [
-            "X_Auth",
-            "X.Auth",
-            "X Auth",
-            "X-\u{e4}",
-            "",
-            "Proxy",
-            "proxy-authorization",
-        ] {
+        for header in ["X_Auth", "X.Auth", "X Auth", "X-\u{e4}", "", "Proxy", "proxy-authorization"]
+        {
             named(header, true, None);
         }
     }

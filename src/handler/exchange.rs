@@ -45,10 +45,7 @@ pub fn run(
     has_body: bool,
 ) -> Result<i32, i32> {
     let environ = Environ::of(request, target);
-    let key = (
-        target.process_group.clone(),
-        target.application_group.clone(),
-    );
+    let key = (target.process_group.clone(), target.application_group.clone());
     let message = |may_refuse| {
         ToWorker::Request(Message {
             script: request.filename(),
@@ -93,19 +90,13 @@ pub fn run(
                 debug!("The request is sent to another worker: {why}.");
             }
             Outcome::NotBegun(why) => {
-                error!(
-                    "{}: no worker has begun the request: {why}.",
-                    describe(target)
-                );
+                error!("{}: no worker has begun the request: {why}.", describe(target));
                 return Err(HTTP_SERVICE_UNAVAILABLE);
             }
             // The worker may have begun it. A safe method may be asked for twice (RFC 9110,
             // section 9.2.2), once.
             Outcome::Lost(why) if !lost_once && matches!(request.method(), b"GET" | b"HEAD") => {
-                warn!(
-                    "{}: {why}; the request is sent to another worker.",
-                    describe(target)
-                );
+                warn!("{}: {why}; the request is sent to another worker.", describe(target));
                 lost_once = true;
             }
             Outcome::Lost(why) => {
@@ -146,19 +137,14 @@ fn find(
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 fn unavailable(request: Request<'_>, target: &Target, problem: &Unavailable) -> i32 {
     error!("{}: {problem}", describe(target));
     if let Unavailable::Refused { retry_after, .. } = problem {
         let seconds = retry_after.to_string();
-        request
-            .err_headers_out()
-            .set(c"Retry-After", seconds.as_bytes());
+        request.err_headers_out().set(c"Retry-After", seconds.as_bytes());
     }
     HTTP_SERVICE_UNAVAILABLE
 }
@@ -270,9 +256,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
         match message {
             FromWorker::Refused(Refusal::Busy) if !heard => return Ok(Some(Outcome::Busy)),
             FromWorker::Refused(refusal @ (Refusal::Draining | Refusal::WrongGroup)) if !heard => {
-                return Ok(Some(Outcome::NotBegun(format!(
-                    "its worker answers {refusal:?}"
-                ))));
+                return Ok(Some(Outcome::NotBegun(format!("its worker answers {refusal:?}"))));
             }
             FromWorker::Goodbye if !heard => {
                 return Ok(Some(Outcome::NotBegun("its worker is leaving".into())));
@@ -287,9 +271,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             FromWorker::Log { level, text } => log_request(self.request, level.number(), text),
             FromWorker::NeedBody { at_most } => return self.send_body(*at_most),
             FromWorker::Head { .. } if self.begun => {
-                return Ok(Some(
-                    self.broken(HTTP_BAD_GATEWAY, "a worker sends a second head"),
-                ));
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker sends a second head")));
             }
             FromWorker::Head { status, headers } => match Head::check(status, headers) {
                 Ok(head) => self.begin(&head),
@@ -326,8 +308,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
 
     fn send_data(&mut self, data: &[u8]) -> Result<(), ClientGone> {
         let allowed = self.allowance.map_or(data.len(), |allowance| {
-            data.len()
-                .min(usize::try_from(allowance).unwrap_or(usize::MAX))
+            data.len().min(usize::try_from(allowance).unwrap_or(usize::MAX))
         });
         if let Some(allowance) = &mut self.allowance {
             *allowance -= allowed as u64;
@@ -363,24 +344,14 @@ impl<'r, 'c> Exchange<'r, 'c> {
     /// The application failed, and its log lines have told why.
     fn failed(&mut self, status: u16) -> Outcome {
         // What went wrong with the request body is the better answer, if that was why.
-        let status = self
-            .body_error
-            .as_ref()
-            .map_or(i32::from(status), |error| error.status);
-        let status = if (400..600).contains(&status) {
-            status
-        } else {
-            HTTP_INTERNAL_SERVER_ERROR
-        };
+        let status = self.body_error.as_ref().map_or(i32::from(status), |error| error.status);
+        let status = if (400..600).contains(&status) { status } else { HTTP_INTERNAL_SERVER_ERROR };
         self.break_off(status, Outcome::Failed)
     }
 
     /// The exchange cannot go on, and neither can its connection.
     fn broken(&mut self, status: i32, why: &str) -> Outcome {
-        error!(
-            "{why}, while it ran '{}'.",
-            String::from_utf8_lossy(self.request.line())
-        );
+        error!("{why}, while it ran '{}'.", String::from_utf8_lossy(self.request.line()));
         self.break_off(status, |status| Outcome::Answered(Err(status)))
     }
 
@@ -414,17 +385,13 @@ impl<'r, 'c> Exchange<'r, 'c> {
         let mut data = Vec::new();
         let brigade = self.body.get_or_insert_with(|| Brigade::new(self.request));
         let reply = match &self.body_error {
-            Some(error) => ToWorker::BodyFailed {
-                reason: &error.text,
-            },
+            Some(error) => ToWorker::BodyFailed { reason: &error.text },
             None => match brigade.read(at_most.clamp(1, BODY_PIECE), &mut data) {
                 Ok(true) => ToWorker::Body(&data),
                 Ok(false) => ToWorker::BodyEnd,
                 Err(error) => {
                     info!("The request body cannot be read: {}.", error.text);
-                    ToWorker::BodyFailed {
-                        reason: &self.body_error.insert(error).text,
-                    }
+                    ToWorker::BodyFailed { reason: &self.body_error.insert(error).text }
                 }
             },
         };
@@ -463,14 +430,9 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 let why = format!("nothing has come from the worker for {patience} s (Timeout)");
                 return Err(self.broken(HTTP_GATEWAY_TIME_OUT, &why));
             }
-            let timeout = Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            match poll(
-                &mut [PollFd::new(self.worker, PollFlags::IN)],
-                Some(&timeout),
-            ) {
+            let timeout =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::new(self.worker, PollFlags::IN)], Some(&timeout)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(self.lost(&format!("poll: {error}"))),
             }
@@ -478,10 +440,6 @@ impl<'r, 'c> Exchange<'r, 'c> {
     }
 
     fn lost(&mut self, why: &str) -> Outcome {
-        if self.heard {
-            self.broken(HTTP_BAD_GATEWAY, why)
-        } else {
-            Outcome::Lost(why.to_owned())
-        }
+        if self.heard { self.broken(HTTP_BAD_GATEWAY, why) } else { Outcome::Lost(why.to_owned()) }
     }
 }

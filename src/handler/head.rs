@@ -64,13 +64,8 @@ impl<'a> Head<'a> {
     /// [`HeadError`], for the first thing that is wrong.
     pub fn check(line: &'a [u8], headers: &[(&'a [u8], &'a [u8])]) -> Result<Self, HeadError> {
         let code = check_status(line)?;
-        let mut head = Self {
-            code,
-            line,
-            content_length: None,
-            content_type: None,
-            headers: Vec::new(),
-        };
+        let mut head =
+            Self { code, line, content_length: None, content_type: None, headers: Vec::new() };
         for &(name, value) in headers {
             check_header(name, value)?;
             let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
@@ -127,11 +122,7 @@ fn check_status(line: &[u8]) -> Result<u16, HeadError> {
             _ => return Err(wrong()),
         }
     }
-    if code < 200 {
-        Err(HeadError::Interim(code))
-    } else {
-        Ok(code)
-    }
+    if code < 200 { Err(HeadError::Interim(code)) } else { Ok(code) }
 }
 
 fn check_header(name: &[u8], value: &[u8]) -> Result<(), HeadError> {
@@ -139,14 +130,8 @@ fn check_header(name: &[u8], value: &[u8]) -> Result<(), HeadError> {
     if name.is_empty() || !name.iter().all(is_token) {
         return Err(HeadError::Name(lossy(name)));
     }
-    if value
-        .iter()
-        .any(|byte| byte.is_ascii_control() && *byte != b'\t')
-    {
-        return Err(HeadError::Value {
-            name: lossy(name),
-            value: lossy(value),
-        });
+    if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return Err(HeadError::Value { name: lossy(name), value: lossy(value) });
     }
     Ok(())
 }
@@ -172,10 +157,8 @@ mod tests {
     use super::*;
 
     fn check<'a>(line: &'a str, headers: &[(&'a str, &'a str)]) -> Result<Head<'a>, HeadError> {
-        let headers: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
-            .collect();
+        let headers: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         Head::check(line.as_bytes(), &headers)
     }
 
@@ -199,19 +182,11 @@ mod tests {
 
     #[test]
     fn wrong_status_lines_are_refused() {
-        for line in [
-            "", "20", "2000", "abc OK", "200OK", "200 O\rK", "200 O\nK", "200 O\0K",
-        ] {
-            assert!(
-                matches!(check(line, &[]), Err(HeadError::Status(_))),
-                "{line:?}"
-            );
+        for line in ["", "20", "2000", "abc OK", "200OK", "200 O\rK", "200 O\nK", "200 O\0K"] {
+            assert!(matches!(check(line, &[]), Err(HeadError::Status(_))), "{line:?}");
         }
         for line in ["100 Continue", "101 Switching Protocols", "099 Early"] {
-            assert!(
-                matches!(check(line, &[]), Err(HeadError::Interim(_))),
-                "{line:?}"
-            );
+            assert!(matches!(check(line, &[]), Err(HeadError::Interim(_))), "{line:?}");
         }
     }
 
@@ -229,16 +204,7 @@ mod tests {
 
     #[test]
     fn wrong_lengths_are_refused() {
-        for value in [
-            "",
-            "x",
-            "-1",
-            "+1",
-            "1.0",
-            "0x10",
-            "1 2",
-            "99999999999999999999",
-        ] {
+        for value in ["", "x", "-1", "+1", "1.0", "0x10", "1 2", "99999999999999999999"] {
             let outcome = check("200 OK", &[("Content-Length", value)]);
             assert!(matches!(outcome, Err(HeadError::Length(_))), "{value:?}");
         }

@@ -26,10 +26,8 @@ pub fn handle(request: Request<'_>) -> i32 {
     if request.handler() != HANDLER.to_bytes() && request.handler() != MEDIA_TYPE {
         return DECLINED;
     }
-    crate::log::in_request(request, || {
-        match check(request).and_then(|body| run(request, body)) {
-            Ok(status) | Err(status) => status,
-        }
+    crate::log::in_request(request, || match check(request).and_then(|body| run(request, body)) {
+        Ok(status) | Err(status) => status,
     })
 }
 

@@ -69,12 +69,7 @@ impl Target {
             .and_then(|alias| alias.pass_authorization)
             .unwrap_or_else(|| !request.has_authentication());
         may_use(generation, &process_group, request.server().name())?;
-        Ok(Self {
-            process_group,
-            application_group,
-            callable,
-            pass_authorization,
-        })
+        Ok(Self { process_group, application_group, callable, pass_authorization })
     }
 }
 
@@ -100,22 +95,12 @@ mod tests {
 
     fn generation() -> Generation {
         let group = |name: &str, only_for: Option<&str>| {
-            (
-                name.into(),
-                GroupFacts {
-                    only_for: only_for.map(Into::into),
-                },
-            )
+            (name.into(), GroupFacts { only_for: only_for.map(Into::into) })
         };
         Generation {
             control: "/nowhere".into(),
             secret: wire::Secret::new([0; wire::Secret::SIZE]),
-            groups: [
-                group("", None),
-                group("all", None),
-                group("own", Some("a.example")),
-            ]
-            .into(),
+            groups: [group("", None), group("all", None), group("own", Some("a.example"))].into(),
         }
     }
 

@@ -84,9 +84,7 @@ impl Workers {
             return Ok(Arc::clone(workers));
         }
         let workers = Arc::new(ask(generation, key)?);
-        known()
-            .get_or_insert_default()
-            .insert(key.clone(), Arc::clone(&workers));
+        known().get_or_insert_default().insert(key.clone(), Arc::clone(&workers));
         Ok(workers)
     }
 
@@ -109,19 +107,12 @@ impl Workers {
     /// # Errors
     /// [`Unavailable::NoConnection`].
     pub fn connect(&self) -> Result<Connection, Unavailable> {
-        let stream = connect(&self.socket).map_err(|source| Unavailable::NoConnection {
-            socket: self.socket.clone(),
-            source,
-        })?;
+        let stream = connect(&self.socket)
+            .map_err(|source| Unavailable::NoConnection { socket: self.socket.clone(), source })?;
         let mut greeting = Vec::new();
         wire::encode(&wire::exchange::hello(self.secret), &mut greeting);
         // File descriptors come with responses that are files.
-        Ok(Connection {
-            stream,
-            inbox: Inbox::new(),
-            reused: false,
-            greeting,
-        })
+        Ok(Connection { stream, inbox: Inbox::new(), reused: false, greeting })
     }
 
     /// Whether a worker that is busy may turn a request away, as another one may be free.
@@ -154,23 +145,12 @@ fn ask(
     };
     channel::send_message(&stream, &question).map_err(|error| no_supervisor(error.to_string()))?;
     match Inbox::new().wait::<FromBroker>(&stream, CONNECT_PATIENCE) {
-        Ok(FromBroker::Granted {
-            socket,
-            secret,
-            processes,
-        }) => Ok(Workers {
-            socket,
-            secret,
-            processes,
-            idle: Mutex::default(),
-        }),
-        Ok(FromBroker::Unavailable {
-            reason,
-            retry_after,
-        }) => Err(Unavailable::Refused {
-            reason,
-            retry_after,
-        }),
+        Ok(FromBroker::Granted { socket, secret, processes }) => {
+            Ok(Workers { socket, secret, processes, idle: Mutex::default() })
+        }
+        Ok(FromBroker::Unavailable { reason, retry_after }) => {
+            Err(Unavailable::Refused { reason, retry_after })
+        }
         Err(error) => Err(no_supervisor(error.to_string())),
     }
 }

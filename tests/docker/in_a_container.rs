@@ -17,9 +17,7 @@ fn get(path: &str) -> String {
 /// Waits until a log of the site has a line with this text.
 #[track_caller]
 fn wait_for_log(site: &Container, log: &str, text: &str) {
-    site.wait_for(&format!(
-        "grep --fixed-strings -e '{text}' /var/log/apache2/{log}"
-    ));
+    site.wait_for(&format!("grep --fixed-strings -e '{text}' /var/log/apache2/{log}"));
 }
 
 #[track_caller]

@@ -55,10 +55,7 @@ fn unreadable() {
 
 #[test]
 fn syntax_error() {
-    check(
-        &site("import os\ndef broken(:\n    pass\n"),
-        &["line 2", "SyntaxError", "def broken(:"],
-    );
+    check(&site("import os\ndef broken(:\n    pass\n"), &["line 2", "SyntaxError", "def broken(:"]);
 }
 
 #[test]
@@ -69,18 +66,12 @@ fn not_even_text() {
 #[test]
 fn raises_at_import() {
     let source = "def load():\n    raise LookupError('at import')\n\nload()\n";
-    check(
-        &site(source),
-        &["line 4", "line 2", "in load", "LookupError: at import"],
-    );
+    check(&site(source), &["line 4", "line 2", "in load", "LookupError: at import"]);
 }
 
 #[test]
 fn exits_at_import() {
-    check(
-        &site("import sys\nsys.exit('leaving')\n"),
-        &["line 2", "SystemExit"],
-    );
+    check(&site("import sys\nsys.exit('leaving')\n"), &["line 2", "SystemExit"]);
 }
 
 #[test]

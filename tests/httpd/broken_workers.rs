@@ -17,20 +17,13 @@ impl Programs {
         let folder = env::temp_dir().join(format!("mwrs-{name}-{}", process::id()));
         fs::create_dir(&folder).expect("a new folder");
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("the folder is ours");
-        for entry in fs::read_dir(environment::dist())
-            .expect("the programs")
-            .flatten()
-        {
+        for entry in fs::read_dir(environment::dist()).expect("the programs").flatten() {
             let copy = folder.join(entry.file_name());
             if let Ok(target) = fs::read_link(entry.path()) {
                 symlink(target, &copy).expect("a link");
             } else {
                 fs::copy(entry.path(), &copy).expect("a copy");
-                if entry
-                    .file_name()
-                    .to_string_lossy()
-                    .starts_with("wsgi-worker")
-                {
+                if entry.file_name().to_string_lossy().starts_with("wsgi-worker") {
                     break_worker(&copy);
                 }
             }

@@ -6,56 +6,30 @@ use crate::{HELLO, TELL, ask, serving, told};
 
 #[track_caller]
 fn refused(conf: &str, texts: &[&str]) {
-    Httpd::new()
-        .app("app.wsgi", HELLO)
-        .conf(conf)
-        .configtest()
-        .refuses(texts);
+    Httpd::new().app("app.wsgi", HELLO).conf(conf).configtest().refuses(texts);
 }
 
 #[track_caller]
 fn accepted(conf: &str) {
-    Httpd::new()
-        .app("app.wsgi", HELLO)
-        .conf(conf)
-        .configtest()
-        .accepts(&["Syntax OK"]);
+    Httpd::new().app("app.wsgi", HELLO).conf(conf).configtest().accepts(&["Syntax OK"]);
 }
 
 #[test]
 fn mistakes_in_wsgi_script_alias() {
     let name = "WSGIScriptAlias";
     refused("WSGIScriptAlias /", &[name]);
-    refused(
-        "WSGIScriptAlias / {apps}/app.wsgi nonsense=1",
-        &[name, "nonsense"],
-    );
-    refused(
-        "WSGIScriptAlias / {apps}/app.wsgi nonsense",
-        &[name, "nonsense"],
-    );
-    refused(
-        "WSGIScriptAlias / {apps}/app.wsgi process-group=",
-        &[name, "process-group"],
-    );
-    refused(
-        "WSGIScriptAlias / {apps}/app.wsgi application-group=",
-        &[name, "application-group"],
-    );
-    refused(
-        "WSGIScriptAlias / {apps}/app.wsgi callable-object=",
-        &[name, "callable-object"],
-    );
+    refused("WSGIScriptAlias / {apps}/app.wsgi nonsense=1", &[name, "nonsense"]);
+    refused("WSGIScriptAlias / {apps}/app.wsgi nonsense", &[name, "nonsense"]);
+    refused("WSGIScriptAlias / {apps}/app.wsgi process-group=", &[name, "process-group"]);
+    refused("WSGIScriptAlias / {apps}/app.wsgi application-group=", &[name, "application-group"]);
+    refused("WSGIScriptAlias / {apps}/app.wsgi callable-object=", &[name, "callable-object"]);
 }
 
 #[test]
 fn mistakes_in_wsgi_daemon_process() {
     let name = "WSGI daemon process";
     refused("WSGIDaemonProcess", &[name]);
-    refused(
-        "WSGIDaemonProcess a\nWSGIDaemonProcess a",
-        &["duplicates", "'a'"],
-    );
+    refused("WSGIDaemonProcess a\nWSGIDaemonProcess a", &["duplicates", "'a'"]);
     for option in [
         "nonsense=1",
         "nonsense",
@@ -71,10 +45,7 @@ fn mistakes_in_wsgi_daemon_process() {
         "python-home=/no/such/environment",
     ] {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        refused(
-            &format!("WSGIDaemonProcess a {option}"),
-            &[name, key, value],
-        );
+        refused(&format!("WSGIDaemonProcess a {option}"), &[name, key, value]);
     }
     if testkit::running_as_root() {
         refused("WSGIDaemonProcess a user=root", &["user", "root"]);
@@ -84,10 +55,7 @@ fn mistakes_in_wsgi_daemon_process() {
 #[test]
 fn mistakes_with_which_mod_wsgi_would_serve() {
     let conf = "WSGIDaemonProcess a processes=2x";
-    Httpd::new()
-        .conf(conf)
-        .configtest()
-        .accepts(&["Syntax OK", "processes", "2x"]);
+    Httpd::new().conf(conf).configtest().accepts(&["Syntax OK", "processes", "2x"]);
 }
 
 #[test]
@@ -182,16 +150,9 @@ fn options_of_a_group() {
     let (user, _) = testkit::app_user();
     assert_eq!(
         answers,
-        [
-            &user, &apps, &apps, &lib, "7", "0o27", "C.UTF-8", "C.UTF-8", "False", "True"
-        ]
+        [&user, &apps, &apps, &lib, "7", "0o27", "C.UTF-8", "C.UTF-8", "False", "True"]
     );
-    assert!(
-        httpd
-            .workers()
-            .iter()
-            .any(|worker| worker.command().contains("(wsgi:app)"))
-    );
+    assert!(httpd.workers().iter().any(|worker| worker.command().contains("(wsgi:app)")));
 }
 
 #[test]
@@ -200,16 +161,9 @@ fn defaults_of_a_group() {
         .app("app.wsgi", TELL)
         .conf("WSGIDaemonProcess app\nWSGIProcessGroup app\nWSGIScriptAlias / {apps}/app.wsgi")
         .start();
-    let questions = [
-        "user()",
-        "environ['wsgi.multithread']",
-        "environ['wsgi.multiprocess']",
-    ];
+    let questions = ["user()", "environ['wsgi.multithread']", "environ['wsgi.multiprocess']"];
     let (user, _) = testkit::httpd_user();
-    assert_eq!(
-        told(httpd.get(&ask(&questions))),
-        [user.as_str(), "True", "False"]
-    );
+    assert_eq!(told(httpd.get(&ask(&questions))), [user.as_str(), "True", "False"]);
 }
 
 /// The group in which a request to `/` runs, when this comes after the definition of the groups.
@@ -219,11 +173,7 @@ fn check_merge(conf: &str, expected: &str) {
         "WSGIDaemonProcess one\nWSGIDaemonProcess two\nWSGIDaemonProcess three\n\
          WSGIApplicationGroup %{{GLOBAL}}\n{conf}"
     );
-    let httpd = Httpd::new()
-        .mpm(Mpm::Worker)
-        .app("app.wsgi", TELL)
-        .conf(&conf)
-        .start();
+    let httpd = Httpd::new().mpm(Mpm::Worker).app("app.wsgi", TELL).conf(&conf).start();
     let answer = told(httpd.get(&ask(&["environ['mod_wsgi.process_group']"])));
     assert_eq!(answer, [expected], "{conf}");
 }
@@ -239,20 +189,14 @@ fn inner_settings_win() {
     check_merge(&host(""), "one");
     check_merge(&host("WSGIProcessGroup two"), "two");
     let directory = "<Directory {apps}>\nWSGIProcessGroup three\n</Directory>";
-    check_merge(
-        &host(&format!("WSGIProcessGroup two\n{directory}")),
-        "three",
-    );
+    check_merge(&host(&format!("WSGIProcessGroup two\n{directory}")), "three");
     let location = "<Location />\nWSGIProcessGroup two\n</Location>";
     check_merge(&host(&format!("{directory}\n{location}")), "two");
 }
 
 #[test]
 fn an_option_of_the_alias_wins() {
-    check_merge(
-        &format!("WSGIProcessGroup one\n{ALIAS} process-group=two"),
-        "two",
-    );
+    check_merge(&format!("WSGIProcessGroup one\n{ALIAS} process-group=two"), "two");
     let directory = "<Directory {apps}>\nWSGIProcessGroup three\n</Directory>";
     check_merge(&format!("{directory}\n{ALIAS} process-group=two"), "two");
 }

@@ -51,9 +51,6 @@ fn ten_thousand_requests() {
             descriptors.abs_diff(*now) <= 2,
             "{process:?}: {descriptors} descriptors, {now} now"
         );
-        assert!(
-            *memory_now <= memory + SLACK,
-            "{process:?}: {memory} bytes, {memory_now} now"
-        );
+        assert!(*memory_now <= memory + SLACK, "{process:?}: {memory} bytes, {memory_now} now");
     }
 }

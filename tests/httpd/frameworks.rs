@@ -52,9 +52,7 @@ fn check(httpd: Httpd) {
         httpd.get(&format!("/{name}/error")).assert(500);
         httpd.get(&format!("/{name}/nothing-here")).assert(404);
     }
-    let response = httpd
-        .request("POST", "/django/length", &[], &[b'x'; 100_000])
-        .assert(200);
+    let response = httpd.request("POST", "/django/length", &[], &[b'x'; 100_000]).assert(200);
     assert_eq!(response.text(), "{\"length\": 100000}");
     httpd.wait_for_log(&["RuntimeError: raised by the application"]);
 }
@@ -94,13 +92,7 @@ fn the_guides_wrapper() {
              WSGIApplicationGroup %{GLOBAL}\n</Directory>",
         )
         .start();
-    assert!(
-        httpd
-            .get("/")
-            .assert(200)
-            .text()
-            .contains("Hello from Flask")
-    );
+    assert!(httpd.get("/").assert(200).text().contains("Hello from Flask"));
     let page = httpd.get("/where").assert(200).text();
     let expected = format!("/path/to/my-application {}/", venv.display());
     assert!(page.starts_with(&expected), "{page} is not {expected}…");
@@ -108,9 +100,7 @@ fn the_guides_wrapper() {
 
 #[test]
 fn the_smallest_example() {
-    let httpd = Httpd::new()
-        .app("hello.wsgi", HELLO)
-        .conf("WSGIScriptAlias / {apps}/hello.wsgi")
-        .start();
+    let httpd =
+        Httpd::new().app("hello.wsgi", HELLO).conf("WSGIScriptAlias / {apps}/hello.wsgi").start();
     assert_eq!(httpd.get("/").assert(200).text(), "Hello, world!\n");
 }

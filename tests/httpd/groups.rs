@@ -25,11 +25,7 @@ fn the_same_application_group_in_two_process_groups() {
              </VirtualHost>"
         )
     };
-    let httpd = Httpd::new()
-        .app("app.wsgi", TELL)
-        .conf(&host("one"))
-        .conf(&host("two"))
-        .start();
+    let httpd = Httpd::new().app("app.wsgi", TELL).conf(&host("one")).conf(&host("two")).start();
     let questions = [
         "environ['mod_wsgi.process_group']",
         "environ['mod_wsgi.application_group']",
@@ -37,18 +33,9 @@ fn the_same_application_group_in_two_process_groups() {
         "os.environ.update(MARK=environ['mod_wsgi.process_group'])",
         "count",
     ];
-    assert_eq!(
-        asked(&httpd, "one.example", &questions),
-        ["one", "same", "None", "None", "1"]
-    );
-    assert_eq!(
-        asked(&httpd, "two.example", &questions),
-        ["two", "same", "None", "None", "1"]
-    );
-    assert_eq!(
-        asked(&httpd, "one.example", &questions),
-        ["one", "same", "one", "None", "2"]
-    );
+    assert_eq!(asked(&httpd, "one.example", &questions), ["one", "same", "None", "None", "1"]);
+    assert_eq!(asked(&httpd, "two.example", &questions), ["two", "same", "None", "None", "1"]);
+    assert_eq!(asked(&httpd, "one.example", &questions), ["one", "same", "one", "None", "2"]);
     let pid = |host: &str| asked(&httpd, host, &["os.getpid()"]);
     assert_ne!(pid("one.example"), pid("two.example"));
 }
@@ -83,11 +70,8 @@ fn users() {
              WSGIScriptAlias /global {apps}/app.wsgi process-group=%{GLOBAL}",
         )
         .start();
-    let questions = ask(&[
-        "user()",
-        "os.getuid() == os.geteuid()",
-        "environ['mod_wsgi.process_group']",
-    ]);
+    let questions =
+        ask(&["user()", "os.getuid() == os.geteuid()", "environ['mod_wsgi.process_group']"]);
     for (path, (user, _), group) in [
         ("/group", testkit::app_user(), "app"),
         ("/default", testkit::httpd_user(), ""),
@@ -101,22 +85,15 @@ fn users() {
 #[test]
 fn a_user_without_a_home() {
     // Service users often have a home in the user database that nobody ever made.
-    let user = if testkit::running_as_root() {
-        "user=nobody"
-    } else {
-        ""
-    };
+    let user = if testkit::running_as_root() { "user=nobody" } else { "" };
     let conf = format!("WSGIDaemonProcess app {user}\nWSGIProcessGroup app");
     let httpd = Httpd::new()
         .app("app.wsgi", TELL)
         .conf(&conf)
         .conf("WSGIScriptAlias / {apps}/app.wsgi")
         .start();
-    let answers = asked(
-        &httpd,
-        "localhost",
-        &["os.environ['HOME'] == pwd.getpwuid(os.geteuid()).pw_dir"],
-    );
+    let answers =
+        asked(&httpd, "localhost", &["os.environ['HOME'] == pwd.getpwuid(os.geteuid()).pw_dir"]);
     assert_eq!(answers, ["True"]);
 }
 
@@ -128,11 +105,8 @@ fn the_default_group_can_be_configured() {
             "WSGIDaemonProcess %{GLOBAL} threads=1 home={apps}\nWSGIScriptAlias / {apps}/app.wsgi",
         )
         .start();
-    let questions = [
-        "environ['wsgi.multithread']",
-        "os.getcwd()",
-        "environ['mod_wsgi.process_group']",
-    ];
+    let questions =
+        ["environ['wsgi.multithread']", "os.getcwd()", "environ['mod_wsgi.process_group']"];
     let apps = httpd.dir().join("apps").display().to_string();
     assert_eq!(asked(&httpd, "localhost", &questions), ["False", &apps, ""]);
 }
@@ -142,56 +116,16 @@ fn names_of_application_groups() {
     for (setting, path, host, expected) in [
         ("WSGIApplicationGroup fixed", "/", "localhost", "fixed"),
         ("WSGIApplicationGroup %{GLOBAL}", "/", "localhost", ""),
-        (
-            "WSGIApplicationGroup %{SERVER}",
-            "/",
-            "other.example",
-            "localhost",
-        ),
-        (
-            "WSGIApplicationGroup %{SERVER}",
-            "/",
-            "localhost:9999",
-            "localhost:9999",
-        ),
-        (
-            "WSGIApplicationGroup %{HOST}",
-            "/",
-            "Other.Example",
-            "other.example",
-        ),
-        (
-            "WSGIApplicationGroup %{RESOURCE}",
-            "/",
-            "localhost",
-            "localhost|",
-        ),
-        (
-            "WSGIApplicationGroup %{RESOURCE}",
-            "/app",
-            "localhost",
-            "localhost|/app",
-        ),
+        ("WSGIApplicationGroup %{SERVER}", "/", "other.example", "localhost"),
+        ("WSGIApplicationGroup %{SERVER}", "/", "localhost:9999", "localhost:9999"),
+        ("WSGIApplicationGroup %{HOST}", "/", "Other.Example", "other.example"),
+        ("WSGIApplicationGroup %{RESOURCE}", "/", "localhost", "localhost|"),
+        ("WSGIApplicationGroup %{RESOURCE}", "/app", "localhost", "localhost|/app"),
         ("", "/app", "localhost", "localhost|/app"),
         ("", "/app", "localhost:9999", "localhost:9999|/app"),
-        (
-            "SetEnv GROUP from-env\nWSGIApplicationGroup %{ENV:GROUP}",
-            "/",
-            "localhost",
-            "from-env",
-        ),
-        (
-            "SetEnv GROUP %{GLOBAL}\nWSGIApplicationGroup %{ENV:GROUP}",
-            "/",
-            "localhost",
-            "",
-        ),
-        (
-            "WSGIApplicationGroup a%{GLOBAL}",
-            "/",
-            "localhost",
-            "a%{GLOBAL}",
-        ),
+        ("SetEnv GROUP from-env\nWSGIApplicationGroup %{ENV:GROUP}", "/", "localhost", "from-env"),
+        ("SetEnv GROUP %{GLOBAL}\nWSGIApplicationGroup %{ENV:GROUP}", "/", "localhost", ""),
+        ("WSGIApplicationGroup a%{GLOBAL}", "/", "localhost", "a%{GLOBAL}"),
     ] {
         let conf = format!("{setting}\nWSGIScriptAlias {path} {{apps}}/app.wsgi");
         let httpd = Httpd::new().app("app.wsgi", TELL).conf(&conf).start();
@@ -213,10 +147,7 @@ fn a_process_group_from_a_variable() {
         .start();
     for name in ["one", "two"] {
         let host = format!("{name}.example");
-        assert_eq!(
-            asked(&httpd, &host, &["environ['mod_wsgi.process_group']"]),
-            [name]
-        );
+        assert_eq!(asked(&httpd, &host, &["environ['mod_wsgi.process_group']"]), [name]);
     }
 }
 
@@ -232,17 +163,12 @@ fn a_group_that_nobody_defines() {
             )
             .expect_log("no-such-group")
     };
-    httpd()
-        .configtest()
-        .accepts(&["Syntax OK", "no-such-group"]);
+    httpd().configtest().accepts(&["Syntax OK", "no-such-group"]);
     let httpd = httpd().start();
     told(httpd.get("/app?count"));
     httpd.get("/").assert(500);
     let line = httpd.wait_for_log(&["[wsgi:error]", "no-such-group"]);
-    assert!(
-        line.contains("client"),
-        "the line belongs to the request: {line}"
-    );
+    assert!(line.contains("client"), "the line belongs to the request: {line}");
     let lines = httpd.error_log();
     let errors = lines.lines().filter(|line| line.contains("[wsgi:error]"));
     assert_eq!(errors.count(), 1, "{lines}");

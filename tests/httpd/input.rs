@@ -34,12 +34,8 @@ fn environ() {
     let port = httpd.port().to_string();
     let host = format!("localhost:{port}");
     let request = |questions: &[&str]| {
-        let headers = [
-            ("Host", host.as_str()),
-            ("X-One-Two", "3"),
-            ("X-One-Two", "4"),
-            ("Proxy", "x"),
-        ];
+        let headers =
+            [("Host", host.as_str()), ("X-One-Two", "3"), ("X-One-Two", "4"), ("Proxy", "x")];
         told(httpd.request("POST", &ask(questions), &headers, b"ab"))
     };
     for (question, expected) in [
@@ -70,14 +66,8 @@ fn environ() {
         ("environ['mod_wsgi.request_handler']", "wsgi-script"),
         ("environ['SCRIPT_FILENAME'] == __file__", "True"),
         ("type(environ) is dict", "True"),
-        (
-            "{type(v) for k, v in environ.items() if k.isupper()} == {str}",
-            "True",
-        ),
-        (
-            "'PATH' in environ or 'GATEWAY_INTERFACE' in environ",
-            "False",
-        ),
+        ("{type(v) for k, v in environ.items() if k.isupper()} == {str}", "True"),
+        ("'PATH' in environ or 'GATEWAY_INTERFACE' in environ", "False"),
     ] {
         assert_eq!(request(&[question]), [expected], "{question}");
     }
@@ -119,21 +109,14 @@ fn ways_of_reading() {
 fn a_chunked_body() {
     let httpd = serving(READ).start();
     let chunked = [("Transfer-Encoding", "chunked")];
-    let response = httpd.request(
-        "POST",
-        "/all",
-        &chunked,
-        b"3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n",
-    );
+    let response = httpd.request("POST", "/all", &chunked, b"3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n");
     assert_eq!(response.assert(200).text(), "abcde");
 }
 
 #[test]
 fn a_big_body_comes_back() {
     let httpd = serving(READ).start();
-    let body: Vec<u8> = (0..5_000_000_u32)
-        .map(|number| (number % 251) as u8)
-        .collect();
+    let body: Vec<u8> = (0..5_000_000_u32).map(|number| (number % 251) as u8).collect();
     // The application answers while it reads: both directions flow at once.
     let mut sending = httpd.connect();
     let mut receiving = sending.try_clone().expect("a socket can be shared");
@@ -146,16 +129,8 @@ fn a_big_body_comes_back() {
             sending.send(head.as_bytes()).expect("httpd reads");
             sending.send(&body).expect("httpd reads");
         });
-        let response = receiving
-            .read_response("POST")
-            .expect("a response")
-            .assert(200);
-        assert!(
-            response.body == body,
-            "{} of {} bytes",
-            response.body.len(),
-            body.len()
-        );
+        let response = receiving.read_response("POST").expect("a response").assert(200);
+        assert!(response.body == body, "{} of {} bytes", response.body.len(), body.len());
     });
 }
 
@@ -169,27 +144,14 @@ fn continue_only_when_the_application_reads() {
         )
     };
     let mut connection = httpd.connect();
-    connection
-        .send(head("/all").as_bytes())
-        .expect("httpd reads");
-    assert_eq!(
-        connection.read_head().expect("an interim response").status,
-        100
-    );
+    connection.send(head("/all").as_bytes()).expect("httpd reads");
+    assert_eq!(connection.read_head().expect("an interim response").status, 100);
     connection.send(b"body").expect("httpd reads");
-    assert_eq!(
-        connection.read_response("POST").expect("a response").text(),
-        "body"
-    );
+    assert_eq!(connection.read_response("POST").expect("a response").text(), "body");
 
     let mut connection = httpd.connect();
-    connection
-        .send(head("/none").as_bytes())
-        .expect("httpd reads");
-    let response = connection
-        .read_response("POST")
-        .expect("a response")
-        .assert(200);
+    connection.send(head("/none").as_bytes()).expect("httpd reads");
+    let response = connection.read_response("POST").expect("a response").assert(200);
     assert!(response.interim.is_empty(), "{:?}", response.interim);
     assert_eq!(response.text(), "nothing read");
 }
@@ -202,8 +164,6 @@ fn a_client_that_goes_away_harms_nobody() {
         let head = "POST /all HTTP/1.1\r\nHost: localhost\r\nContent-Length: 400\r\n\r\nonly this";
         connection.send(head.as_bytes()).expect("httpd reads");
     }
-    let response = httpd
-        .request("POST", "/all", &[], b"still here")
-        .assert(200);
+    let response = httpd.request("POST", "/all", &[], b"still here").assert(200);
     assert_eq!(response.text(), "still here");
 }

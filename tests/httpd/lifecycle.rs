@@ -60,12 +60,7 @@ fn old_generations_go() {
     let httpd = serving(HELLO).start();
     let count = || {
         let processes = httpd.descendants();
-        let of = |name: &str| {
-            processes
-                .iter()
-                .filter(|one| one.program.starts_with(name))
-                .count()
-        };
+        let of = |name: &str| processes.iter().filter(|one| one.program.starts_with(name)).count();
         (of("wsgi-supervisor"), of("wsgi-worker"))
     };
     httpd.get("/").assert(200);
@@ -99,10 +94,7 @@ fn a_request_in_flight_survives_graceful() {
             httpd.wait_for_log(&["waiting"]);
             httpd.graceful();
             fs::write(&file, "").expect("the folder is ours");
-            assert_eq!(
-                request.join().expect("a response").assert(200).text(),
-                "done"
-            );
+            assert_eq!(request.join().expect("a response").assert(200).text(), "done");
         });
     }
 }

@@ -18,15 +18,9 @@ fn serves_under_every_mpm() {
 fn both_names_of_the_module_hold() {
     for name in ["wsgi_module", "mod_wsgi.c"] {
         let inside = format!("<IfModule {name}>\nNonsense On\n</IfModule>");
-        Httpd::new()
-            .conf(&inside)
-            .configtest()
-            .refuses(&["Nonsense"]);
+        Httpd::new().conf(&inside).configtest().refuses(&["Nonsense"]);
         let inside = format!("<IfModule !{name}>\nNonsense On\n</IfModule>");
-        Httpd::new()
-            .conf(&inside)
-            .configtest()
-            .accepts(&["Syntax OK"]);
+        Httpd::new().conf(&inside).configtest().accepts(&["Syntax OK"]);
     }
 }
 
@@ -52,9 +46,7 @@ fn an_empty_site_starts_and_stops() {
 #[test]
 fn python_stays_out_of_httpd() {
     for program in ["mod_wsgi_rs.so", "wsgi-supervisor"] {
-        let output = Command::new("ldd")
-            .arg(environment::dist().join(program))
-            .output();
+        let output = Command::new("ldd").arg(environment::dist().join(program)).output();
         let libraries = String::from_utf8(output.expect("ldd runs").stdout).expect("text");
         assert!(libraries.contains("libc."), "{libraries}");
         assert!(!libraries.contains("python"), "{libraries}");

@@ -62,26 +62,14 @@ fn serving(source: &str) -> Httpd {
 /// What [`TELL`] answered, a line for each question.
 #[track_caller]
 fn told(response: Response) -> Vec<String> {
-    response
-        .assert(200)
-        .text()
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    response.assert(200).text().lines().map(str::to_owned).collect()
 }
 
 /// A request target that asks [`TELL`] these questions.
 fn ask(questions: &[&str]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~&".contains(&byte);
     let escape = |byte: u8| {
-        if plain(byte) {
-            char::from(byte).into()
-        } else {
-            format!("%{byte:02X}")
-        }
+        if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") }
     };
-    format!(
-        "/?{}",
-        questions.join("&").bytes().map(escape).collect::<String>()
-    )
+    format!("/?{}", questions.join("&").bytes().map(escape).collect::<String>())
 }

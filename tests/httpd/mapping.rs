@@ -5,11 +5,7 @@ use testkit::{Httpd, Running};
 use crate::{HELLO, TELL, ask, told};
 
 fn mounted(conf: &str) -> Running {
-    Httpd::new()
-        .app("app.wsgi", TELL)
-        .app("hello.wsgi", HELLO)
-        .conf(conf)
-        .start()
+    Httpd::new().app("app.wsgi", TELL).app("hello.wsgi", HELLO).conf(conf).start()
 }
 
 /// Asks at `path` for SCRIPT_NAME and PATH_INFO.
@@ -17,11 +13,7 @@ fn mounted(conf: &str) -> Running {
 fn check(httpd: &Running, path: &str, script_name: &str, path_info: &str) {
     let questions = ask(&["environ['SCRIPT_NAME']", "environ['PATH_INFO']"]);
     let answers = told(httpd.get(&questions.replacen('/', path, 1)));
-    assert_eq!(
-        answers.join("|"),
-        format!("{script_name}|{path_info}"),
-        "{path}"
-    );
+    assert_eq!(answers.join("|"), format!("{script_name}|{path_info}"), "{path}");
 }
 
 #[test]

@@ -195,9 +195,7 @@ fn cases() -> Running {
 
 #[test]
 fn bodies() {
-    let httpd = serving(CASES)
-        .expect_log("longer than its Content-Length")
-        .start();
+    let httpd = serving(CASES).expect_log("longer than its Content-Length").start();
     for (path, status, expected) in [
         ("/parts", 201, "abc"),
         ("/generator", 200, "ab"),
@@ -219,10 +217,7 @@ fn status_and_headers() {
     assert_eq!(response.header("content-type"), Some("text/plain"));
     assert_eq!(response.header("x-a"), Some("1"));
     let cookies = |response: &Response| {
-        let headers = response
-            .headers
-            .iter()
-            .filter(|(name, _)| name == "Set-Cookie");
+        let headers = response.headers.iter().filter(|(name, _)| name == "Set-Cookie");
         headers.map(|(_, value)| value.clone()).collect::<Vec<_>>()
     };
     assert_eq!(cookies(&response), ["a", "b"]);
@@ -236,9 +231,7 @@ fn head() {
     // The connection is in step: what follows is the next response, not a body.
     let mut connection = httpd.connect();
     for _ in 0..2 {
-        let response = connection
-            .request("HEAD", "/parts", &[], b"")
-            .expect("a response");
+        let response = connection.request("HEAD", "/parts", &[], b"").expect("a response");
         assert_eq!(response.assert(201).header("x-a"), Some("1"));
     }
 }
@@ -247,20 +240,12 @@ fn head() {
 fn what_was_yielded_is_sent_at_once() {
     let httpd = serving(CASES).start();
     let mut connection = httpd.connect();
-    connection
-        .send(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .expect("httpd reads");
+    connection.send(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("httpd reads");
     assert_eq!(connection.read_head().expect("a response").status, 200);
     // The application waits for the other request before it goes on.
-    assert_eq!(
-        connection.read_chunk().expect("a chunk"),
-        Some(b"first".to_vec())
-    );
+    assert_eq!(connection.read_chunk().expect("a chunk"), Some(b"first".to_vec()));
     httpd.get("/release").assert(201);
-    assert_eq!(
-        connection.read_chunk().expect("a chunk"),
-        Some(b"second".to_vec())
-    );
+    assert_eq!(connection.read_chunk().expect("a chunk"), Some(b"second".to_vec()));
     assert_eq!(connection.read_chunk().expect("the end"), None);
 }
 
@@ -286,30 +271,15 @@ fn logs_of_a_request() {
     ] {
         httpd.wait_for_log_in("site-error.log", &[text]);
     }
-    assert!(
-        !httpd.error_log().contains("in two parts"),
-        "{}",
-        httpd.error_log()
-    );
+    assert!(!httpd.error_log().contains("in two parts"), "{}", httpd.error_log());
 }
 
 #[test]
 fn mistakes() {
     let httpd = cases();
     for (path, texts) in [
-        (
-            "/raises",
-            [
-                "app.wsgi",
-                "in raises",
-                "in inner",
-                "KeyError: 'deep inside'",
-            ],
-        ),
-        (
-            "/raises_while_iterating",
-            ["app.wsgi", "in __iter__", "KeyError", "before anything"],
-        ),
+        ("/raises", ["app.wsgi", "in raises", "in inner", "KeyError: 'deep inside'"]),
+        ("/raises_while_iterating", ["app.wsgi", "in __iter__", "KeyError", "before anything"]),
         ("/exits", ["app.wsgi", "in exits", "SystemExit", "leaving"]),
         ("/never_started", ["app.wsgi", "start_response", "", ""]),
         ("/returns_none", ["app.wsgi", "NoneType", "", ""]),
@@ -319,10 +289,7 @@ fn mistakes() {
         ("/header_not_tuple", ["app.wsgi", "tuple", "list", ""]),
         ("/header_not_text", ["app.wsgi", "str", "int", ""]),
         ("/header_injection", ["app.wsgi", "header value", "", ""]),
-        (
-            "/no_such_function",
-            ["app.wsgi", "KeyError", "no_such_function", ""],
-        ),
+        ("/no_such_function", ["app.wsgi", "KeyError", "no_such_function", ""]),
     ] {
         httpd.get(path).assert(500);
         for text in texts {
@@ -338,10 +305,7 @@ fn a_response_that_breaks_off_is_seen_to() {
     for path in ["/raises_too_late", "/too_short", "/twice"] {
         // Where nothing has been sent yet, a status of failure is better still.
         let response = httpd.get(path);
-        assert!(
-            response.status >= 500 || !response.complete,
-            "{path}: {response}"
-        );
+        assert!(response.status >= 500 || !response.complete, "{path}: {response}");
     }
     httpd.wait_for_log_in("site-error.log", &["KeyError: 'too late'"]);
     httpd.get("/parts").assert(201);

@@ -43,16 +43,12 @@ fn garbage_is_turned_away() {
         assert!(!sockets.is_empty(), "there are no sockets to connect to");
         for socket in sockets {
             let mut stream = UnixStream::connect(&socket).expect("somebody listens");
-            stream
-                .set_read_timeout(Some(PATIENCE))
-                .expect("a socket has timeouts");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
             // The other side may have closed already, and that is all we ask for.
             let _ = stream.write_all(greeting);
             let _ = stream.shutdown(std::net::Shutdown::Write);
             let mut answer = Vec::new();
-            let ended = stream
-                .read_to_end(&mut answer)
-                .map_err(|error| error.kind());
+            let ended = stream.read_to_end(&mut answer).map_err(|error| error.kind());
             let closed = !matches!(ended, Err(std::io::ErrorKind::WouldBlock));
             assert!(closed, "{} keeps the connection", socket.display());
             httpd.wait_for_log(&["[wsgi:", LOGGED]);
@@ -66,10 +62,7 @@ fn only_httpds_user_gets_near() {
     let httpd = running();
     for socket in sockets(&httpd.dir().join("run")) {
         let folder = socket.parent().expect("a socket lies in a folder");
-        let mode = fs::metadata(folder)
-            .expect("the folder is there")
-            .permissions()
-            .mode();
+        let mode = fs::metadata(folder).expect("the folder is there").permissions().mode();
         assert_eq!(mode & 0o007, 0, "{} is open to others", folder.display());
     }
 }

@@ -29,15 +29,9 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     // From here on Ctrl-C is heeded when we wait for it, so that httpd is always stopped in order.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     // What the application logs is no failure of the demonstration.
-    let mut httpd = flask_site::httpd(&application)?
-        .dist(&dist)
-        .expect_log("[wsgi:error]")
-        .try_start()?;
-    let outcome = if check {
-        verify(&mut httpd)
-    } else {
-        serve(&mut httpd, &mut signals)
-    };
+    let mut httpd =
+        flask_site::httpd(&application)?.dist(&dist).expect_log("[wsgi:error]").try_start()?;
+    let outcome = if check { verify(&mut httpd) } else { serve(&mut httpd, &mut signals) };
     let report = httpd.abandon();
     outcome.with_context(|| format!("the demonstration failed\n{report}"))
 }
@@ -45,10 +39,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
 /// Serves until a signal comes.
 fn serve(httpd: &mut Running, signals: &mut Signals) -> Result<()> {
     show(httpd)?;
-    println!(
-        "\nServing until Ctrl-C. Logs: {}/logs",
-        httpd.dir().display()
-    );
+    println!("\nServing until Ctrl-C. Logs: {}/logs", httpd.dir().display());
     signals.forever().next();
     println!("\nStopping.");
     httpd.shut_down()
@@ -56,14 +47,9 @@ fn serve(httpd: &mut Running, signals: &mut Signals) -> Result<()> {
 
 /// Shows the URL and the page, and gives the page.
 fn show(httpd: &Running) -> Result<String> {
-    let response = httpd
-        .connect()
-        .request("GET", "/", &[("Host", flask_site::HOST)], b"")?;
+    let response = httpd.connect().request("GET", "/", &[("Host", flask_site::HOST)], b"")?;
     println!("\nhttp://127.0.0.1:{}/\n\n{response}", httpd.port());
-    ensure!(
-        response.status == 200 && response.complete,
-        "that is not the page of the application"
-    );
+    ensure!(response.status == 200 && response.complete, "that is not the page of the application");
     Ok(response.text())
 }
 
@@ -71,19 +57,11 @@ fn show(httpd: &Running) -> Result<String> {
 fn verify(httpd: &mut Running) -> Result<()> {
     let page = show(httpd)?;
     let (user, _) = testkit::app_user();
-    ensure!(
-        page.contains("Hello from Flask"),
-        "the page is not the application's"
-    );
-    ensure!(
-        page.contains(&format!("as {user}")),
-        "the application does not run as {user}"
-    );
+    ensure!(page.contains("Hello from Flask"), "the page is not the application's");
+    ensure!(page.contains(&format!("as {user}")), "the application does not run as {user}");
     let mut connection = httpd.connect();
     let mut status = |path| -> Result<u16> {
-        Ok(connection
-            .request("GET", path, &[("Host", flask_site::HOST)], b"")?
-            .status)
+        Ok(connection.request("GET", path, &[("Host", flask_site::HOST)], b"")?.status)
     };
     ensure!(status("/print")? == 200, "/print is not answered");
     ensure!(status("/error")? == 500, "/error does not fail");
@@ -96,9 +74,7 @@ fn verify(httpd: &mut Running) -> Result<()> {
     ] {
         let found = until(|| {
             let log = httpd.log(log);
-            log.lines()
-                .any(|line| texts.iter().all(|text| line.contains(text)))
-                .then_some(())
+            log.lines().any(|line| texts.iter().all(|text| line.contains(text))).then_some(())
         });
         ensure!(found.is_some(), "no line of {log} holds {texts:?}");
         println!("found in {log}: {}", texts.join(" … "));

@@ -41,9 +41,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let Some(out) = out else {
-        bail!("--out DIR is missing")
-    };
+    let Some(out) = out else { bail!("--out DIR is missing") };
     requirements::ensure()?;
     let mut pythons: Vec<Python> = Vec::new();
     for program in &programs {
@@ -71,19 +69,10 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     stage::folder(out)?;
     let target = shell::target();
     let mut command = shell::cargo();
-    command.args([
-        "build",
-        "--package",
-        "mod_wsgi_rs",
-        "--package",
-        "supervisor",
-    ]);
+    command.args(["build", "--package", "mod_wsgi_rs", "--package", "supervisor"]);
     compile(command, &target, profile)?;
     let built = target.join(profile.folder());
-    place(
-        &built.join("libmod_wsgi_rs.so"),
-        &out.join("mod_wsgi_rs.so"),
-    )?;
+    place(&built.join("libmod_wsgi_rs.so"), &out.join("mod_wsgi_rs.so"))?;
     place(&built.join("wsgi-supervisor"), &out.join("wsgi-supervisor"))?;
     for python in pythons {
         // pyo3 is compiled for one Python. In a target directory shared by several, each build
@@ -104,10 +93,7 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
         symlink(worker_name(default), &link)?;
     }
     let module = absolute(out)?.join("mod_wsgi_rs.so");
-    stage::write(
-        &load_file(out)?,
-        &format!("LoadModule wsgi_module {}\n", module.display()),
-    )
+    stage::write(&load_file(out)?, &format!("LoadModule wsgi_module {}\n", module.display()))
 }
 
 /// Compiles what a cargo command names.

@@ -46,11 +46,7 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
         fs::remove_dir_all(&programs)?;
     }
     stage::folder(&programs)?;
-    environments::download(
-        &context.join(format!("wheels-{}", python.tag())),
-        venv,
-        &["flask"],
-    )?;
+    environments::download(&context.join(format!("wheels-{}", python.tag())), venv, &["flask"])?;
     for entry in fs::read_dir(dist)? {
         let entry = entry?;
         // Debian's own wsgi.load comes from conf/, and the link to the default worker is made in
@@ -68,9 +64,7 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
         "tests/docker/app.py",
         "tests/docker/client.py",
     ] {
-        let name = Path::new(file)
-            .file_name()
-            .context("a path ends with a file name")?;
+        let name = Path::new(file).file_name().context("a path ends with a file name")?;
         fs::copy(shell::root().join(file), context.join(name))
             .with_context(|| format!("cannot copy {file}"))?;
     }
@@ -86,10 +80,7 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
 
 /// Checks that an engine answers.
 fn engine() -> Result<()> {
-    ensure!(
-        shell::on_path("docker").is_some(),
-        "docker is not installed"
-    );
+    ensure!(shell::on_path("docker").is_some(), "docker is not installed");
     shell::capture(Command::new("docker").arg("info")).context("no Docker engine answers")?;
     Ok(())
 }
@@ -153,9 +144,7 @@ impl Release {
     /// Reads the text of an `os-release` file.
     fn parse(text: &str) -> Result<Release> {
         let field = |name: &str| {
-            let value = text
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             value.unwrap_or_default().trim_matches('"').to_owned()
         };
         let codename = field("VERSION_CODENAME");
@@ -218,10 +207,7 @@ mod tests {
     #[test]
     fn releases() {
         let debian = "PRETTY_NAME=\"Debian\"\nVERSION_CODENAME=bookworm\nID=debian\n";
-        assert_eq!(
-            Release::parse(debian).unwrap().image,
-            "debian:bookworm-slim"
-        );
+        assert_eq!(Release::parse(debian).unwrap().image, "debian:bookworm-slim");
         let ubuntu = "ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=\"noble\"\n";
         assert_eq!(Release::parse(ubuntu).unwrap().image, "ubuntu:noble");
         assert!(Release::parse("ID=fedora\n").is_err());

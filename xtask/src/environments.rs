@@ -21,11 +21,7 @@ pub fn ensure(path: &Path, stage: &Path, python: &Python, packages: &[&str]) -> 
     }
     let virtualenv = virtualenv(stage, python)?;
     shell::run(
-        Command::new(virtualenv)
-            .arg("--quiet")
-            .arg("--python")
-            .arg(&python.executable)
-            .arg(path),
+        Command::new(virtualenv).arg("--quiet").arg("--python").arg(&python.executable).arg(path),
     )?;
     shell::run(pip(path).arg("install").args(packages))?;
     Ok(fs::write(note, recipe)?)
@@ -36,13 +32,7 @@ pub fn ensure(path: &Path, stage: &Path, python: &Python, packages: &[&str]) -> 
 pub fn download(wheels: &Path, environment: &Path, packages: &[&str]) -> Result<()> {
     if !wheels.exists() {
         let fresh = wheels.with_extension("new");
-        shell::run(
-            pip(environment)
-                .arg("download")
-                .arg("--dest")
-                .arg(&fresh)
-                .args(packages),
-        )?;
+        shell::run(pip(environment).arg("download").arg("--dest").arg(&fresh).args(packages))?;
         fs::rename(fresh, wheels)?;
     }
     Ok(())
@@ -53,11 +43,7 @@ fn virtualenv(stage: &Path, python: &Python) -> Result<PathBuf> {
     let tools = stage.join("tools");
     let program = tools.join("bin/virtualenv");
     if !program.exists() {
-        shell::run(
-            Command::new(&python.executable)
-                .args(["-m", "venv", "--clear"])
-                .arg(&tools),
-        )?;
+        shell::run(Command::new(&python.executable).args(["-m", "venv", "--clear"]).arg(&tools))?;
         shell::run(pip(&tools).args(["install", "virtualenv"]))?;
     }
     Ok(program)

@@ -41,9 +41,7 @@ pub fn httpd(application: &Path) -> Result<Httpd> {
         .replace(FOLDER, &application.display().to_string())
         .replace("user=username", &format!("user={user}"))
         .replace("group=username", &format!("group={group}"));
-    Ok(Httpd::new()
-        .conf("Define APACHE_LOG_DIR {logs}")
-        .conf(&site))
+    Ok(Httpd::new().conf("Define APACHE_LOG_DIR {logs}").conf(&site))
 }
 
 /// A file of the checkout.

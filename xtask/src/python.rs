@@ -55,12 +55,10 @@ pub struct Found {
 /// The Python that everything uses unless told otherwise.
 pub fn default() -> Result<Python> {
     let Found { usable, skipped } = find();
-    usable.into_iter().next().with_context(|| {
-        format!(
-            "no Python here can be embedded:\n  {}",
-            skipped.join("\n  ")
-        )
-    })
+    usable
+        .into_iter()
+        .next()
+        .with_context(|| format!("no Python here can be embedded:\n  {}", skipped.join("\n  ")))
 }
 
 /// Looks at the system's own Python first: it is where all users can read it, and comes with a
@@ -74,10 +72,7 @@ pub fn find() -> Found {
         }
     }
     let mut found = Found::default();
-    for candidate in candidates
-        .into_iter()
-        .filter(|candidate| candidate.exists())
-    {
+    for candidate in candidates.into_iter().filter(|candidate| candidate.exists()) {
         match Python::probe(&candidate).and_then(Python::checked) {
             Ok(python) if found.usable.iter().any(|other| other.tag() == python.tag()) => {}
             Ok(python) => found.usable.push(python),
@@ -100,10 +95,7 @@ impl Python {
         if !output.status.success() {
             // A shim explains itself at length.
             let reason = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "does not run: {}",
-                reason.lines().next().unwrap_or_default()
-            );
+            bail!("does not run: {}", reason.lines().next().unwrap_or_default());
         }
         let answers = String::from_utf8_lossy(&output.stdout);
         Python::parse(&answers).context("does not say what it is")
@@ -140,21 +132,13 @@ impl Python {
     fn problem(&self) -> Option<String> {
         let library = self.library_folder.join(&self.library);
         if self.version < OLDEST {
-            return Some(format!(
-                "is {}, older than {}.{}",
-                self.tag(),
-                OLDEST.0,
-                OLDEST.1
-            ));
+            return Some(format!("is {}, older than {}.{}", self.tag(), OLDEST.0, OLDEST.1));
         }
         if !self.shared {
             return Some("was built without a shared libpython (--enable-shared)".to_owned());
         }
         if !library.exists() {
-            return Some(format!(
-                "has no {} (Debian: python3-dev)",
-                library.display()
-            ));
+            return Some(format!("has no {} (Debian: python3-dev)", library.display()));
         }
         if !self.headers.join("Python.h").exists() {
             return Some(format!(
@@ -162,14 +146,10 @@ impl Python {
                 self.headers.display()
             ));
         }
-        let closed = [&self.executable, &library]
-            .into_iter()
-            .find_map(|path| stage::closed_to_others(path));
+        let closed =
+            [&self.executable, &library].into_iter().find_map(|path| stage::closed_to_others(path));
         closed.map(|folder| {
-            format!(
-                "lies in {}, where the users that workers run as cannot read",
-                folder.display()
-            )
+            format!("lies in {}, where the users that workers run as cannot read", folder.display())
         })
     }
 
@@ -207,12 +187,7 @@ mod tests {
     fn answers() {
         let python = Python::parse(ANSWERS).unwrap();
         assert_eq!(python.tag(), "3.13t");
-        assert!(
-            python
-                .problem()
-                .unwrap()
-                .contains("has no /opt/lib/libpython3.13t.so")
-        );
+        assert!(python.problem().unwrap().contains("has no /opt/lib/libpython3.13t.so"));
         assert_eq!(Python::parse("/opt/bin/python\n3.13\n"), None);
     }
 
@@ -224,22 +199,14 @@ mod tests {
 
     #[test]
     fn problems() {
-        check(
-            &ANSWERS.replace("3.13\n1\n1", "3.8\n0\n1"),
-            "older than 3.9",
-        );
-        check(
-            &ANSWERS.replace("1\n1\n", "0\n0\n"),
-            "without a shared libpython",
-        );
+        check(&ANSWERS.replace("3.13\n1\n1", "3.8\n0\n1"), "older than 3.9");
+        check(&ANSWERS.replace("1\n1\n", "0\n0\n"), "without a shared libpython");
     }
 
     #[test]
     fn build_environment() {
         let mut command = Command::new("x");
-        Python::parse(ANSWERS)
-            .unwrap()
-            .build_environment(&mut command);
+        Python::parse(ANSWERS).unwrap().build_environment(&mut command);
         let names: Vec<_> = command.get_envs().map(|(name, _)| name).collect();
         assert_eq!(names, ["LD_LIBRARY_PATH", "PYO3_PYTHON"]);
     }

@@ -32,11 +32,7 @@ const REQUIREMENTS: [Requirement; 4] = [
         why: "the module is built against httpd's headers, and the tests run it",
         // Not the package apache2: that one starts a server on port 80.
         packages: &["apache2-bin", "apache2-dev"],
-        find: || {
-            Apache::find()
-                .ok()
-                .map(|apache| apache.program.display().to_string())
-        },
+        find: || Apache::find().ok().map(|apache| apache.program.display().to_string()),
     },
     Requirement {
         what: "libclang",
@@ -65,25 +61,15 @@ pub fn run() -> Result<()> {
 
 /// Sees to it that everything is there; says nothing when it is.
 pub fn ensure() -> Result<()> {
-    let missing = || {
-        REQUIREMENTS
-            .iter()
-            .filter(|requirement| (requirement.find)().is_none())
-    };
+    let missing = || REQUIREMENTS.iter().filter(|requirement| (requirement.find)().is_none());
     let packages: Vec<_> = missing().flat_map(|one| one.packages).copied().collect();
     if packages.is_empty() {
         return Ok(());
     }
-    let reasons: Vec<_> = missing()
-        .map(|one| format!("{}: {}", one.what, one.why))
-        .collect();
+    let reasons: Vec<_> = missing().map(|one| format!("{}: {}", one.what, one.why)).collect();
     install(&packages, &reasons.join("\n  "))?;
     let still: Vec<_> = missing().map(|requirement| requirement.what).collect();
-    ensure!(
-        still.is_empty(),
-        "still missing after installation: {}",
-        still.join(", ")
-    );
+    ensure!(still.is_empty(), "still missing after installation: {}", still.join(", "));
     Ok(())
 }
 
@@ -101,11 +87,7 @@ pub fn install(packages: &[&str], why: &str) -> Result<()> {
     }
     println!("Installing {list}, because something is missing:\n  {why}");
     shell::run(apt_get().arg("update"))?;
-    shell::run(
-        apt_get()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(packages),
-    )
+    shell::run(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages))
 }
 
 /// apt-get that asks no questions.
@@ -125,22 +107,15 @@ fn embeddable_python() -> Option<String> {
 /// The library, in the places where bindgen looks for it.
 fn libclang() -> Option<PathBuf> {
     let named = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from);
-    let llvm = files_in(Path::new("/usr/lib"), "llvm")
-        .into_iter()
-        .map(|path| path.join("lib"));
+    let llvm = files_in(Path::new("/usr/lib"), "llvm").into_iter().map(|path| path.join("lib"));
     let plain = ["/usr/lib64", "/usr/lib", "/usr/local/lib"].map(PathBuf::from);
     let multiarch = files_in(Path::new("/usr/lib"), "-linux-gnu");
-    named
-        .into_iter()
-        .chain(llvm)
-        .chain(plain)
-        .chain(multiarch)
-        .find(|folder| {
-            files_in(folder, "libclang").iter().any(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                name.contains(".so") && !name.starts_with("libclang-cpp")
-            })
+    named.into_iter().chain(llvm).chain(plain).chain(multiarch).find(|folder| {
+        files_in(folder, "libclang").iter().any(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.contains(".so") && !name.starts_with("libclang-cpp")
         })
+    })
 }
 
 /// What is in a folder with this text in its name.

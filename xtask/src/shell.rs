@@ -9,9 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 /// The root of the checkout.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
 }
 
 /// Where cargo builds.
@@ -29,29 +27,17 @@ pub fn cargo() -> Command {
 /// Runs a command that must succeed; its output goes where ours goes.
 pub fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", shown(command));
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {}", shown(command)))?;
+    let status = command.status().with_context(|| format!("cannot run {}", shown(command)))?;
     ensure!(status.success(), "{} ended with {status}", shown(command));
     Ok(())
 }
 
 /// Runs a command that must succeed, without a word, and gives what it prints.
 pub fn capture(command: &mut Command) -> Result<String> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .with_context(|| format!("cannot run {}", shown(command)))?;
+    let Output { status, stdout, stderr } =
+        command.output().with_context(|| format!("cannot run {}", shown(command)))?;
     let stderr = String::from_utf8_lossy(&stderr);
-    ensure!(
-        status.success(),
-        "{} ended with {status}: {}",
-        shown(command),
-        stderr.trim()
-    );
+    ensure!(status.success(), "{} ended with {status}: {}", shown(command), stderr.trim());
     Ok(String::from_utf8(stdout)?.trim().to_owned())
 }
 
@@ -71,14 +57,6 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
-    let words: Vec<_> = [name]
-        .into_iter()
-        .chain(command.get_args())
-        .map(OsStr::display)
-        .collect();
-    words
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let words: Vec<_> = [name].into_iter().chain(command.get_args()).map(OsStr::display).collect();
+    words.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

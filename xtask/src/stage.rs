@@ -20,10 +20,7 @@ pub fn ensure() -> Result<PathBuf> {
     let (uid, checkout) = (Uid::effective(), hasher.finish() as u32);
     let path = env::temp_dir().join(format!("mod_wsgi_rs-{uid}-{checkout:08x}"));
     if let Some(closed) = closed_to_others(&env::temp_dir()) {
-        bail!(
-            "other users may not enter {}: set TMPDIR to another folder",
-            closed.display()
-        );
+        bail!("other users may not enter {}: set TMPDIR to another folder", closed.display());
     }
     fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     // Anybody may have made a folder of this name in a common one, to have us run what they put
@@ -53,15 +50,10 @@ pub fn write(path: &Path, content: &str) -> Result<()> {
 /// The folder on the way to `path`, or `path` itself, that users other than its owner cannot use.
 pub fn closed_to_others(path: &Path) -> Option<PathBuf> {
     let path = fs::canonicalize(path).ok()?;
-    let closed = path
-        .ancestors()
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-        .find(|part| {
-            let needed = if part.is_dir() { 0o001 } else { 0o004 };
-            fs::metadata(part).is_ok_and(|metadata| metadata.mode() & needed == 0)
-        });
+    let closed = path.ancestors().collect::<Vec<_>>().into_iter().rev().find(|part| {
+        let needed = if part.is_dir() { 0o001 } else { 0o004 };
+        fs::metadata(part).is_ok_and(|metadata| metadata.mode() & needed == 0)
+    });
     closed.map(Path::to_owned)
 }
 

@@ -19,9 +19,7 @@ impl Tally {
     pub fn parse(line: &str) -> Option<Tally> {
         let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
         let count = |what: &str| {
-            let word = counts
-                .split("; ")
-                .find_map(|part| part.strip_suffix(what))?;
+            let word = counts.split("; ").find_map(|part| part.strip_suffix(what))?;
             word.trim().parse().ok()
         };
         Some(Tally {
@@ -42,11 +40,7 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -58,11 +52,7 @@ mod tests {
     fn result_lines() {
         let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; \
                     5 filtered out; finished in 1.73s";
-        let mut tally = Tally {
-            passed: 3,
-            failed: 1,
-            skipped: 2,
-        };
+        let mut tally = Tally { passed: 3, failed: 1, skipped: 2 };
         assert_eq!(Tally::parse(line), Some(tally));
         tally += tally;
         assert_eq!(tally.to_string(), "6 passed, 2 failed, 4 skipped");

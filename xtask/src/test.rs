@@ -37,14 +37,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
         println!("Skipping {reason}");
     }
     let (default, others) = usable.split_first().context("no Python can be embedded")?;
-    println!(
-        "Testing with {}.",
-        usable
-            .iter()
-            .map(Python::tag)
-            .collect::<Vec<_>>()
-            .join(", ")
-    );
+    println!("Testing with {}.", usable.iter().map(Python::tag).collect::<Vec<_>>().join(", "));
 
     let stage = stage::ensure()?;
     let dist = stage.join("dist");
@@ -53,10 +46,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let other_venvs = others.iter().map(|python| self::venv(&stage, python));
     let other_venvs = other_venvs.collect::<Result<Vec<_>>>()?;
 
-    let mut run = Run {
-        tally: Tally::default(),
-        complete: true,
-    };
+    let mut run = Run { tally: Tally::default(), complete: true };
     let workspace = |program: &mut Command| -> Result<()> {
         default.build_environment(program);
         program
@@ -107,10 +97,7 @@ struct Run {
 impl Run {
     /// Runs a `cargo test`, showing and counting what it prints.
     fn tests(&mut self, command: &mut Command) -> Result<()> {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run cargo")?;
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
         let output = child.stdout.take().context("cargo has no output")?;
         let before = self.tally.failed;
         for line in BufReader::new(output).lines() {
@@ -131,10 +118,7 @@ impl Run {
             eprintln!("error: not all test programs ran to their end");
         }
         println!("{}", self.tally);
-        ensure!(
-            self.complete && self.tally.passed > 0,
-            "the tests did not run"
-        );
+        ensure!(self.complete && self.tally.passed > 0, "the tests did not run");
         if self.tally.failed > 0 {
             bail!("{} tests failed", self.tally.failed);
         }

@@ -8,11 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// Where `unsafe` may be written: paths from the root, or beginnings of them.
-const UNSAFE_MAY_BE_IN: [&str; 3] = [
-    "src/ffi/",
-    "crates/worker/src/ffi",
-    "crates/supervisor/src/sys.rs",
-];
+const UNSAFE_MAY_BE_IN: [&str; 3] =
+    ["src/ffi/", "crates/worker/src/ffi", "crates/supervisor/src/sys.rs"];
 
 /// Folders without code of ours.
 const NOT_OURS: [&str; 3] = ["target", ".git", "corpus"];
@@ -57,19 +54,15 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
 /// The rules for each file.
 fn check_file(name: &str, text: &str, problems: &mut Vec<String>) {
     if !text.starts_with("//! ") {
-        problems.push(format!(
-            "{name}: does not open with a `//!` line that says what it owns"
-        ));
+        problems.push(format!("{name}: does not open with a `//!` line that says what it owns"));
     }
     if UNSAFE_MAY_BE_IN.iter().any(|place| name.starts_with(place)) {
         return;
     }
     for (number, line) in text.lines().enumerate() {
         if writes_unsafe(line) {
-            problems.push(format!(
-                "{name}:{}: `unsafe` is only for {UNSAFE_MAY_BE_IN:?}",
-                number + 1
-            ));
+            problems
+                .push(format!("{name}:{}: `unsafe` is only for {UNSAFE_MAY_BE_IN:?}", number + 1));
         }
     }
 }
@@ -86,27 +79,16 @@ fn writes_unsafe(line: &str) -> bool {
 /// The rules for packages: who may depend on what, and who must be described.
 fn check_packages(problems: &mut Vec<String>) -> Result<()> {
     let ours = packages()?;
-    if tree("mod_wsgi_rs")?
-        .iter()
-        .any(|package| package.starts_with("pyo3"))
-    {
+    if tree("mod_wsgi_rs")?.iter().any(|package| package.starts_with("pyo3")) {
         problems
             .push("mod_wsgi_rs: pyo3 is in its dependency tree, but httpd holds no Python".into());
     }
-    for package in tree(BASE)?
-        .iter()
-        .filter(|name| *name != BASE && ours.contains(name))
-    {
-        problems.push(format!(
-            "{BASE}: depends on {package}, but must depend on nothing of ours"
-        ));
+    for package in tree(BASE)?.iter().filter(|name| *name != BASE && ours.contains(name)) {
+        problems.push(format!("{BASE}: depends on {package}, but must depend on nothing of ours"));
     }
     let name = "docs/ARCHITECTURE.md";
     let architecture = fs::read_to_string(shell::root().join(name)).unwrap_or_default();
-    for package in ours
-        .iter()
-        .filter(|package| !architecture.contains(&format!("`{package}`")))
-    {
+    for package in ours.iter().filter(|package| !architecture.contains(&format!("`{package}`"))) {
         let path = format!("crates/{package}`");
         if !architecture.contains(&path) {
             problems.push(format!("{name}: does not say what `{package}` is"));

@@ -36,28 +36,20 @@ fn main() {
         match inbox.wait(stdin, PATIENCE) {
             Ok(ToWorker::Configure(settings)) => {
                 if behaviour == "fail" {
-                    say(&FromWorker::Failed {
-                        reason: "no such environment".to_owned(),
-                    });
+                    say(&FromWorker::Failed { reason: "no such environment".to_owned() });
                     exit(1);
                 }
-                say(&FromWorker::Ready {
-                    python: "3.14.0 (fake)".to_owned(),
-                });
+                say(&FromWorker::Ready { python: "3.14.0 (fake)".to_owned() });
                 describe(&settings.process_group);
             }
             Ok(ToWorker::Assign { .. }) => {
-                let listener = inbox
-                    .take_descriptor()
-                    .expect("a socket comes with the order");
+                let listener = inbox.take_descriptor().expect("a socket comes with the order");
                 let listener = UnixListener::from(listener);
                 listener.set_nonblocking(false).expect("it is a socket");
                 std::thread::spawn(move || {
                     for mut stream in listener.incoming().flatten() {
                         let pid = std::process::id().to_string();
-                        stream
-                            .write_all(pid.as_bytes())
-                            .expect("who connects reads");
+                        stream.write_all(pid.as_bytes()).expect("who connects reads");
                     }
                 });
                 say(&FromWorker::Serving);
@@ -71,10 +63,7 @@ fn main() {
                 if behaviour == "orphan" {
                     // A shell in between, so that the process has no parent any more.
                     let script = "sleep 1000 & echo orphan $!";
-                    Command::new("sh")
-                        .args(["-c", script])
-                        .status()
-                        .expect("there is a shell");
+                    Command::new("sh").args(["-c", script]).status().expect("there is a shell");
                 }
             }
             Ok(ToWorker::Drain) if behaviour == "deaf" => {}
@@ -96,11 +85,8 @@ fn say(message: &FromWorker) {
 fn describe(process_group: &[u8]) {
     let users = nix::unistd::getresuid().expect("it has ids");
     let groups = nix::unistd::getresgid().expect("it has ids");
-    let mut others: Vec<_> = nix::unistd::getgroups()
-        .expect("it has ids")
-        .iter()
-        .map(|gid| gid.as_raw())
-        .collect();
+    let mut others: Vec<_> =
+        nix::unistd::getgroups().expect("it has ids").iter().map(|gid| gid.as_raw()).collect();
     others.sort_unstable();
     let mut descriptors: Vec<u32> = std::fs::read_dir("/proc/self/fd")
         .expect("there is /proc")
@@ -109,10 +95,7 @@ fn describe(process_group: &[u8]) {
     descriptors.sort_unstable();
     let status = std::fs::read_to_string("/proc/self/status").expect("there is /proc");
     let field = |name: &str| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap_or("none");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("none");
         line.trim().to_owned()
     };
     let text = format!(
@@ -131,10 +114,7 @@ fn describe(process_group: &[u8]) {
         String::from_utf8_lossy(process_group),
         ["USER", "LOGNAME", "HOME", "LD_PRELOAD"].map(|name| std::env::var(name).ok()),
     );
-    say(&FromWorker::Log {
-        level: Level::Info,
-        text,
-    });
+    say(&FromWorker::Log { level: Level::Info, text });
     println!("printed to stdout");
     eprintln!("printed to stderr\x1b[31m");
 }
@@ -143,9 +123,7 @@ fn describe(process_group: &[u8]) {
 /// names. `FAKE_SECRET` is the byte that the secret consists of.
 fn ask() {
     let path = std::env::var("FAKE_FILE").expect("a socket");
-    let secret = std::env::var("FAKE_SECRET")
-        .ok()
-        .and_then(|byte| byte.parse().ok());
+    let secret = std::env::var("FAKE_SECRET").ok().and_then(|byte| byte.parse().ok());
     let question = ToBroker::Acquire {
         version: wire::VERSION,
         secret: Secret::new([secret.expect("a number"); Secret::SIZE]),

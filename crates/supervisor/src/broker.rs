@@ -72,14 +72,7 @@ pub enum Outcome {
 impl Broker {
     /// Answers children that run as `httpd` and know `secret`.
     pub fn new(listener: OwnedFd, httpd: Uid, secret: Secret) -> Self {
-        Self {
-            listener,
-            httpd,
-            secret,
-            clients: BTreeMap::new(),
-            last: 0,
-            resting: None,
-        }
+        Self { listener, httpd, secret, clients: BTreeMap::new(), last: 0, resting: None }
     }
 
     /// The listening socket, when a further connection could be taken.
@@ -90,18 +83,12 @@ impl Broker {
 
     /// The connections.
     pub fn clients(&self) -> impl Iterator<Item = (Ticket, BorrowedFd<'_>)> {
-        self.clients
-            .iter()
-            .map(|(ticket, client)| (*ticket, client.stream.as_fd()))
+        self.clients.iter().map(|(ticket, client)| (*ticket, client.stream.as_fd()))
     }
 
     /// When [`Broker::expire`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
-        self.clients
-            .values()
-            .filter_map(Client::deadline)
-            .chain(self.resting)
-            .min()
+        self.clients.values().filter_map(Client::deadline).chain(self.resting).min()
     }
 
     /// Takes new connections.
@@ -169,9 +156,7 @@ impl Broker {
             let late = client.deadline().is_some_and(|deadline| deadline <= now);
             if late {
                 let who = describe(&client.stream);
-                outcomes.push(Outcome::TurnedAway(format!(
-                    "{who}: it asked nothing in {limit} s"
-                )));
+                outcomes.push(Outcome::TurnedAway(format!("{who}: it asked nothing in {limit} s")));
             }
             !late
         });
@@ -198,15 +183,12 @@ impl Broker {
             Ok(peer) if peer.uid.is_root() || peer.uid.as_raw() == self.httpd.as_raw() => {
                 self.last += 1;
                 let stage = Stage::Asking(Inbox::new(), now + QUESTION_TIMEOUT);
-                self.clients
-                    .insert(Ticket(self.last), Client { stream, stage });
+                self.clients.insert(Ticket(self.last), Client { stream, stage });
                 None
             }
             Ok(_) => {
                 let who = describe(&stream);
-                Some(Outcome::TurnedAway(format!(
-                    "{who}: only httpd's user may ask"
-                )))
+                Some(Outcome::TurnedAway(format!("{who}: only httpd's user may ask")))
             }
             Err(error) => Some(Outcome::TurnedAway(format!("somebody unknown: {error}"))),
         }
@@ -224,20 +206,12 @@ impl Client {
 
 /// Whether the question may be answered: the names in it, or why not.
 fn check(question: &ToBroker<'_>, secret: Secret) -> Result<(Vec<u8>, Vec<u8>), String> {
-    let ToBroker::Acquire {
-        version,
-        secret: shown,
-        process_group,
-        application_group,
-    } = question;
+    let ToBroker::Acquire { version, secret: shown, process_group, application_group } = question;
     if *shown != secret {
         return Err("it does not know the secret of this generation".to_owned());
     }
     if *version != wire::VERSION {
-        return Err(format!(
-            "it speaks version {version}, this is version {}",
-            wire::VERSION
-        ));
+        return Err(format!("it speaks version {version}, this is version {}", wire::VERSION));
     }
     Ok((process_group.to_vec(), application_group.to_vec()))
 }
@@ -246,13 +220,7 @@ fn check(question: &ToBroker<'_>, secret: Secret) -> Result<(Vec<u8>, Vec<u8>), 
 fn describe(stream: &OwnedFd) -> String {
     rustix::net::sockopt::socket_peercred(stream).map_or_else(
         |error| format!("somebody unknown ({error})"),
-        |peer| {
-            format!(
-                "process {} of uid {}",
-                peer.pid.as_raw_nonzero(),
-                peer.uid.as_raw()
-            )
-        },
+        |peer| format!("process {} of uid {}", peer.pid.as_raw_nonzero(), peer.uid.as_raw()),
     )
 }
 
@@ -277,11 +245,7 @@ mod tests {
             let listener = UnixListener::bind(&path).unwrap();
             listener.set_nonblocking(true).unwrap();
             let broker = Broker::new(listener.into(), Uid::effective(), SECRET);
-            Self {
-                broker,
-                path,
-                now: Instant::now(),
-            }
+            Self { broker, path, now: Instant::now() }
         }
 
         fn connect(&mut self) -> (UnixStream, Ticket) {
@@ -300,12 +264,7 @@ mod tests {
     fn question(secret: Secret, version: u16) -> Vec<u8> {
         let mut bytes = Vec::new();
         let (process_group, application_group) = (b"blog".as_slice(), b"".as_slice());
-        let question = ToBroker::Acquire {
-            version,
-            secret,
-            process_group,
-            application_group,
-        };
+        let question = ToBroker::Acquire { version, secret, process_group, application_group };
         wire::encode(&question, &mut bytes);
         bytes
     }
@@ -347,16 +306,8 @@ mod tests {
     #[test]
     fn strangers_are_turned_away() {
         let wrong = Secret::new([8; Secret::SIZE]);
-        check_turned_away(
-            "secret",
-            &question(wrong, wire::VERSION),
-            "does not know the secret",
-        );
-        check_turned_away(
-            "version",
-            &question(SECRET, 999),
-            "version 999, this is version",
-        );
+        check_turned_away("secret", &question(wrong, wire::VERSION), "does not know the secret");
+        check_turned_away("version", &question(SECRET, 999), "version 999, this is version");
         check_turned_away("garbage", b"GET / HTTP/1.1\r\n\r\n", "not a frame");
         check_turned_away("short", b"\x01", "before it had asked");
     }

@@ -41,8 +41,6 @@ pub fn terminate_left_over() -> usize {
         .split_ascii_whitespace()
         .filter_map(|child| child.parse().ok())
         .collect();
-    children
-        .iter()
-        .for_each(|child| signal(*child, Signal::TERM));
+    children.iter().for_each(|child| signal(*child, Signal::TERM));
     children.len()
 }

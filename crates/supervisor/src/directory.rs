@@ -75,10 +75,7 @@ impl Directory {
     pub fn make(path: &Path, httpd: Option<(Uid, Gid)>) -> Result<Self, DirectoryError> {
         let max = LONGEST_PATH - LONGEST_NAME - 1;
         if path.as_os_str().len() > max {
-            return Err(DirectoryError::TooLong {
-                path: path.to_owned(),
-                max,
-            });
+            return Err(DirectoryError::TooLong { path: path.to_owned(), max });
         }
         let failed = |action| {
             move |error: rustix::io::Errno| DirectoryError::System {
@@ -100,10 +97,7 @@ impl Directory {
             rustix::fs::fchmod(&opened, Mode::RWXU | Mode::XGRP)
                 .map_err(failed("change the mode of"))?;
         }
-        Ok(Self {
-            path: path.to_owned(),
-            httpd: httpd.map(|(uid, _)| uid),
-        })
+        Ok(Self { path: path.to_owned(), httpd: httpd.map(|(uid, _)| uid) })
     }
 
     /// Where the socket of that name is.
@@ -190,17 +184,11 @@ struct Name<'a> {
 
 impl<'a> Name<'a> {
     fn of(path: &'a Path) -> Option<Self> {
-        let mut parts = path
-            .file_name()?
-            .as_bytes()
-            .rsplitn(3, |byte| *byte == b'.');
+        let mut parts = path.file_name()?.as_bytes().rsplitn(3, |byte| *byte == b'.');
         let generation = std::str::from_utf8(parts.next()?).ok()?;
         let pid = std::str::from_utf8(parts.next()?).ok()?;
         generation.parse::<u64>().ok()?;
-        Some(Self {
-            prefix: parts.next()?,
-            pid: Pid::from_raw(pid.parse().ok()?)?,
-        })
+        Some(Self { prefix: parts.next()?, pid: Pid::from_raw(pid.parse().ok()?)? })
     }
 
     fn is_alive(&self) -> bool {
@@ -234,10 +222,7 @@ fn examine(path: &Path) -> Result<(), DirectoryError> {
     } else {
         return Ok(());
     };
-    Err(DirectoryError::Foreign {
-        path: path.to_owned(),
-        what,
-    })
+    Err(DirectoryError::Foreign { path: path.to_owned(), what })
 }
 
 /// Whether a supervisor listens there: one whose httpd was killed may still serve its children.

@@ -67,11 +67,7 @@ impl Link {
     pub fn send(&mut self, message: &ToWorker, descriptor: Option<OwnedFd>) {
         let mut bytes = Vec::new();
         wire::encode(message, &mut bytes);
-        self.outbox.push_back(Outgoing {
-            bytes,
-            sent: 0,
-            descriptor,
-        });
+        self.outbox.push_back(Outgoing { bytes, sent: 0, descriptor });
         self.flush();
     }
 
@@ -208,20 +204,13 @@ mod tests {
             let patience = Duration::from_secs(10);
             assert_eq!(inbox.wait::<ToWorker>(&theirs, patience).unwrap(), message);
             assert!(inbox.take_descriptor().is_some());
-            assert_eq!(
-                inbox.wait::<ToWorker>(&theirs, patience).unwrap(),
-                ToWorker::Drain
-            );
+            assert_eq!(inbox.wait::<ToWorker>(&theirs, patience).unwrap(), ToWorker::Drain);
         });
         while link.has_outgoing() {
             link.flush();
         }
         worker.join().unwrap();
-        assert_eq!(
-            rustix::io::read(&read, &mut [0]).unwrap(),
-            0,
-            "we kept the descriptor"
-        );
+        assert_eq!(rustix::io::read(&read, &mut [0]).unwrap(), 0, "we kept the descriptor");
     }
 
     #[test]
@@ -229,10 +218,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut link = Link::new(0, 1, ours);
         channel::send(&theirs, b"Segmentation fault\n").unwrap();
-        assert!(matches!(
-            link.receive(|_| panic!("a message")),
-            Some(Ended::Broken(_))
-        ));
+        assert!(matches!(link.receive(|_| panic!("a message")), Some(Ended::Broken(_))));
         assert!(link.receive(|_| panic!("a message")).is_none());
         assert!(!link.is_open());
     }

@@ -20,21 +20,12 @@ impl Logs {
     /// Writes to `files`, and to the first one what is at least as severe as `main_level` when it
     /// concerns no group.
     pub fn new(files: Vec<OwnedFd>, main_level: Level) -> Self {
-        Self {
-            files: files.into_iter().map(LogFile::new).collect(),
-            main_level,
-        }
+        Self { files: files.into_iter().map(LogFile::new).collect(), main_level }
     }
 
     /// Logs something that concerns no group.
     pub fn main(&mut self, level: Level, text: &str) {
-        self.write(
-            0,
-            self.main_level,
-            level,
-            std::process::id(),
-            text.as_bytes(),
-        );
+        self.write(0, self.main_level, level, std::process::id(), text.as_bytes());
     }
 
     /// Writes a line, or more when it is long, as process `pid`. `threshold` is the LogLevel;

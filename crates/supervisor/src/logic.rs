@@ -156,11 +156,7 @@ impl Logic {
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Start => self.start(now),
-            Event::Acquire {
-                ticket,
-                process_group,
-                application_group,
-            } => {
+            Event::Acquire { ticket, process_group, application_group } => {
                 self.acquire(ticket, &process_group, application_group, now);
             }
             Event::Abandoned(ticket) => self.abandon(ticket),

@@ -15,10 +15,7 @@ mod output;
 mod spawn;
 mod startup;
 mod supervisor;
-#[expect(
-    unsafe_code,
-    reason = "system calls that no library makes safe; all of them are here"
-)]
+#[expect(unsafe_code, reason = "system calls that no library makes safe; all of them are here")]
 mod sys;
 
 use std::process::ExitCode;
@@ -46,9 +43,7 @@ fn main() -> ExitCode {
             supervisor.run()
         }
         Err(error) => {
-            let failed = FromSupervisor::Failed {
-                reason: error.to_string(),
-            };
+            let failed = FromSupervisor::Failed { reason: error.to_string() };
             if channel::send_message(httpd, &failed).is_err() {
                 eprintln!("wsgi-supervisor: {error}");
             }
@@ -109,10 +104,7 @@ fn receive_signals() -> Result<SignalFd, StartError> {
 /// which is the one that httpd has.
 fn raise_descriptor_limit() -> Rlimit {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
+    let raised = Rlimit { current: limit.maximum, ..limit };
     // What it was will do, until it does not, which is then told.
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
     limit

@@ -32,14 +32,7 @@ pub struct Output {
 impl Output {
     /// Reads from `pipe`, which must not wait.
     pub fn new(worker: WorkerId, group: usize, pid: u32, level: Level, pipe: OwnedFd) -> Self {
-        Self {
-            worker,
-            group,
-            pid,
-            level,
-            pipe,
-            partial: Vec::new(),
-        }
+        Self { worker, group, pid, level, pipe, partial: Vec::new() }
     }
 
     /// Reads what is there, at most a turn's share, and returns whether more can ever come.
@@ -108,10 +101,7 @@ mod tests {
     fn lines_are_whole_however_they_are_written() {
         let (mut output, pipe) = output();
         rustix::io::write(&pipe, b"one\r\n\ntw").unwrap();
-        assert_eq!(
-            read(&mut output),
-            (vec!["one".to_owned(), String::new()], true)
-        );
+        assert_eq!(read(&mut output), (vec!["one".to_owned(), String::new()], true));
         rustix::io::write(&pipe, b"o\nthr").unwrap();
         assert_eq!(read(&mut output), (vec!["two".to_owned()], true));
         drop(pipe);

@@ -41,10 +41,7 @@ pub fn spawn(group: &Group, descriptors: Rlimit) -> Result<Spawned, String> {
         None => String::new(),
     };
     let failed = |error: &io::Error, cure: &str| {
-        format!(
-            "cannot execute {}{user}: {error}{cure}",
-            group.program.display()
-        )
+        format!("cannot execute {}{user}: {error}{cure}", group.program.display())
     };
     let pipes = || -> io::Result<_> {
         let (stdout, stderr) = (pipe()?, pipe()?);
@@ -57,10 +54,7 @@ pub fn spawn(group: &Group, descriptors: Rlimit) -> Result<Spawned, String> {
         credentials.map_err(|error| failed(&error, ": the user's groups are unknown"))?;
 
     let mut command = Command::new(&group.program);
-    command
-        .stdin(OwnedFd::from(stdin))
-        .stdout(stdout_end)
-        .stderr(stderr_end);
+    command.stdin(OwnedFd::from(stdin)).stdout(stdout_end).stderr(stderr_end);
     if let Some(name) = &group.display_name {
         command.arg0(OsStr::from_bytes(name));
     } else if let Some(name) = group.program.file_name() {
@@ -72,12 +66,7 @@ pub fn spawn(group: &Group, descriptors: Rlimit) -> Result<Spawned, String> {
     // Our copies of the worker's ends: without this, its pipes would never come to an end.
     drop(command);
     match child {
-        Ok(child) => Ok(Spawned {
-            pid: child.id(),
-            control,
-            stdout,
-            stderr,
-        }),
+        Ok(child) => Ok(Spawned { pid: child.id(), control, stdout, stderr }),
         Err(error) => Err(match what_failed(&stderr) {
             Some(step) => failed(&error, &format!(" ({step})")),
             None => failed(&error, cure(&error)),
@@ -101,9 +90,7 @@ fn cure(error: &io::Error) -> &'static str {
 /// What the child said between fork and exec, see [`sys::prepare_before_exec`].
 fn what_failed(stderr: &OwnedFd) -> Option<String> {
     let mut buffer = [0; 256];
-    let length = rustix::io::read(stderr, &mut buffer)
-        .ok()
-        .filter(|length| *length > 0)?;
+    let length = rustix::io::read(stderr, &mut buffer).ok().filter(|length| *length > 0)?;
     Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
@@ -111,20 +98,13 @@ fn what_failed(stderr: &OwnedFd) -> Option<String> {
 fn credentials(identity: &Identity) -> io::Result<Credentials> {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let user = CString::new(identity.user.as_str())?;
-    Ok(Credentials {
-        uid,
-        gid,
-        groups: nix::unistd::getgrouplist(&user, gid)?,
-    })
+    Ok(Credentials { uid, gid, groups: nix::unistd::getgrouplist(&user, gid)? })
 }
 
 /// httpd's environment, with what the group changes in it.
 fn set_environment(command: &mut Command, group: &Group) {
     if let Some(identity) = &group.identity {
-        for name in USER_VARIABLES
-            .into_iter()
-            .filter(|name| std::env::var_os(name).is_some())
-        {
+        for name in USER_VARIABLES.into_iter().filter(|name| std::env::var_os(name).is_some()) {
             command.env(name, &identity.user);
         }
     }

@@ -89,22 +89,13 @@ pub fn receive(httpd: impl AsFd) -> Result<(Configuration, Vec<OwnedFd>), StartE
 
 fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), StartError> {
     if configuration.version != wire::VERSION {
-        return Err(StartError::Version {
-            module: configuration.version,
-        });
+        return Err(StartError::Version { module: configuration.version });
     }
     for group in &configuration.groups {
         if group.log as usize >= files {
-            return Err(StartError::NoSuchLog {
-                group: name(group),
-                log: group.log,
-                files,
-            });
+            return Err(StartError::NoSuchLog { group: name(group), log: group.log, files });
         }
-        let would_be_root = group
-            .identity
-            .as_ref()
-            .map_or(root, |identity| identity.uid == 0);
+        let would_be_root = group.identity.as_ref().map_or(root, |identity| identity.uid == 0);
         if would_be_root {
             return Err(StartError::Root(name(group)));
         }
@@ -142,11 +133,7 @@ mod tests {
                 threads: 1,
                 ..Settings::default()
             },
-            identity: Some(Identity {
-                uid: 33,
-                gid: 33,
-                user: "www-data".to_owned(),
-            }),
+            identity: Some(Identity { uid: 33, gid: 33, user: "www-data".to_owned() }),
             program: PathBuf::from("/usr/lib/wsgi-worker"),
             libpython: None,
             display_name: None,
@@ -170,9 +157,7 @@ mod tests {
 
     #[track_caller]
     fn check_refused(change: impl FnOnce(&mut Configuration), expected: &str) {
-        let error = check(&configuration(change), 1, true)
-            .unwrap_err()
-            .to_string();
+        let error = check(&configuration(change), 1, true).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 
@@ -184,14 +169,8 @@ mod tests {
 
     #[test]
     fn what_could_not_or_must_not_be_served_is_refused() {
-        check_refused(
-            |c| c.version = 7,
-            "version 7 of the protocol and wsgi-supervisor version 1",
-        );
-        check_refused(
-            |c| c.groups[0].log = 1,
-            "process group 'blog' logs to file 1",
-        );
+        check_refused(|c| c.version = 7, "version 7 of the protocol and wsgi-supervisor version 1");
+        check_refused(|c| c.groups[0].log = 1, "process group 'blog' logs to file 1");
         check_refused(|c| c.groups[0].identity = None, "would run as root");
         check_refused(|c| c.groups[0].settings.processes = 0, "has no processes");
         check_refused(

@@ -71,14 +71,7 @@ impl Supervisor {
         signals: SignalFd,
         descriptors: Rlimit,
     ) -> Result<Self, StartError> {
-        let Configuration {
-            secret,
-            directory,
-            httpd_uid,
-            httpd_gid,
-            groups,
-            ..
-        } = configuration;
+        let Configuration { secret, directory, httpd_uid, httpd_gid, groups, .. } = configuration;
         let httpd = (Uid::from_raw(httpd_uid), Gid::from_raw(httpd_gid));
         let directory = Directory::make(&directory, Uid::effective().is_root().then_some(httpd))?;
         let control = directory.listen(CONTROL).inspect_err(|_| {
@@ -107,10 +100,7 @@ impl Supervisor {
     /// Serves until the generation is over.
     pub fn run(mut self) -> ExitCode {
         for stale in self.directory.remove_stale_siblings() {
-            let line = format!(
-                "removed {}, left by a supervisor that was killed",
-                stale.display()
-            );
+            let line = format!("removed {}, left by a supervisor that was killed", stale.display());
             self.logs.main(Level::Info, &line);
         }
         self.events.push_back(Event::Start);
@@ -139,11 +129,7 @@ impl Supervisor {
         for outcome in self.broker.expire(now) {
             self.consider(outcome);
         }
-        if self
-            .logic
-            .deadline()
-            .is_some_and(|deadline| deadline <= now)
-        {
+        if self.logic.deadline().is_some_and(|deadline| deadline <= now) {
             self.events.push_back(Event::Tick);
         }
     }
@@ -177,9 +163,6 @@ fn plan(group: &Group) -> Plan {
 
 /// The main server's LogLevel is not told; groups that log where it does tell as much.
 fn main_level(groups: &[Group]) -> Level {
-    let levels = groups
-        .iter()
-        .filter(|group| group.log == 0)
-        .map(|group| group.log_level);
+    let levels = groups.iter().filter(|group| group.log == 0).map(|group| group.log_level);
     levels.max().unwrap_or(Level::Warning)
 }

@@ -34,14 +34,7 @@ pub fn close_inherited_descriptors() -> io::Result<()> {
     // Linux before 5.9. The names are collected first: reading them has a descriptor of its own,
     // whose close then does nothing.
     let names: Vec<_> = std::fs::read_dir("/proc/self/fd")?
-        .filter_map(|entry| {
-            entry
-                .ok()?
-                .file_name()
-                .to_str()?
-                .parse::<libc::c_int>()
-                .ok()
-        })
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<libc::c_int>().ok())
         .collect();
     for descriptor in names.into_iter().filter(|descriptor| *descriptor > 2) {
         // SAFETY: as above, nobody in this process owns a descriptor from 3 up.
@@ -123,18 +116,11 @@ mod tests {
 
     #[test]
     fn nobody_becomes_root_this_way() {
-        let root = Credentials {
-            uid: Uid::from_raw(0),
-            gid: Gid::from_raw(0),
-            groups: Vec::new(),
-        };
+        let root = Credentials { uid: Uid::from_raw(0), gid: Gid::from_raw(0), groups: Vec::new() };
         let mut command = Command::new("/bin/true");
         let limit = rustix::process::getrlimit(Resource::Nofile);
         prepare_before_exec(&mut command, Some(root), limit);
         command.stderr(std::process::Stdio::null());
-        assert_eq!(
-            command.spawn().unwrap_err().raw_os_error(),
-            Some(libc::EPERM)
-        );
+        assert_eq!(command.spawn().unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 }

@@ -59,24 +59,15 @@ impl Apache {
     fn look() -> Result<Apache> {
         let program = Path::new(&apxs("SBINDIR")?).join(apxs("PROGNAME")?);
         if !program.is_file() {
-            bail!(
-                "apxs says that httpd is {}, which does not exist",
-                program.display()
-            );
+            bail!("apxs says that httpd is {}, which does not exist", program.display());
         }
         let listing = Command::new(&program)
             .arg("-l")
             .output()
             .with_context(|| format!("cannot run {}", program.display()))?;
-        let built_in = String::from_utf8_lossy(&listing.stdout)
-            .lines()
-            .map(|l| l.trim().to_owned())
-            .collect();
-        Ok(Apache {
-            program,
-            modules: apxs("LIBEXECDIR")?.into(),
-            built_in,
-        })
+        let built_in =
+            String::from_utf8_lossy(&listing.stdout).lines().map(|l| l.trim().to_owned()).collect();
+        Ok(Apache { program, modules: apxs("LIBEXECDIR")?.into(), built_in })
     }
 
     /// The `LoadModule` line for a module, empty when it is compiled in.
@@ -84,10 +75,7 @@ impl Apache {
         if self.built_in.contains(&format!("mod_{name}.c")) {
             return String::new();
         }
-        format!(
-            "LoadModule {name}_module \"{}/mod_{name}.so\"\n",
-            self.modules.display()
-        )
+        format!("LoadModule {name}_module \"{}/mod_{name}.so\"\n", self.modules.display())
     }
 }
 
@@ -100,10 +88,7 @@ fn apxs(variable: &str) -> Result<String> {
                 return Ok(String::from_utf8(output.stdout)?.trim().to_owned());
             }
             Ok(output) => {
-                problem = Some(anyhow!(
-                    "{}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                ));
+                problem = Some(anyhow!("{}", String::from_utf8_lossy(&output.stderr).trim()));
             }
             Err(_) => {}
         }

@@ -64,17 +64,12 @@ pub(crate) fn render(setting: &Setting<'_>) -> String {
          Mutex file:{folder}/run default\n\n",
         port = setting.port,
     );
-    text += &setting
-        .apache
-        .load_module(&format!("mpm_{}", setting.mpm.name()));
+    text += &setting.apache.load_module(&format!("mpm_{}", setting.mpm.name()));
     for module in MODULES {
         text += &setting.apache.load_module(module);
     }
     if let Some(dist) = setting.dist {
-        text += &format!(
-            "LoadModule wsgi_module \"{}/mod_wsgi_rs.so\"\n",
-            dist.display()
-        );
+        text += &format!("LoadModule wsgi_module \"{}/mod_wsgi_rs.so\"\n", dist.display());
     }
     if users::running_as_root() {
         let (user, group) = users::httpd_user();
@@ -94,11 +89,7 @@ pub(crate) fn render(setting: &Setting<'_>) -> String {
          <Directory />\n    AllowOverride None\n    Require all denied\n</Directory>\n\
          <Directory \"{folder}/htdocs\">\n    Require all granted\n</Directory>\n\
          <Directory \"{folder}/apps\">\n    Require all granted\n</Directory>\n\n",
-        level = if setting.dist.is_some() {
-            "notice wsgi:info"
-        } else {
-            "notice"
-        },
+        level = if setting.dist.is_some() { "notice wsgi:info" } else { "notice" },
     );
     text += &fill_in(setting);
     text

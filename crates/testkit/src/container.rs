@@ -29,9 +29,7 @@ impl Container {
         // first process either.
         let output = docker(&["run", "--detach", "--init", image])?;
         ensure!(output.status.success(), "docker run: {}", text(&output));
-        Ok(Container(
-            String::from_utf8(output.stdout)?.trim().to_owned(),
-        ))
+        Ok(Container(String::from_utf8(output.stdout)?.trim().to_owned()))
     }
 
     /// Runs a shell command as root in the container.
@@ -41,10 +39,7 @@ impl Container {
     #[track_caller]
     pub fn run(&self, script: &str) -> Executed {
         let output = docker(&["exec", &self.0, "sh", "-c", script]).expect("docker can be run");
-        Executed {
-            ok: output.status.success(),
-            output: text(&output),
-        }
+        Executed { ok: output.status.success(), output: text(&output) }
     }
 
     /// Runs a shell command that must succeed, and gives what it printed.
@@ -76,9 +71,7 @@ impl Container {
 
     /// What the container's main process printed.
     pub fn logs(&self) -> String {
-        docker(&["logs", &self.0])
-            .map(|output| text(&output))
-            .unwrap_or_default()
+        docker(&["logs", &self.0]).map(|output| text(&output)).unwrap_or_default()
     }
 }
 
@@ -86,10 +79,7 @@ impl Drop for Container {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let error_log = self.run("cat /var/log/apache2/error.log").output;
-            eprintln!(
-                "--- container\n{}--- error.log\n{error_log}---",
-                self.logs()
-            );
+            eprintln!("--- container\n{}--- error.log\n{error_log}---", self.logs());
         }
         if let Err(error) = docker(&["rm", "--force", "--volumes", &self.0]) {
             eprintln!("cannot remove container {}: {error:#}", self.0);
@@ -99,15 +89,10 @@ impl Drop for Container {
 
 /// Runs the Docker command line.
 fn docker(arguments: &[&str]) -> Result<Output> {
-    Command::new("docker")
-        .args(arguments)
-        .output()
-        .context("cannot run docker")
+    Command::new("docker").args(arguments).output().context("cannot run docker")
 }
 
 /// Both outputs of a command.
 fn text(output: &Output) -> String {
-    [&output.stdout, &output.stderr]
-        .map(|bytes| String::from_utf8_lossy(bytes))
-        .concat()
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }

@@ -33,11 +33,7 @@ pub fn venv() -> PathBuf {
 /// Virtual environments of the other Pythons that have a worker.
 pub fn other_venvs() -> Vec<PathBuf> {
     env::var_os(OTHER_VENVS)
-        .map(|list| {
-            env::split_paths(&list)
-                .filter(|path| !path.as_os_str().is_empty())
-                .collect()
-        })
+        .map(|list| env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect())
         .unwrap_or_default()
 }
 

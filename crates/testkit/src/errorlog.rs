@@ -4,12 +4,8 @@
 const ALARMING_LEVELS: [&str; 5] = ["emerg", "alert", "crit", "error", "warn"];
 
 /// What worries at any level: httpd reports these at notice or info.
-const ALARMING_TEXTS: [&str; 4] = [
-    "exit signal",
-    "long lost child",
-    "panicked at",
-    "still did not exit",
-];
+const ALARMING_TEXTS: [&str; 4] =
+    ["exit signal", "long lost child", "panicked at", "still did not exit"];
 
 /// The lines of `log` that are alarming and hold none of the `expected` texts.
 pub(crate) fn unexpected<'a>(log: &'a str, expected: &[String]) -> Vec<&'a str> {
@@ -67,15 +63,9 @@ mod tests {
 
     #[test]
     fn lines_that_worry_at_any_level() {
+        check(&NOTICE.replace("configured", "long lost child came home"), true);
         check(
-            &NOTICE.replace("configured", "long lost child came home"),
-            true,
-        );
-        check(
-            &NOTICE.replace(
-                "configured",
-                "child pid 7 exit signal Segmentation fault (11)",
-            ),
+            &NOTICE.replace("configured", "child pid 7 exit signal Segmentation fault (11)"),
             true,
         );
     }

@@ -28,10 +28,7 @@ pub struct Response {
 impl Response {
     /// The value of the first header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut matching = self
-            .headers
-            .iter()
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        let mut matching = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         matching.next().map(|(_, value)| value.as_str())
     }
 
@@ -43,10 +40,7 @@ impl Response {
     /// Demands this status and an orderly end, and shows the response when it is otherwise.
     #[track_caller]
     pub fn assert(self, status: u16) -> Response {
-        assert!(
-            self.status == status && self.complete,
-            "expected {status}, got: {self}"
-        );
+        assert!(self.status == status && self.complete, "expected {status}, got: {self}");
         self
     }
 }
@@ -116,13 +110,7 @@ impl Connection {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Response> {
-        self.send(
-            &[
-                request_head(method, path, headers, body.len()).as_bytes(),
-                body,
-            ]
-            .concat(),
-        )?;
+        self.send(&[request_head(method, path, headers, body.len()).as_bytes(), body].concat())?;
         self.read_response(method)
     }
 
@@ -132,36 +120,20 @@ impl Connection {
     /// When the connection ends first, or what comes is not HTTP.
     pub fn read_head(&mut self) -> Result<Response> {
         let line = self.read_line()?;
-        ensure!(
-            !line.is_empty(),
-            "the connection ended where a response should begin"
-        );
+        ensure!(!line.is_empty(), "the connection ended where a response should begin");
         let mut parts = line.splitn(3, ' ');
         let version = parts.next().unwrap_or_default();
-        ensure!(
-            version.starts_with("HTTP/1."),
-            "not a status line: {line:?}"
-        );
-        let status = parts
-            .next()
-            .and_then(|code| code.parse().ok())
-            .context("no status code")?;
+        ensure!(version.starts_with("HTTP/1."), "not a status line: {line:?}");
+        let status = parts.next().and_then(|code| code.parse().ok()).context("no status code")?;
         let reason = parts.next().unwrap_or_default().to_owned();
-        let mut response = Response {
-            status,
-            reason,
-            complete: true,
-            ..Response::default()
-        };
+        let mut response = Response { status, reason, complete: true, ..Response::default() };
         loop {
             let line = self.read_line()?;
             if line.is_empty() {
                 return Ok(response);
             }
             let (name, value) = line.split_once(':').context("a header without a colon")?;
-            response
-                .headers
-                .push((name.to_owned(), value.trim().to_owned()));
+            response.headers.push((name.to_owned(), value.trim().to_owned()));
         }
     }
 
@@ -277,11 +249,7 @@ pub(crate) fn raw(port: u16, bytes: &[u8]) -> Result<Vec<u8>> {
 /// The head of a request.
 fn request_head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let mut head = format!("{method} {path} HTTP/1.1\r\n");
-    let given = |name: &str| {
-        headers
-            .iter()
-            .any(|(key, _)| key.eq_ignore_ascii_case(name))
-    };
+    let given = |name: &str| headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
     if !given("Host") {
         head.push_str("Host: localhost\r\n");
     }
@@ -335,18 +303,8 @@ mod tests {
 
     #[test]
     fn framing() {
-        check(
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab",
-            200,
-            "ab",
-            true,
-        );
-        check(
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
-            200,
-            "ab",
-            false,
-        );
+        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", 200, "ab", true);
+        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", 200, "ab", false);
         check("HTTP/1.1 404 Not\r\n\r\nab", 404, "ab", true);
         check("HTTP/1.1 204 No Content\r\n\r\n", 204, "", true);
         check(
@@ -355,18 +313,8 @@ mod tests {
             "ab",
             true,
         );
-        check(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
-            200,
-            "a",
-            false,
-        );
-        check(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na",
-            200,
-            "",
-            false,
-        );
+        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", 200, "a", false);
+        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na", 200, "", false);
     }
 
     #[test]
@@ -379,10 +327,7 @@ mod tests {
     fn head_has_no_body() {
         let bytes = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b\r\n\r\n";
         let response = response("HEAD", bytes).unwrap();
-        assert_eq!(
-            (response.header("x-a"), response.complete),
-            (Some("b"), true)
-        );
+        assert_eq!((response.header("x-a"), response.complete), (Some("b"), true));
     }
 
     #[test]
@@ -393,10 +338,7 @@ mod tests {
 
     #[test]
     fn heads() {
-        assert_eq!(
-            request_head("GET", "/", &[], 0),
-            "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        );
+        assert_eq!(request_head("GET", "/", &[], 0), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(
             request_head("PUT", "/x", &[("host", "h")], 3),
             "PUT /x HTTP/1.1\r\nContent-Length: 3\r\nhost: h\r\n\r\n"

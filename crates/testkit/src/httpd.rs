@@ -129,24 +129,17 @@ impl Httpd {
             .spawn()
             .with_context(|| format!("cannot start {}", world.apache.program.display()))?;
         let ended = until(|| match child.try_wait() {
-            Ok(None) => TcpStream::connect(("127.0.0.1", world.port))
-                .ok()
-                .map(|_| None),
+            Ok(None) => TcpStream::connect(("127.0.0.1", world.port)).ok().map(|_| None),
             ended => Some(Some(ended)),
         });
-        let World {
-            directory, port, ..
-        } = world;
+        let World { directory, port, .. } = world;
         let mut running = Running::new(child, directory, port, self.expected);
         match ended {
             Some(None) => Ok(running),
             Some(Some(ended)) => {
                 let ended = ended.ok().flatten().map(|status| status.to_string());
                 let report = running.abandon();
-                bail!(
-                    "httpd ended at once: {}\n{report}",
-                    ended.unwrap_or_default()
-                )
+                bail!("httpd ended at once: {}\n{report}", ended.unwrap_or_default())
             }
             None => bail!("httpd does not listen\n{}", running.abandon()),
         }
@@ -196,22 +189,10 @@ impl Httpd {
         };
         let port = free_port();
         let (mpm, conf, dist) = (self.mpm, self.conf.as_str(), dist.as_deref());
-        let text = config::render(&Setting {
-            apache,
-            mpm,
-            folder,
-            port,
-            dist,
-            conf,
-        });
+        let text = config::render(&Setting { apache, mpm, folder, port, dist, conf });
         directory.write("httpd.conf", text.as_bytes())?;
         let variables = self.variables.clone();
-        Ok(World {
-            apache,
-            directory,
-            port,
-            variables,
-        })
+        Ok(World { apache, directory, port, variables })
     }
 }
 
@@ -243,11 +224,7 @@ impl Checked {
     #[track_caller]
     fn prints(&self, texts: &[&str]) {
         for text in texts {
-            assert!(
-                self.output.contains(text),
-                "{text:?} is not in: {}",
-                self.output
-            );
+            assert!(self.output.contains(text), "{text:?} is not in: {}", self.output);
         }
     }
 }
@@ -267,16 +244,10 @@ impl World {
         let mut command = Command::new(&self.apache.program);
         command
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .args([
-                OsStr::new("-f"),
-                self.directory.path().join("httpd.conf").as_os_str(),
-            ])
+            .args([OsStr::new("-f"), self.directory.path().join("httpd.conf").as_os_str()])
             .current_dir("/")
             .stdin(Stdio::null());
         command

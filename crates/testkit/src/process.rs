@@ -39,10 +39,7 @@ impl Process {
             && let Some(name) = program.file_name()
         {
             // The kernel adds this to the name of a program that has been replaced on disk.
-            process.program = name
-                .to_string_lossy()
-                .trim_end_matches(" (deleted)")
-                .to_owned();
+            process.program = name.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
         }
         Some(process)
     }
@@ -65,12 +62,7 @@ impl Process {
     pub fn holding(folder: &Path) -> Vec<Process> {
         Process::all()
             .into_iter()
-            .filter(|process| {
-                process
-                    .open_files()
-                    .iter()
-                    .any(|file| file.starts_with(folder))
-            })
+            .filter(|process| process.open_files().iter().any(|file| file.starts_with(folder)))
             .collect()
     }
 
@@ -81,17 +73,12 @@ impl Process {
 
     /// How many file descriptors it has open.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid))
-            .map(Iterator::count)
-            .unwrap_or(0)
+        fs::read_dir(format!("/proc/{}/fd", self.pid)).map(Iterator::count).unwrap_or(0)
     }
 
     /// How many bytes of memory it occupies.
     pub fn memory(&self) -> u64 {
-        self.status("VmRSS")
-            .and_then(|field| field.parse::<u64>().ok())
-            .unwrap_or(0)
-            * 1024
+        self.status("VmRSS").and_then(|field| field.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
     /// The effective user id.
@@ -104,19 +91,13 @@ impl Process {
     /// The command line, its arguments separated by blanks.
     pub fn command(&self) -> String {
         let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        String::from_utf8_lossy(&line)
-            .replace('\0', " ")
-            .trim()
-            .to_owned()
+        String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
     }
 
     /// What its descriptors and its working directory point at, as far as we may look.
     fn open_files(&self) -> Vec<PathBuf> {
         let folder = PathBuf::from(format!("/proc/{}", self.pid));
-        let descriptors = fs::read_dir(folder.join("fd"))
-            .into_iter()
-            .flatten()
-            .flatten();
+        let descriptors = fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();
         descriptors
             .map(|entry| entry.path())
             .chain([folder.join("cwd")])
@@ -127,9 +108,7 @@ impl Process {
     /// The first word of a field in its `status` file.
     fn status(&self, field: &str) -> Option<String> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with(&format!("{field}:")))?;
+        let line = status.lines().find(|line| line.starts_with(&format!("{field}:")))?;
         line.split_whitespace().nth(1).map(str::to_owned)
     }
 
@@ -158,10 +137,7 @@ mod tests {
     #[test]
     fn stat_with_an_awkward_name() {
         let process = Process::parse(STAT).unwrap();
-        assert_eq!(
-            (process.pid, process.parent, process.started),
-            (42, 7, 9876)
-        );
+        assert_eq!((process.pid, process.parent, process.started), (42, 7, 9876));
         assert_eq!(process.program, "a (b) c");
         assert!(!process.zombie);
         assert!(Process::parse(&STAT.replace(" S ", " Z ")).unwrap().zombie);

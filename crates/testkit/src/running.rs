@@ -43,14 +43,7 @@ impl Running {
         expected: Vec<String>,
     ) -> Running {
         let pid = child.id().cast_signed();
-        Running {
-            child: Some(child),
-            pid,
-            directory,
-            port,
-            expected,
-            seen: Mutex::default(),
-        }
+        Running { child: Some(child), pid, directory, port, expected, seen: Mutex::default() }
     }
 
     /// The port it listens on, on loopback.
@@ -160,9 +153,7 @@ impl Running {
 
     /// The supervisor, when there is one.
     pub fn supervisor(&self) -> Option<Process> {
-        self.descendants()
-            .into_iter()
-            .find(|process| process.program == "wsgi-supervisor")
+        self.descendants().into_iter().find(|process| process.program == "wsgi-supervisor")
     }
 
     /// The workers.
@@ -201,9 +192,7 @@ impl Running {
     pub fn wait_for_log_in(&self, name: &str, texts: &[&str]) -> String {
         let found = until(|| {
             let log = self.log(name);
-            let line = log
-                .lines()
-                .find(|line| texts.iter().all(|text| line.contains(text)));
+            let line = log.lines().find(|line| texts.iter().all(|text| line.contains(text)));
             line.map(str::to_owned)
         });
         found.unwrap_or_else(|| panic!("no line of {name} holds {texts:?}"))
@@ -226,11 +215,7 @@ impl Running {
         for name in self.log_names() {
             let log = self.log(&name);
             let unexpected = errorlog::unexpected(&log, &self.expected);
-            ensure!(
-                unexpected.is_empty(),
-                "unexpected in {name}:\n{}",
-                unexpected.join("\n")
-            );
+            ensure!(unexpected.is_empty(), "unexpected in {name}:\n{}", unexpected.join("\n"));
         }
         Ok(())
     }
@@ -254,21 +239,13 @@ impl Running {
             bail!("httpd does not stop");
         };
         let survivors = || {
-            let mut left = self
-                .seen
-                .lock()
-                .map(|seen| seen.clone())
-                .unwrap_or_default();
+            let mut left = self.seen.lock().map(|seen| seen.clone()).unwrap_or_default();
             left.retain(Process::runs);
             left.extend(Process::holding(self.dir()));
             left
         };
         let all_gone = until(|| survivors().is_empty().then_some(()));
-        ensure!(
-            all_gone.is_some(),
-            "processes survive httpd: {:#?}",
-            survivors()
-        );
+        ensure!(all_gone.is_some(), "processes survive httpd: {:#?}", survivors());
         ensure!(no_zombies.is_some(), "zombies below httpd: {zombies:#?}");
         let status = status?;
         ensure!(status.success(), "httpd ended with {status}");
@@ -305,18 +282,12 @@ impl Running {
 
     /// Descendants that ended and that nobody took note of.
     fn zombies(&self) -> Vec<Process> {
-        self.descendants()
-            .into_iter()
-            .filter(|process| process.zombie)
-            .collect()
+        self.descendants().into_iter().filter(|process| process.zombie).collect()
     }
 
     /// Names of all error logs in `{logs}`.
     fn log_names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.dir().join("logs"))
-            .into_iter()
-            .flatten()
-            .flatten();
+        let entries = fs::read_dir(self.dir().join("logs")).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         names.filter(|name| name.ends_with("error.log")).collect()
     }
@@ -325,9 +296,8 @@ impl Running {
     fn report(&self) -> String {
         let conf = fs::read_to_string(self.dir().join("httpd.conf")).unwrap_or_default();
         let mut report = format!("--- httpd.conf\n{conf}");
-        for name in ["startup.txt".to_owned(), "access.log".to_owned()]
-            .into_iter()
-            .chain(self.log_names())
+        for name in
+            ["startup.txt".to_owned(), "access.log".to_owned()].into_iter().chain(self.log_names())
         {
             report += &format!("--- {name}\n{}", self.log(&name));
         }
@@ -389,10 +359,7 @@ mod tests {
 
     #[test]
     fn an_unexpected_line_fails_the_test() {
-        let mut httpd = Httpd::new()
-            .without_module()
-            .conf("ErrorLog logs/a-error.log")
-            .start();
+        let mut httpd = Httpd::new().without_module().conf("ErrorLog logs/a-error.log").start();
         httpd.stop();
         httpd.check_logs().unwrap();
         let log = httpd.dir().join("logs/a-error.log");
@@ -406,13 +373,7 @@ mod tests {
         let bad = Httpd::new().without_module().conf("Nonsense On");
         bad.clone().configtest().refuses(&["Nonsense"]);
         let error = bad.try_start().unwrap_err().to_string();
-        assert!(
-            error.contains("--- httpd.conf") && error.contains("Invalid command"),
-            "{error}"
-        );
-        Httpd::new()
-            .without_module()
-            .configtest()
-            .accepts(&["Syntax OK"]);
+        assert!(error.contains("--- httpd.conf") && error.contains("Invalid command"), "{error}");
+        Httpd::new().without_module().configtest().accepts(&["Syntax OK"]);
     }
 }

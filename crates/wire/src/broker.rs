@@ -53,12 +53,7 @@ impl<'a> Message<'a> for ToBroker<'a> {
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
-        let Self::Acquire {
-            version,
-            secret,
-            process_group,
-            application_group,
-        } = self;
+        let Self::Acquire { version, secret, process_group, application_group } = self;
         writer.u16(*version);
         secret.write(writer);
         writer.bytes(process_group);
@@ -93,19 +88,12 @@ impl Message<'_> for FromBroker {
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Granted {
-                socket,
-                secret,
-                processes,
-            } => {
+            Self::Granted { socket, secret, processes } => {
                 writer.path(socket);
                 secret.write(writer);
                 writer.u32(*processes);
             }
-            Self::Unavailable {
-                reason,
-                retry_after,
-            } => {
+            Self::Unavailable { reason, retry_after } => {
                 writer.bytes(reason.as_bytes());
                 writer.u32(*retry_after);
             }

@@ -62,10 +62,7 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(taken)
             }
-            None => Err(DecodeError::Truncated {
-                what,
-                missing: len - self.rest.len(),
-            }),
+            None => Err(DecodeError::Truncated { what, missing: len - self.rest.len() }),
         }
     }
 
@@ -91,10 +88,7 @@ impl<'a> Reader<'a> {
         match self.u8(what)? {
             0 => Ok(false),
             1 => Ok(true),
-            value => Err(DecodeError::Unknown {
-                what,
-                value: value.into(),
-            }),
+            value => Err(DecodeError::Unknown { what, value: value.into() }),
         }
     }
 
@@ -156,11 +150,7 @@ impl<'a> Reader<'a> {
         what: &'static str,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
-        Ok(if self.bool(what)? {
-            Some(read(self)?)
-        } else {
-            None
-        })
+        Ok(if self.bool(what)? { Some(read(self)?) } else { None })
     }
 
     /// Reads a list behind its 32-bit count. `least` is the size in bytes of the smallest element:

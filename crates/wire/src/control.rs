@@ -102,10 +102,7 @@ impl Message<'_> for ToWorker {
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
             Self::Configure(settings) => settings.write(writer),
-            Self::Assign {
-                application_group,
-                secret,
-            } => {
+            Self::Assign { application_group, secret } => {
                 writer.bytes(application_group);
                 secret.write(writer);
             }
@@ -122,10 +119,7 @@ impl Message<'_> for ToWorker {
             },
             3 => Self::Drain,
             kind => {
-                return Err(DecodeError::Unknown {
-                    what: "kind of order",
-                    value: kind.into(),
-                });
+                return Err(DecodeError::Unknown { what: "kind of order", value: kind.into() });
             }
         })
     }
@@ -159,23 +153,13 @@ impl Message<'_> for FromWorker {
 
     fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match kind {
-            1 => Self::Ready {
-                python: reader.text("python")?.to_owned(),
-            },
+            1 => Self::Ready { python: reader.text("python")?.to_owned() },
             2 => Self::Serving,
-            3 => Self::Failed {
-                reason: reader.text("reason")?.to_owned(),
-            },
-            4 => Self::Log {
-                level: Level::read(reader)?,
-                text: reader.text("text")?.to_owned(),
-            },
+            3 => Self::Failed { reason: reader.text("reason")?.to_owned() },
+            4 => Self::Log { level: Level::read(reader)?, text: reader.text("text")?.to_owned() },
             5 => Self::Drained,
             kind => {
-                return Err(DecodeError::Unknown {
-                    what: "kind of report",
-                    value: kind.into(),
-                });
+                return Err(DecodeError::Unknown { what: "kind of report", value: kind.into() });
             }
         })
     }

@@ -149,10 +149,7 @@ impl Level {
 
     /// The level with httpd's number `number`; the trace levels above 7 count as debug.
     pub fn from_number(number: u8) -> Self {
-        Self::ALL
-            .get(usize::from(number))
-            .copied()
-            .unwrap_or(Self::Debug)
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Debug)
     }
 
     pub(crate) fn write(self, writer: &mut Writer<'_>) {
@@ -161,10 +158,7 @@ impl Level {
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let number = reader.u8("level")?;
-        let unknown = DecodeError::Unknown {
-            what: "level",
-            value: number.into(),
-        };
+        let unknown = DecodeError::Unknown { what: "level", value: number.into() };
         Self::ALL.get(usize::from(number)).copied().ok_or(unknown)
     }
 }
@@ -178,10 +172,7 @@ impl Refusal {
             4 => Self::NotAuthentic,
             5 => Self::WrongVersion,
             value => {
-                return Err(DecodeError::Unknown {
-                    what: "refusal",
-                    value: value.into(),
-                });
+                return Err(DecodeError::Unknown { what: "refusal", value: value.into() });
             }
         })
     }
@@ -189,10 +180,7 @@ impl Refusal {
 
 /// Greets a worker in the version that this crate speaks.
 pub fn hello(secret: Secret) -> ToWorker<'static> {
-    ToWorker::Hello {
-        version: VERSION,
-        secret,
-    }
+    ToWorker::Hello { version: VERSION, secret }
 }
 
 /// A name and its value.
@@ -210,9 +198,7 @@ fn read_pairs<'a>(
     what: &'static str,
 ) -> Result<Vec<Pair<'a>>, DecodeError> {
     // The smallest pair is two lengths of zero.
-    reader.list(what, 8, |reader| {
-        Ok((reader.bytes(what)?, reader.bytes(what)?))
-    })
+    reader.list(what, 8, |reader| Ok((reader.bytes(what)?, reader.bytes(what)?)))
 }
 
 impl<'a> Message<'a> for ToWorker<'a> {
@@ -257,15 +243,9 @@ impl<'a> Message<'a> for ToWorker<'a> {
         Ok(match kind {
             1 => {
                 if reader.take(MAGIC.len(), "magic")? != MAGIC {
-                    return Err(DecodeError::Unknown {
-                        what: "magic",
-                        value: 0,
-                    });
+                    return Err(DecodeError::Unknown { what: "magic", value: 0 });
                 }
-                Self::Hello {
-                    version: reader.u16("version")?,
-                    secret: Secret::read(reader)?,
-                }
+                Self::Hello { version: reader.u16("version")?, secret: Secret::read(reader)? }
             }
             2 => Self::Request(Request {
                 script: reader.bytes("script")?,
@@ -279,9 +259,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             }),
             3 => Self::Body(reader.rest()),
             4 => Self::BodyEnd,
-            5 => Self::BodyFailed {
-                reason: reader.text("reason")?,
-            },
+            5 => Self::BodyFailed { reason: reader.text("reason")? },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message to a worker",
@@ -330,22 +308,15 @@ impl<'a> Message<'a> for FromWorker<'a> {
     fn decode_payload(kind: u8, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(match kind {
             1 => Self::Refused(Refusal::read(reader)?),
-            2 => Self::NeedBody {
-                at_most: reader.u32("at most")?,
-            },
+            2 => Self::NeedBody { at_most: reader.u32("at most")? },
             3 => Self::Head {
                 status: reader.bytes("status")?,
                 headers: read_pairs(reader, "headers")?,
             },
             4 => Self::Data(reader.rest()),
-            5 => Self::Log {
-                level: Level::read(reader)?,
-                text: reader.rest(),
-            },
+            5 => Self::Log { level: Level::read(reader)?, text: reader.rest() },
             6 => Self::End,
-            7 => Self::Failed {
-                status: reader.u16("status")?,
-            },
+            7 => Self::Failed { status: reader.u16("status")? },
             8 => Self::Goodbye,
             kind => {
                 return Err(DecodeError::Unknown {

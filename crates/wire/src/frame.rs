@@ -101,11 +101,7 @@ impl Header {
         if len as usize > max {
             return Err(FrameError::TooLong { kind, len, max });
         }
-        Ok(Self {
-            len,
-            kind,
-            descriptors,
-        })
+        Ok(Self { len, kind, descriptors })
     }
 }
 
@@ -129,22 +125,14 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// [`FrameError::Payload`], [`FrameError::Descriptors`].
     pub fn message<M: Message<'a>>(&self) -> Result<M, FrameError> {
-        let Header {
-            kind,
-            descriptors: announced,
-            ..
-        } = self.header;
+        let Header { kind, descriptors: announced, .. } = self.header;
         let mut reader = Reader::new(self.payload);
         let message = M::decode_payload(kind, &mut reader)
             .and_then(|message| reader.finish().map(|()| message))
             .map_err(|source| FrameError::Payload { kind, source })?;
         match message.descriptors() {
             expected if expected == announced => Ok(message),
-            expected => Err(FrameError::Descriptors {
-                kind,
-                announced,
-                expected,
-            }),
+            expected => Err(FrameError::Descriptors { kind, announced, expected }),
         }
     }
 }
@@ -158,9 +146,7 @@ pub fn split(buffer: &[u8], max: usize) -> Result<Option<Frame<'_>>, FrameError>
         return Ok(None);
     };
     let header = Header::decode(header, max)?;
-    Ok(rest
-        .get(..header.len as usize)
-        .map(|payload| Frame { header, payload }))
+    Ok(rest.get(..header.len as usize).map(|payload| Frame { header, payload }))
 }
 
 /// Appends `message` to `buffer` as one frame.
@@ -170,11 +156,7 @@ pub fn split(buffer: &[u8], max: usize) -> Result<Option<Frame<'_>>, FrameError>
 pub fn encode<'a, M: Message<'a>>(message: &M, buffer: &mut Vec<u8>) {
     let start = buffer.len();
     // A harmless length until the payload is there: an empty frame, not a hole.
-    let mut header = Header {
-        len: 0,
-        kind: message.kind(),
-        descriptors: message.descriptors(),
-    };
+    let mut header = Header { len: 0, kind: message.kind(), descriptors: message.descriptors() };
     header.encode(buffer);
     message.encode_payload(&mut Writer::new(buffer));
     let payload = buffer.len() - start - Header::SIZE;

@@ -148,9 +148,7 @@ impl Message<'_> for FromSupervisor {
     fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match kind {
             1 => Self::Ready,
-            2 => Self::Failed {
-                reason: reader.text("reason")?.to_owned(),
-            },
+            2 => Self::Failed { reason: reader.text("reason")?.to_owned() },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from the supervisor",
@@ -217,14 +215,10 @@ impl Group {
             })?,
             program: reader.path("program")?,
             libpython: reader.option("libpython", |reader| reader.path("libpython"))?,
-            display_name: reader.option("display name", |reader| {
-                Ok(reader.bytes("display name")?.to_owned())
-            })?,
+            display_name: reader
+                .option("display name", |reader| Ok(reader.bytes("display name")?.to_owned()))?,
             environment: reader.list("environment", 8, |reader| {
-                Ok((
-                    reader.bytes("name")?.to_owned(),
-                    reader.bytes("value")?.to_owned(),
-                ))
+                Ok((reader.bytes("name")?.to_owned(), reader.bytes("value")?.to_owned()))
             })?,
             prestart: reader.bool("prestart")?,
             shutdown_timeout: reader.u32("shutdown timeout")?,

@@ -29,11 +29,7 @@ impl Secret {
 impl PartialEq for Secret {
     /// Looks at every byte whatever the first ones are, so that timing tells a guesser nothing.
     fn eq(&self, other: &Self) -> bool {
-        self.0
-            .iter()
-            .zip(other.0)
-            .fold(0, |differing, (a, b)| differing | (a ^ b))
-            == 0
+        self.0.iter().zip(other.0).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
     }
 }
 

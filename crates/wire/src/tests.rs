@@ -27,9 +27,7 @@ fn check<M: Message<'static> + PartialEq + Debug>(message: &M, tail: Tail) {
     let mut bytes = Vec::new();
     encode(message, &mut bytes);
     let bytes: &'static [u8] = bytes.leak();
-    let frame = split(bytes, M::MAX_PAYLOAD)
-        .unwrap()
-        .expect("the frame is whole");
+    let frame = split(bytes, M::MAX_PAYLOAD).unwrap().expect("the frame is whole");
     assert_eq!(frame.size(), bytes.len());
     assert_eq!(frame.header.kind, message.kind());
     assert_eq!(frame.message::<M>().as_ref(), Ok(message));
@@ -38,16 +36,9 @@ fn check<M: Message<'static> + PartialEq + Debug>(message: &M, tail: Tail) {
     check_cuts(&frame, message, tail);
     check_trailing::<M>(&frame, tail);
     let announced = frame.header.descriptors + 1;
-    let header = Header {
-        descriptors: announced,
-        ..frame.header
-    };
+    let header = Header { descriptors: announced, ..frame.header };
     let (kind, expected) = (header.kind, frame.header.descriptors);
-    let error = FrameError::Descriptors {
-        kind,
-        announced,
-        expected,
-    };
+    let error = FrameError::Descriptors { kind, announced, expected };
     assert_eq!(Frame { header, ..frame }.message::<M>(), Err(error));
 }
 
@@ -55,18 +46,10 @@ fn check<M: Message<'static> + PartialEq + Debug>(message: &M, tail: Tail) {
 #[track_caller]
 fn check_prefixes(bytes: &[u8], max: usize) {
     for end in 0..bytes.len() {
-        assert_eq!(
-            split(&bytes[..end], max),
-            Ok(None),
-            "{end} of {} bytes",
-            bytes.len()
-        );
+        assert_eq!(split(&bytes[..end], max), Ok(None), "{end} of {} bytes", bytes.len());
     }
     let more = [bytes, &[0xff; 9]].concat();
-    assert_eq!(
-        split(&more, max).unwrap().map(|frame| frame.size()),
-        Some(bytes.len())
-    );
+    assert_eq!(split(&more, max).unwrap().map(|frame| frame.size()), Some(bytes.len()));
 }
 
 /// A payload cut short at any byte is no message, and never another one.
@@ -77,40 +60,18 @@ fn check_cuts<M: Message<'static> + PartialEq + Debug>(
     tail: Tail,
 ) {
     for end in 0..frame.payload.len() {
-        let header = Header {
-            len: end as u32,
-            ..frame.header
-        };
-        match (
-            Frame {
-                header,
-                payload: &frame.payload[..end],
-            }
-            .message::<M>(),
-            tail,
-        ) {
+        let header = Header { len: end as u32, ..frame.header };
+        match (Frame { header, payload: &frame.payload[..end] }.message::<M>(), tail) {
             (Ok(_), Tail::Delimited) => panic!("{message:?} was read from its first {end} bytes"),
             (Ok(cut), Tail::Raw) => assert_ne!(&cut, message),
             (
-                Err(FrameError::Payload {
-                    source: DecodeError::Truncated { missing, .. },
-                    ..
-                }),
+                Err(FrameError::Payload { source: DecodeError::Truncated { missing, .. }, .. }),
                 _,
             ) => {
-                assert!(
-                    (1..=frame.payload.len() - end).contains(&missing),
-                    "{missing} at {end}"
-                );
+                assert!((1..=frame.payload.len() - end).contains(&missing), "{missing} at {end}");
             }
             // A count can be seen to be too high before the end is reached.
-            (
-                Err(FrameError::Payload {
-                    source: DecodeError::Count { .. },
-                    ..
-                }),
-                _,
-            ) => {}
+            (Err(FrameError::Payload { source: DecodeError::Count { .. }, .. }), _) => {}
             (Err(other), _) => panic!("{other:?} for the first {end} bytes of {message:?}"),
         }
     }
@@ -122,15 +83,9 @@ fn check_trailing<M: Message<'static> + PartialEq + Debug>(frame: &Frame<'static
         return;
     }
     let payload: &'static [u8] = [frame.payload, &[0; 3]].concat().leak();
-    let header = Header {
-        len: payload.len() as u32,
-        ..frame.header
-    };
+    let header = Header { len: payload.len() as u32, ..frame.header };
     let source = DecodeError::Trailing(3);
-    let error = FrameError::Payload {
-        kind: header.kind,
-        source,
-    };
+    let error = FrameError::Payload { kind: header.kind, source };
     assert_eq!(Frame { header, payload }.message::<M>(), Err(error));
 }
 
@@ -195,11 +150,7 @@ proptest! {
 
 fn check_arbitrary<M: Message<'static> + Debug>(kind: u8, payload: &'static [u8]) {
     for descriptors in 0..2 {
-        let header = Header {
-            len: payload.len() as u32,
-            kind,
-            descriptors,
-        };
+        let header = Header { len: payload.len() as u32, kind, descriptors };
         if let Ok(message) = (Frame { header, payload }).message::<M>() {
             let (mut expected, mut bytes) = (Vec::new(), Vec::new());
             header.encode(&mut expected);

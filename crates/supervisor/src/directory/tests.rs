@@ -51,10 +51,7 @@ fn nobody_but_us_can_enter_a_new_directory() {
     let directory = Directory::make(&place.join("wsgi.1.0"), None).unwrap();
     assert_eq!(fs::metadata(&directory.path).unwrap().mode() & 0o777, 0o700);
     let socket = directory.listen("1.sock").unwrap();
-    assert_eq!(
-        fs::metadata(directory.socket("1.sock")).unwrap().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(fs::metadata(directory.socket("1.sock")).unwrap().mode() & 0o777, 0o600);
     drop(socket);
     directory.remove().unwrap();
     assert!(!directory.path.exists());
@@ -69,10 +66,7 @@ fn root_lets_the_group_of_httpd_in() {
     let httpd = (Uid::from_raw(65_534), Gid::from_raw(65_534));
     let directory = Directory::make(&place.join("wsgi.1.0"), Some(httpd)).unwrap();
     let found = fs::metadata(&directory.path).unwrap();
-    assert_eq!(
-        (found.uid(), found.gid(), found.mode() & 0o777),
-        (0, 65_534, 0o710)
-    );
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (0, 65_534, 0o710));
     let _socket = directory.listen("1.sock").unwrap();
     let found = fs::metadata(directory.socket("1.sock")).unwrap();
     assert_eq!((found.uid(), found.mode() & 0o777), (65_534, 0o600));
@@ -127,9 +121,7 @@ fn what_somebody_else_could_have_prepared_is_refused() {
 #[test]
 fn a_path_without_room_for_sockets_is_refused_with_the_cure() {
     let place = Place::new();
-    let error = Directory::make(&place.join(&"x".repeat(100)), None)
-        .unwrap_err()
-        .to_string();
+    let error = Directory::make(&place.join(&"x".repeat(100)), None).unwrap_err().to_string();
     assert!(error.contains("shorter"), "{error}");
     // The longest path that is let through really has room for the longest socket name.
     let name = "x".repeat(LONGEST_PATH - LONGEST_NAME - 2 - place.0.as_os_str().len());

@@ -14,14 +14,8 @@ const LONGEST_IN_PIPE: usize = 4096;
 
 /// How long a reader that does not keep up is waited for, once. After that lines are dropped until
 /// it reads again: the supervisor has more to do than to log.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 200_000_000,
-};
-const NO_PATIENCE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+const NO_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// A log that is written line by line.
 #[derive(Debug)]
@@ -37,25 +31,13 @@ impl LogFile {
     pub fn new(descriptor: OwnedFd) -> Self {
         let is_pipe = rustix::fs::fstat(&descriptor)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        let descriptor = if is_pipe {
-            without_waiting(descriptor)
-        } else {
-            descriptor
-        };
-        Self {
-            descriptor,
-            is_pipe,
-            dropped: 0,
-        }
+        let descriptor = if is_pipe { without_waiting(descriptor) } else { descriptor };
+        Self { descriptor, is_pipe, dropped: 0 }
     }
 
     /// How long a line may be, with its end.
     pub fn longest_line(&self) -> usize {
-        if self.is_pipe {
-            LONGEST_IN_PIPE
-        } else {
-            LONGEST
-        }
+        if self.is_pipe { LONGEST_IN_PIPE } else { LONGEST }
     }
 
     /// Writes a line with one system call, or drops and counts it.
@@ -76,11 +58,7 @@ impl LogFile {
     }
 
     fn try_write(&self, line: &[u8]) -> Result<(), Errno> {
-        let patience = if self.dropped == 0 {
-            PATIENCE
-        } else {
-            NO_PATIENCE
-        };
+        let patience = if self.dropped == 0 { PATIENCE } else { NO_PATIENCE };
         let mut poll = [PollFd::new(&self.descriptor, PollFlags::OUT)];
         if rustix::event::poll(&mut poll, Some(&patience))? == 0 {
             return Err(Errno::AGAIN);
@@ -113,17 +91,10 @@ mod tests {
         let line = [b'x'; 1024];
         let start = Instant::now();
         (0..2000).for_each(|_| log.write(&line));
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert!(log.dropped > 1000);
         let flags = rustix::fs::fcntl_getfl(&httpd).unwrap();
-        assert!(
-            !flags.contains(OFlags::NONBLOCK),
-            "httpd's descriptor was changed"
-        );
+        assert!(!flags.contains(OFlags::NONBLOCK), "httpd's descriptor was changed");
 
         let mut read = std::fs::File::from(read);
         read.read_exact(&mut vec![0; 60 << 10]).unwrap();
@@ -132,10 +103,7 @@ mod tests {
         let mut rest = Vec::new();
         read.read_to_end(&mut rest).unwrap();
         let rest = String::from_utf8_lossy(&rest);
-        assert!(
-            rest.contains("log lines of workers could not be written here\n"),
-            "{rest}"
-        );
+        assert!(rest.contains("log lines of workers could not be written here\n"), "{rest}");
         assert!(rest.ends_with("back\n"), "{rest}");
     }
 

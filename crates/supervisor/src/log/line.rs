@@ -96,19 +96,9 @@ mod tests {
     fn long_text_becomes_several_lines_and_no_escape_is_cut() {
         let text = [b'\n'; 1000];
         let lines = split("prefix ", &text, 100);
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.len() <= 100 && line.starts_with(b"prefix \\n"))
-        );
-        let written: usize = lines
-            .iter()
-            .map(|line| line.len() - "prefix \n".len())
-            .sum();
+        assert!(lines.iter().all(|line| line.len() <= 100 && line.starts_with(b"prefix \\n")));
+        let written: usize = lines.iter().map(|line| line.len() - "prefix \n".len()).sum();
         assert_eq!(written, 2 * text.len());
-        assert!(
-            lines.iter().all(|line| line.len() % 2 == 0),
-            "an escape was cut in two"
-        );
+        assert!(lines.iter().all(|line| line.len() % 2 == 0), "an escape was cut in two");
     }
 }

@@ -74,13 +74,7 @@ pub struct Throttle {
 impl Throttle {
     /// Lets `free` lines through, then one per `interval`.
     pub fn new(free: u32, interval: Duration) -> Self {
-        Self {
-            free,
-            interval,
-            passed: 0,
-            muted_until: None,
-            withheld: 0,
-        }
+        Self { free, interval, passed: 0, muted_until: None, withheld: 0 }
     }
 
     /// Whether the next line would be withheld.
@@ -129,11 +123,7 @@ mod tests {
         backoff.reset();
         assert_eq!(backoff.wait(now), None);
         backoff.fail(backoff.round(), now);
-        assert_eq!(
-            backoff.wait(now),
-            None,
-            "the first retry after a reset is immediate again"
-        );
+        assert_eq!(backoff.wait(now), None, "the first retry after a reset is immediate again");
     }
 
     #[test]
@@ -166,9 +156,6 @@ mod tests {
         assert_eq!(line, " (2 more like this since the last such line)");
         assert_eq!(throttle.pass(now + Duration::from_secs(61)), None);
         throttle.reset();
-        assert_eq!(
-            throttle.pass(now + Duration::from_secs(62)),
-            Some(String::new())
-        );
+        assert_eq!(throttle.pass(now + Duration::from_secs(62)), Some(String::new()));
     }
 }

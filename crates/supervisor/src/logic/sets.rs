@@ -46,11 +46,7 @@ impl Group {
     /// Wants its first workers if the plan says so.
     pub fn new(plan: Plan) -> Self {
         Self {
-            reserve: if plan.prestart {
-                plan.processes as usize
-            } else {
-                0
-            },
+            reserve: if plan.prestart { plan.processes as usize } else { 0 },
             plan,
             backoff: Backoff::default(),
             failure_lines: Throttle::new(LOUD_LINES, QUIET),
@@ -96,11 +92,7 @@ impl Logic {
         if !matches!(self.stop, Stop::No) {
             return self.refuse(ticket, "the supervisor is shutting down".to_owned(), 1);
         }
-        let Some(group) = self
-            .groups
-            .iter()
-            .position(|g| g.plan.name == process_group)
-        else {
+        let Some(group) = self.groups.iter().position(|g| g.plan.name == process_group) else {
             let name = String::from_utf8_lossy(process_group);
             return self.refuse(ticket, format!("there is no process group '{name}'"), 60);
         };
@@ -158,11 +150,7 @@ impl Logic {
                 Some(until) => format!("; next try in {} s", seconds(until - now)),
                 None => "; trying again at once".to_owned(),
             };
-            let retry = if matches!(self.stop, Stop::No) {
-                retry
-            } else {
-                String::new()
-            };
+            let retry = if matches!(self.stop, Stop::No) { retry } else { String::new() };
             self.log(group, Level::Error, format!("{reason}{retry}{suffix}"));
         }
         self.groups[group].last_failure = reason;
@@ -197,16 +185,10 @@ impl Logic {
     /// When the group's back-off ends, or ended, if workers are missing.
     pub(super) fn next_retry(&self, group: GroupIndex) -> Option<Instant> {
         let state = &self.groups[group];
-        let until = state
-            .backoff
-            .until()
-            .filter(|_| matches!(self.stop, Stop::No))?;
+        let until = state.backoff.until().filter(|_| matches!(self.stop, Stop::No))?;
         let processes = state.plan.processes as usize;
         let full = self.spare(group).count() >= state.reserve
-            && self
-                .sets_of(group)
-                .into_iter()
-                .all(|id| self.members(id).count() >= processes);
+            && self.sets_of(group).into_iter().all(|id| self.members(id).count() >= processes);
         (!full).then_some(until)
     }
 
@@ -224,8 +206,7 @@ impl Logic {
     }
 
     pub(super) fn refuse(&mut self, ticket: Ticket, reason: String, retry_after: u32) {
-        self.actions
-            .push(Action::Refuse(ticket, reason, retry_after));
+        self.actions.push(Action::Refuse(ticket, reason, retry_after));
     }
 
     /// Makes a set, in place of the one acquired longest ago when there are too many. Otherwise
@@ -238,10 +219,7 @@ impl Logic {
     ) -> Result<SetId, (String, u32)> {
         if let (Some(until), None) = (self.groups[group].backoff.wait(now), self.unassigned(group))
         {
-            return Err((
-                self.groups[group].last_failure.clone(),
-                seconds(until - now),
-            ));
+            return Err((self.groups[group].last_failure.clone(), seconds(until - now)));
         }
         if self.sets_of(group).len() >= MAX_SETS {
             self.evict(group, now).map_err(|reason| (reason, 1))?;
@@ -249,15 +227,7 @@ impl Logic {
         let id = SetId(self.next_number());
         let processes = self.groups[group].plan.processes as usize;
         self.groups[group].reserve = self.groups[group].reserve.saturating_sub(processes);
-        self.sets.insert(
-            id,
-            Set {
-                group,
-                application_group,
-                waiting: Vec::new(),
-                acquired: 0,
-            },
-        );
+        self.sets.insert(id, Set { group, application_group, waiting: Vec::new(), acquired: 0 });
         self.actions.push(Action::OpenSet(id));
         Ok(id)
     }
@@ -268,17 +238,11 @@ impl Logic {
         let name = self.groups[group].display_name();
         let crowded =
             format!("{name} has {MAX_SETS} application groups already, none can give way");
-        if self
-            .workers
-            .values()
-            .any(|w| w.group == group && w.phase == Phase::Leaving(Why::Asked))
+        if self.workers.values().any(|w| w.group == group && w.phase == Phase::Leaving(Why::Asked))
         {
             return Err(crowded);
         }
-        let idle = self
-            .sets
-            .iter()
-            .filter(|(_, set)| set.group == group && set.waiting.is_empty());
+        let idle = self.sets.iter().filter(|(_, set)| set.group == group && set.waiting.is_empty());
         let Some((id, set)) = idle.min_by_key(|(_, set)| set.acquired) else {
             return Err(crowded);
         };
@@ -293,9 +257,7 @@ impl Logic {
 
     /// Answers those who wait for a set, if the answer is known.
     fn settle(&mut self, id: SetId, now: Instant) {
-        let serves = self
-            .members(id)
-            .any(|(_, worker)| worker.phase == Phase::Serving);
+        let serves = self.members(id).any(|(_, worker)| worker.phase == Phase::Serving);
         let hopeless = self.members(id).next().is_none();
         let Some(set) = self.sets.get_mut(&id).filter(|_| serves || hopeless) else {
             return;
@@ -304,37 +266,23 @@ impl Logic {
         let waiting = std::mem::take(&mut set.waiting);
         if serves {
             let processes = group.plan.processes;
-            self.actions
-                .extend(waiting.into_iter().map(|t| Action::Grant(t, id, processes)));
+            self.actions.extend(waiting.into_iter().map(|t| Action::Grant(t, id, processes)));
         } else {
-            let wait = group
-                .backoff
-                .wait(now)
-                .map_or(1, |until| seconds(until - now));
+            let wait = group.backoff.wait(now).map_or(1, |until| seconds(until - now));
             let reason = &group.last_failure;
-            self.actions.extend(
-                waiting
-                    .into_iter()
-                    .map(|t| Action::Refuse(t, reason.clone(), wait)),
-            );
+            self.actions
+                .extend(waiting.into_iter().map(|t| Action::Refuse(t, reason.clone(), wait)));
         }
     }
 
     /// The set's name as it stands in log lines.
     fn set_name(&self, set: &Set) -> String {
         let application_group = display_application_group(&set.application_group);
-        format!(
-            "{}, {application_group}",
-            self.groups[set.group].display_name()
-        )
+        format!("{}, {application_group}", self.groups[set.group].display_name())
     }
 
     fn sets_of(&self, group: GroupIndex) -> Vec<SetId> {
-        self.sets
-            .iter()
-            .filter(|(_, set)| set.group == group)
-            .map(|(id, _)| *id)
-            .collect()
+        self.sets.iter().filter(|(_, set)| set.group == group).map(|(id, _)| *id).collect()
     }
 
     /// The workers of a set, without those about to exit.
@@ -355,9 +303,7 @@ impl Logic {
 
     /// The spare worker that will serve soonest.
     fn unassigned(&self, group: GroupIndex) -> Option<WorkerId> {
-        self.spare(group)
-            .min_by_key(|(_, worker)| worker.phase != Phase::Idle)
-            .map(|(id, _)| id)
+        self.spare(group).min_by_key(|(_, worker)| worker.phase != Phase::Idle).map(|(id, _)| id)
     }
 }
 
@@ -371,7 +317,5 @@ pub(super) fn display_application_group(name: &[u8]) -> String {
 
 /// Whole seconds, rounded up, at least one.
 fn seconds(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis().div_ceil(1000))
-        .unwrap_or(u32::MAX)
-        .max(1)
+    u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
 }

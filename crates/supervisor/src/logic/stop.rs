@@ -38,11 +38,7 @@ impl Logic {
         if !matches!(self.stop, Stop::No) {
             return;
         }
-        let patience = self
-            .groups
-            .iter()
-            .map(|group| group.plan.shutdown_timeout)
-            .max();
+        let patience = self.groups.iter().map(|group| group.plan.shutdown_timeout).max();
         self.stop = Stop::Until(now + patience.unwrap_or_default() + GIVE_UP_AFTER);
         let line = format!("{cause}: {} worker(s) have to finish", self.workers.len());
         self.actions.push(Action::Log(None, Level::Info, line));

@@ -150,11 +150,7 @@ fn workers_wait_beforehand_where_that_is_wanted() {
     assert_eq!(world.alive(), 2, "one that dies while it waits is replaced");
     world.acquire(1, 0);
     world.cooperate();
-    assert_eq!(
-        (world.granted, world.alive()),
-        (1, 2),
-        "those who wait serve the first name"
-    );
+    assert_eq!((world.granted, world.alive()), (1, 2), "those who wait serve the first name");
     world.acquire(1, 1);
     assert_eq!(world.alive(), 4);
 }
@@ -193,10 +189,7 @@ fn names_beyond_the_bound_replace_the_one_asked_for_longest_ago() {
     world.cooperate();
     assert_eq!((world.granted, world.alive()), (66, 64));
     world.acquire(0, 0);
-    assert_eq!(
-        world.granted, 67,
-        "what was asked for lately is still there"
-    );
+    assert_eq!(world.granted, 67, "what was asked for lately is still there");
 }
 
 #[test]
@@ -216,11 +209,7 @@ fn a_long_lived_worker_is_replaced_at_once_and_a_short_lived_one_ever_later() {
     world.exit(0, Exit::Signal(11));
     assert_eq!(world.alive(), 0);
     world.acquire(0, 0);
-    assert_eq!(
-        (world.granted, world.refused),
-        (1, 1),
-        "nobody waits for a back-off to end"
-    );
+    assert_eq!((world.granted, world.refused), (1, 1), "nobody waits for a back-off to end");
     world.pass(Duration::from_secs(1));
     assert_eq!(world.alive(), 1);
 }
@@ -247,11 +236,7 @@ fn repeated_failures_are_logged_once_a_minute() {
     world.pass(Duration::from_secs(600));
     let errors = world.lines_at(Level::Error);
     assert!((11..=14).contains(&errors.len()), "{errors:#?}");
-    assert!(
-        errors[5].ends_with("more like this since the last such line)"),
-        "{}",
-        errors[5]
-    );
+    assert!(errors[5].ends_with("more like this since the last such line)"), "{}", errors[5]);
 }
 
 #[test]

@@ -74,16 +74,11 @@ enum Limit {
 impl Worker {
     /// When something has to be done about this worker.
     pub fn deadline(&self) -> Option<Instant> {
-        let proof = self
-            .serving_since
-            .filter(|_| !self.proven && !self.is_leaving());
-        [
-            self.limit.map(|(at, _)| at),
-            proof.map(|since| since + PROVEN_AFTER),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let proof = self.serving_since.filter(|_| !self.proven && !self.is_leaving());
+        [self.limit.map(|(at, _)| at), proof.map(|since| since + PROVEN_AFTER)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether only its exit is awaited.
@@ -131,18 +126,13 @@ impl Logic {
         if worker.phase == Phase::Idle {
             worker.phase = Phase::Assigned;
             worker.limit(now + START_TIMEOUT, Limit::Start);
-            self.actions
-                .push(Action::Assign(id, set_id, set.application_group.clone()));
+            self.actions.push(Action::Assign(id, set_id, set.application_group.clone()));
         }
     }
 
     /// Makes a worker finish and exit. One that is not ready yet has nothing to finish.
     pub(super) fn send_away(&mut self, id: WorkerId, why: Why, now: Instant) {
-        let Some(worker) = self
-            .workers
-            .get_mut(&id)
-            .filter(|worker| !worker.is_leaving())
-        else {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.is_leaving()) else {
             return;
         };
         self.actions.push(Action::Drain(id));
@@ -186,11 +176,8 @@ impl Logic {
         worker.phase = Phase::Idle;
         worker.limit = None;
         let (group, set, took) = (worker.group, worker.set, now - worker.started);
-        let line = format!(
-            "{}: ready after {:.2} s, Python {python}",
-            self.name(id),
-            took.as_secs_f64()
-        );
+        let line =
+            format!("{}: ready after {:.2} s, Python {python}", self.name(id), took.as_secs_f64());
         self.say(id, group, line);
         if let Some(set) = set {
             self.adopt(id, set, now);
@@ -206,11 +193,7 @@ impl Logic {
             Phase::Assigned => {}
             Phase::Leaving(_) => return,
             _ => {
-                return self.broken(
-                    id,
-                    "it serves, but no application group was given to it",
-                    now,
-                );
+                return self.broken(id, "it serves, but no application group was given to it", now);
             }
         }
         worker.phase = Phase::Serving;
@@ -223,22 +206,14 @@ impl Logic {
 
     pub(super) fn failed(&mut self, id: WorkerId, reason: &str, now: Instant) {
         self.condemn(id, &format!("cannot start: {reason}"), now);
-        if let Some(worker) = self
-            .workers
-            .get_mut(&id)
-            .filter(|worker| worker.limit.is_none())
-        {
+        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.limit.is_none()) {
             worker.limit(now + LAST_MOMENTS, Limit::Exit);
         }
     }
 
     /// A worker has finished its requests. Unless we asked for it, its successor can start.
     pub(super) fn drained(&mut self, id: WorkerId, now: Instant) {
-        let Some(worker) = self
-            .workers
-            .get_mut(&id)
-            .filter(|worker| !worker.is_leaving())
-        else {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.is_leaving()) else {
             return;
         };
         if worker.phase != Phase::Serving {
@@ -247,11 +222,7 @@ impl Logic {
         worker.phase = Phase::Leaving(Why::Finished);
         let group = worker.group;
         worker.limit(now + self.groups[group].plan.shutdown_timeout, Limit::Exit);
-        self.log(
-            group,
-            Level::Info,
-            format!("{}: has finished by itself", self.name(id)),
-        );
+        self.log(group, Level::Info, format!("{}: has finished by itself", self.name(id)));
         self.refill(group, now);
     }
 
@@ -281,22 +252,14 @@ impl Logic {
                 self.log(group, Level::Debug, format!("{name}: gone with {exit}"));
             }
             (Phase::Leaving(_), Exit::Status(0)) => {
-                self.log(
-                    group,
-                    Level::Info,
-                    format!("{name}: finished and exited after {age}"),
-                );
+                self.log(group, Level::Info, format!("{name}: finished and exited after {age}"));
             }
             // A worker that was not ready when it was sent away got SIGTERM from us.
             (Phase::Leaving(Why::Asked), Exit::Signal(libc::SIGTERM)) => {
                 self.log(group, Level::Info, format!("{name}: stopped after {age}"));
             }
             (Phase::Leaving(_), exit) => {
-                self.log(
-                    group,
-                    Level::Error,
-                    format!("{name}: died while it finished: {exit}"),
-                );
+                self.log(group, Level::Error, format!("{name}: died while it finished: {exit}"));
             }
             (_, exit) if worker.proven => {
                 self.groups[group].prove();
@@ -336,11 +299,7 @@ impl Logic {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        if worker
-            .serving_since
-            .is_some_and(|since| since + PROVEN_AFTER <= now)
-            && !worker.proven
-        {
+        if worker.serving_since.is_some_and(|since| since + PROVEN_AFTER <= now) && !worker.proven {
             worker.proven = true;
             self.groups[worker.group].prove();
         }
@@ -403,11 +362,7 @@ impl Logic {
         let worker = self.workers.get(&id);
         let repeats = worker.is_some_and(|worker| !worker.has_served())
             && self.groups[group].backoff.failures() > 1;
-        self.log(
-            group,
-            if repeats { Level::Debug } else { Level::Info },
-            text,
-        );
+        self.log(group, if repeats { Level::Debug } else { Level::Info }, text);
     }
 
     /// A worker as it stands in log lines.
@@ -416,14 +371,9 @@ impl Logic {
             return String::new();
         };
         let group = self.groups[worker.group].display_name();
-        let pid = worker
-            .pid
-            .map_or_else(|| "not started yet".to_owned(), |pid| pid.to_string());
+        let pid = worker.pid.map_or_else(|| "not started yet".to_owned(), |pid| pid.to_string());
         match worker.application_group.as_deref() {
-            Some(name) => format!(
-                "worker {pid} of {group}, {}",
-                display_application_group(name)
-            ),
+            Some(name) => format!("worker {pid} of {group}, {}", display_application_group(name)),
             None => format!("worker {pid} of {group}"),
         }
     }

@@ -37,22 +37,12 @@ impl Supervisor {
             Action::Grant(ticket, set, processes) => {
                 if let Some(OpenSet { secret, .. }) = self.sets.get(&set) {
                     let socket = self.directory.socket(&socket_name(set));
-                    let answer = FromBroker::Granted {
-                        socket,
-                        secret: *secret,
-                        processes,
-                    };
+                    let answer = FromBroker::Granted { socket, secret: *secret, processes };
                     self.broker.answer(ticket, answer);
                 }
             }
             Action::Refuse(ticket, reason, retry_after) => {
-                self.broker.answer(
-                    ticket,
-                    FromBroker::Unavailable {
-                        reason,
-                        retry_after,
-                    },
-                );
+                self.broker.answer(ticket, FromBroker::Unavailable { reason, retry_after });
             }
             Action::Log(None, level, text) => self.logs.main(level, &text),
             Action::Log(Some(group), level, text) => {
@@ -65,30 +55,19 @@ impl Supervisor {
     /// Writes to the log of a group.
     pub(super) fn log(&mut self, group: usize, level: Level, pid: u32, text: &[u8]) {
         let group = &self.groups[group];
-        self.logs
-            .write(group.log as usize, group.log_level, level, pid, text);
+        self.logs.write(group.log as usize, group.log_level, level, pid, text);
     }
 
     fn spawn(&mut self, worker: WorkerId, group: usize) {
         let event = match spawn(&self.groups[group], self.descriptors) {
-            Ok(Spawned {
-                pid,
-                control,
-                stdout,
-                stderr,
-            }) => {
+            Ok(Spawned { pid, control, stdout, stderr }) => {
                 let mut link = Link::new(group, pid, control);
-                link.send(
-                    &ToWorker::Configure(self.groups[group].settings.clone()),
-                    None,
-                );
+                link.send(&ToWorker::Configure(self.groups[group].settings.clone()), None);
                 self.links.insert(worker, link);
                 // Not info: httpd writes notices to a file whatever the LogLevel is, and what an
                 // application prints must be there.
-                self.outputs
-                    .push(Output::new(worker, group, pid, Level::Notice, stdout));
-                self.outputs
-                    .push(Output::new(worker, group, pid, Level::Error, stderr));
+                self.outputs.push(Output::new(worker, group, pid, Level::Notice, stdout));
+                self.outputs.push(Output::new(worker, group, pid, Level::Error, stderr));
                 Event::Started(worker, pid)
             }
             Err(reason) => Event::NotStarted(worker, reason),
@@ -102,17 +81,9 @@ impl Supervisor {
         if filled.map_err(|error| format!("no random bytes: {error}"))? != random.len() {
             return Err("too few random bytes".to_owned());
         }
-        let listener = self
-            .directory
-            .listen(&socket_name(set))
-            .map_err(|error| error.to_string())?;
-        self.sets.insert(
-            set,
-            OpenSet {
-                listener,
-                secret: Secret::new(random),
-            },
-        );
+        let listener =
+            self.directory.listen(&socket_name(set)).map_err(|error| error.to_string())?;
+        self.sets.insert(set, OpenSet { listener, secret: Secret::new(random) });
         Ok(())
     }
 
@@ -124,10 +95,7 @@ impl Supervisor {
         };
         match listener.try_clone() {
             Ok(listener) => {
-                let message = ToWorker::Assign {
-                    application_group,
-                    secret: *secret,
-                };
+                let message = ToWorker::Assign { application_group, secret: *secret };
                 link.send(&message, Some(listener));
             }
             Err(error) => {

@@ -50,11 +50,7 @@ impl Supervisor {
             polled.push(PollFd::from_borrowed_fd(client, PollFlags::IN));
         }
         for (worker, link) in self.links.iter().filter(|(_, link)| link.is_open()) {
-            let out = if link.has_outgoing() {
-                PollFlags::OUT
-            } else {
-                PollFlags::empty()
-            };
+            let out = if link.has_outgoing() { PollFlags::OUT } else { PollFlags::empty() };
             sources.push(Source::Link(*worker));
             polled.push(PollFd::new(link, PollFlags::IN | out));
         }
@@ -66,19 +62,13 @@ impl Supervisor {
         let deadlines = [self.logic.deadline(), self.broker.deadline()];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
             let left = deadline.saturating_duration_since(now);
-            Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: left.subsec_nanos().into(),
-            }
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
         });
         if rustix::event::poll(&mut polled, timeout.as_ref()).is_err() {
             // A signal, which is read the next time, or no memory, which may pass.
             return Vec::new();
         }
-        let ready = sources
-            .into_iter()
-            .zip(&polled)
-            .filter(|(_, poll)| !poll.revents().is_empty());
+        let ready = sources.into_iter().zip(&polled).filter(|(_, poll)| !poll.revents().is_empty());
         ready.map(|(source, _)| source).collect()
     }
 
@@ -119,11 +109,7 @@ impl Supervisor {
     pub(super) fn consider(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Question(ticket, process_group, application_group) => {
-                self.events.push_back(Event::Acquire {
-                    ticket,
-                    process_group,
-                    application_group,
-                });
+                self.events.push_back(Event::Acquire { ticket, process_group, application_group });
             }
             Outcome::Abandoned(ticket) => self.events.push_back(Event::Abandoned(ticket)),
             Outcome::TurnedAway(why) => {
@@ -139,18 +125,14 @@ impl Supervisor {
     fn read_httpd(&mut self) {
         let mut buffer = [0; 64];
         match rustix::net::recv(rustix::stdio::stdin(), &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => self
-                .events
-                .push_back(Event::Drain("httpd's processes are gone")),
+            Ok((_, 0)) => self.events.push_back(Event::Drain("httpd's processes are gone")),
             Ok(_) => {
                 let line = "httpd said something after its configuration; it is not listened to";
                 self.logs.main(Level::Error, line);
                 return;
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
-            Err(_) => self
-                .events
-                .push_back(Event::Drain("the connection with httpd is broken")),
+            Err(_) => self.events.push_back(Event::Drain("the connection with httpd is broken")),
         }
         self.watches_httpd = false;
     }
@@ -202,11 +184,7 @@ impl Supervisor {
         let more = output.read(|line| lines.push(line.to_vec()));
         let repeats = self.logic.is_repetition(worker, Instant::now());
         for line in lines {
-            if let Some(link) = self
-                .links
-                .get_mut(&worker)
-                .filter(|_| level == Level::Error)
-            {
+            if let Some(link) = self.links.get_mut(&worker).filter(|_| level == Level::Error) {
                 link.hear(&line);
             }
             if !repeats {
@@ -225,18 +203,13 @@ impl Supervisor {
             }
         }
         while let Some((pid, exit)) = children::reap() {
-            let found = self
-                .links
-                .iter()
-                .find(|(_, link)| link.pid == pid)
-                .map(|(id, _)| *id);
+            let found = self.links.iter().find(|(_, link)| link.pid == pid).map(|(id, _)| *id);
             // Others are orphans of applications, and nobody else waits for them.
             let Some(worker) = found else { continue };
             self.read_rest(worker);
             let last_words = self.links.remove(&worker).map(|mut link| link.last_words());
             let last_words = last_words.unwrap_or_default();
-            self.events
-                .push_back(Event::Exited(worker, exit, last_words));
+            self.events.push_back(Event::Exited(worker, exit, last_words));
         }
         self.forget_orphaned_outputs();
     }
@@ -253,11 +226,8 @@ impl Supervisor {
 
     /// Closes the oldest pipes whose workers are gone, if there are too many.
     fn forget_orphaned_outputs(&mut self) {
-        let orphaned = self
-            .outputs
-            .iter()
-            .filter(|output| !self.links.contains_key(&output.worker))
-            .count();
+        let orphaned =
+            self.outputs.iter().filter(|output| !self.links.contains_key(&output.worker)).count();
         let mut surplus = orphaned.saturating_sub(MAX_ORPHANED_OUTPUTS);
         let links = &self.links;
         self.outputs.retain(|output| {

@@ -88,11 +88,7 @@ impl Generation {
             group.program = place.join(&group.program);
         }
 
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(place.join("log"))
-            .unwrap();
+        let log = File::options().create(true).append(true).open(place.join("log")).unwrap();
         let (httpd, stdin) = UnixStream::pair().unwrap();
         let supervisor = Command::new(env!("CARGO_BIN_EXE_wsgi-supervisor"))
             .env("USER", "root")
@@ -118,22 +114,12 @@ impl Generation {
         let (directory, secret) = (configuration.directory.clone(), configuration.secret);
         channel::send_message(&httpd, &ToSupervisor::Configure(configuration)).unwrap();
         let answer = Inbox::new().wait(&httpd, PATIENCE).ok();
-        (
-            Self {
-                place,
-                directory,
-                secret,
-                supervisor,
-                httpd: Some(httpd),
-            },
-            answer,
-        )
+        (Self { place, directory, secret, supervisor, httpd: Some(httpd) }, answer)
     }
 
     /// Asks for an application group, as an httpd child does.
     pub fn acquire(&self, process_group: &str, application_group: &str) -> FromBroker {
-        self.ask(self.secret, process_group, application_group)
-            .unwrap()
+        self.ask(self.secret, process_group, application_group).unwrap()
     }
 
     /// The same, but expects to be given a socket.
@@ -149,10 +135,7 @@ impl Generation {
     #[track_caller]
     pub fn unavailable(&self, process_group: &str, application_group: &str) -> (String, u32) {
         match self.acquire(process_group, application_group) {
-            FromBroker::Unavailable {
-                reason,
-                retry_after,
-            } => (reason, retry_after),
+            FromBroker::Unavailable { reason, retry_after } => (reason, retry_after),
             other => panic!("{other:?}\n{}", self.log()),
         }
     }
@@ -186,10 +169,7 @@ impl Generation {
     #[track_caller]
     pub fn logged(&self, text: &str) -> String {
         until(&format!("'{text}' in the log"), || {
-            self.log()
-                .lines()
-                .find(|line| line.contains(text))
-                .map(str::to_owned)
+            self.log().lines().find(|line| line.contains(text)).map(str::to_owned)
         })
     }
 
@@ -204,9 +184,7 @@ impl Generation {
 
     #[track_caller]
     pub fn exited(&mut self) -> ExitStatus {
-        until("the end of the supervisor", || {
-            self.supervisor.try_wait().unwrap()
-        })
+        until("the end of the supervisor", || self.supervisor.try_wait().unwrap())
     }
 
     /// Hangs up and checks that nothing is left.

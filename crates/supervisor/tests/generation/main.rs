@@ -1,9 +1,6 @@
 //! A real supervisor, seen by httpd: what it answers, what it starts, what it leaves behind.
 
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 mod harness;
 
 use std::fs;
@@ -29,27 +26,17 @@ fn a_group_is_started_at_first_need_and_goes_with_httpd() {
     let pid = who_serves(&socket);
     assert_eq!(generation.granted("blog", "example.org"), socket);
     let other = generation.granted("blog", "example.net");
-    assert_ne!(
-        who_serves(&other),
-        pid,
-        "each application group has processes of its own"
-    );
+    assert_ne!(who_serves(&other), pid, "each application group has processes of its own");
     let start = Instant::now();
     let log = generation.end();
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "an idle generation ended slowly"
-    );
+    assert!(start.elapsed() < Duration::from_secs(2), "an idle generation ended slowly");
     assert!(!is_alive(pid));
     let name = format!("worker {pid} of process group 'blog', application group 'example.org'");
     for step in ["started", "serving", "finished and exited"] {
         assert!(log.contains(step), "no '{step}' in\n{log}");
     }
     assert!(log.contains(&name), "{log}");
-    assert!(
-        !log.contains(":error] [pid ") || log.contains("printed to stderr"),
-        "{log}"
-    );
+    assert!(!log.contains(":error] [pid ") || log.contains("printed to stderr"), "{log}");
 }
 
 #[test]
@@ -65,12 +52,7 @@ fn workers_started_beforehand_serve_the_first_application_group() {
     until("two serving workers", || {
         (generation.log().matches(": serving").count() == 2).then_some(())
     });
-    assert_eq!(
-        generation.log().matches(": started").count(),
-        2,
-        "{}",
-        generation.log()
-    );
+    assert_eq!(generation.log().matches(": started").count(), 2, "{}", generation.log());
     generation.end();
 }
 
@@ -82,10 +64,7 @@ fn a_killed_worker_is_replaced_and_the_log_tells_the_cause() {
     kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
     let line = generation.logged("signal 9 (SIGKILL)");
     let name = format!("worker {pid} of process group 'blog', application group %{{GLOBAL}}: died");
-    assert!(
-        line.contains(&name) && line.contains("wsgi:error"),
-        "{line}"
-    );
+    assert!(line.contains(&name) && line.contains("wsgi:error"), "{line}");
     // The socket stays: who connects meanwhile waits for the next worker.
     assert_ne!(who_serves(&socket), pid);
     generation.end();
@@ -95,28 +74,19 @@ fn a_killed_worker_is_replaced_and_the_log_tells_the_cause() {
 fn a_worker_that_cannot_start_is_tried_again_later() {
     let generation = Generation::start(vec![group("blog", "fail"), group("shop", "")]);
     let (reason, retry_after) = generation.unavailable("blog", "");
-    assert!(
-        reason.contains("cannot start: no such environment"),
-        "{reason}"
-    );
+    assert!(reason.contains("cannot start: no such environment"), "{reason}");
     assert!(reason.contains("process group 'blog'"), "{reason}");
     assert!(retry_after >= 1);
     let start = Instant::now();
     generation.unavailable("blog", "");
     generation.unavailable("blog", "another");
-    assert!(
-        start.elapsed() < Duration::from_millis(500),
-        "it was not answered at once"
-    );
+    assert!(start.elapsed() < Duration::from_millis(500), "it was not answered at once");
     generation.granted("shop", "");
     until("a second try after the first wait", || {
         (generation.log().matches("no such environment; ").count() >= 3).then_some(())
     });
     let log = generation.end();
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "the second try came late\n{log}"
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "the second try came late\n{log}");
 }
 
 #[test]
@@ -124,14 +94,10 @@ fn a_group_recovers_by_itself_when_the_cause_is_gone() {
     let told = std::env::temp_dir().join(format!("sg-told-{}", std::process::id()));
     fs::write(&told, "").unwrap();
     let mut blog = group("blog", "die once told");
-    blog.environment
-        .push((b"FAKE_FILE".to_vec(), told.to_str().unwrap().into()));
+    blog.environment.push((b"FAKE_FILE".to_vec(), told.to_str().unwrap().into()));
     let generation = Generation::start(vec![blog]);
     let (reason, _) = generation.unavailable("blog", "");
-    assert!(
-        reason.contains("exit status 3; its last words: told to die"),
-        "{reason}"
-    );
+    assert!(reason.contains("exit status 3; its last words: told to die"), "{reason}");
     fs::remove_file(&told).unwrap();
     until("a worker", || match generation.acquire("blog", "") {
         wire::broker::FromBroker::Granted { .. } => Some(()),
@@ -154,28 +120,10 @@ fn why_a_worker_cannot_be_executed_is_told_with_the_cure() {
             assert!(reason.contains(part), "{reason}");
         }
     };
-    let user = if is_root() {
-        "as user 'nobody' (uid 65534): "
-    } else {
-        ": "
-    };
-    check(
-        "missing",
-        &[
-            "cannot execute",
-            "no-such-worker",
-            user,
-            "is not installed there",
-        ],
-    );
-    check(
-        "data",
-        &["cannot execute", user, "needs execute permission"],
-    );
-    check(
-        "libraries",
-        &["exit status 127", "error while loading shared libraries"],
-    );
+    let user = if is_root() { "as user 'nobody' (uid 65534): " } else { ": " };
+    check("missing", &["cannot execute", "no-such-worker", user, "is not installed there"]);
+    check("data", &["cannot execute", user, "needs execute permission"]);
+    check("libraries", &["exit status 127", "error while loading shared libraries"]);
     check("nowhere", &["there is no process group 'nowhere'"]);
     generation.end();
 }
@@ -219,11 +167,7 @@ fn a_worker_that_floods_its_output_keeps_nobody_waiting() {
     for name in ["a", "b", "c"] {
         let start = Instant::now();
         generation.granted("blog", name);
-        assert!(
-            start.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
     generation.end();
 }
@@ -234,10 +178,7 @@ fn httpds_own_signals_mean_nothing_and_sigterm_ends_it() {
     let pid = who_serves(&generation.granted("blog", ""));
     let supervisor = Pid::from_raw(generation.supervisor.id() as i32);
     let session = nix::unistd::getsid(Some(supervisor)).unwrap();
-    assert_eq!(
-        session, supervisor,
-        "signals to httpd's process group would reach it"
-    );
+    assert_eq!(session, supervisor, "signals to httpd's process group would reach it");
     generation.signal(Signal::SIGHUP);
     generation.signal(Signal::SIGUSR1);
     assert_eq!(who_serves(&generation.granted("blog", "")), pid);
@@ -257,14 +198,10 @@ fn what_applications_leave_behind_is_told_to_end_and_waited_for() {
     let supervisor = generation.supervisor.id();
     until("the orphan at the supervisor", || {
         let status = fs::read_to_string(format!("/proc/{orphan}/status")).unwrap();
-        status
-            .contains(&format!("PPid:\t{supervisor}\n"))
-            .then_some(())
+        status.contains(&format!("PPid:\t{supervisor}\n")).then_some(())
     });
     kill(Pid::from_raw(orphan as i32), Signal::SIGKILL).unwrap();
-    until("the orphan's end without a zombie", || {
-        (!is_alive(orphan)).then_some(())
-    });
+    until("the orphan's end without a zombie", || (!is_alive(orphan)).then_some(()));
     generation.end();
 
     let generation = Generation::start(vec![group("blog", "orphan")]);
@@ -275,9 +212,7 @@ fn what_applications_leave_behind_is_told_to_end_and_waited_for() {
     assert!(log.contains("sent SIGTERM to 1 process(es)"), "{log}");
     until("the orphan's end", || {
         let status = fs::read_to_string(format!("/proc/{orphan}/status"));
-        status
-            .map_or(true, |status| status.contains("State:\tZ"))
-            .then_some(())
+        status.map_or(true, |status| status.contains("State:\tZ")).then_some(())
     });
 }
 
@@ -287,10 +222,7 @@ fn strangers_are_turned_away() {
     let wrong = Secret::new([1; Secret::SIZE]);
     assert!(generation.ask(wrong, "blog", "").is_err());
     let line = generation.logged("does not know the secret");
-    assert!(
-        line.contains(&format!("process {} of uid", std::process::id())),
-        "{line}"
-    );
+    assert!(line.contains(&format!("process {} of uid", std::process::id())), "{line}");
     assert!(line.contains("wsgi:warn"), "{line}");
 
     generation.end();
@@ -299,15 +231,8 @@ fn strangers_are_turned_away() {
 /// As user `uid`, asks with the secret of the generation.
 fn ask_as(generation: &Generation, uid: u32) -> String {
     let mut command = Command::new(generation.place.join("fake-worker"));
-    command
-        .env("FAKE", "ask")
-        .env("FAKE_FILE", generation.control())
-        .env("FAKE_SECRET", "9");
-    let output = command
-        .uid(uid)
-        .gid(uid)
-        .output()
-        .expect("everybody may execute it");
+    command.env("FAKE", "ask").env("FAKE_FILE", generation.control()).env("FAKE_SECRET", "9");
+    let output = command.uid(uid).gid(uid).output().expect("everybody may execute it");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -321,11 +246,7 @@ fn only_httpds_user_is_let_in() {
         (configuration.httpd_uid, configuration.httpd_gid) = (httpd, httpd);
     });
     assert_eq!(answer, Some(FromSupervisor::Ready), "{}", generation.log());
-    assert!(
-        ask_as(&generation, httpd).starts_with("served by "),
-        "{}",
-        generation.log()
-    );
+    assert!(ask_as(&generation, httpd).starts_with("served by "), "{}", generation.log());
     for stranger in [other, NOBODY] {
         assert!(ask_as(&generation, stranger).contains("Permission denied"));
     }
@@ -342,8 +263,7 @@ fn only_httpds_user_is_let_in() {
 fn a_worker_has_its_own_rights_and_nothing_of_ours() {
     let mut blog = group("blog", "");
     blog.display_name = Some(b"(wsgi:blog)".to_vec());
-    blog.environment
-        .push((b"HOME".to_vec(), b"/nonexistent".to_vec()));
+    blog.environment.push((b"HOME".to_vec(), b"/nonexistent".to_vec()));
     let generation = Generation::start(vec![blog]);
     generation.granted("blog", "");
     let line = generation.logged("I am ");
@@ -353,9 +273,7 @@ fn a_worker_has_its_own_rights_and_nothing_of_ours() {
     contains("descriptors [0, 1, 2, 3] blocked 0000000000000000 ");
     contains("group blog");
     if is_root() {
-        contains(&format!(
-            "I am {NOBODY} {NOBODY} {NOBODY}/{NOBODY} {NOBODY} {NOBODY}"
-        ));
+        contains(&format!("I am {NOBODY} {NOBODY} {NOBODY}/{NOBODY} {NOBODY} {NOBODY}"));
         contains(&format!("others [{NOBODY}]"));
         contains("capabilities 0000000000000000");
         contains("environment [Some(\"nobody\"), None, Some(\"/nonexistent\"), None]");
@@ -366,10 +284,7 @@ fn a_worker_has_its_own_rights_and_nothing_of_ours() {
     let stdout = generation.logged("printed to stdout");
     assert!(stdout.contains("[wsgi:notice] [pid "), "{stdout}");
     let stderr = generation.logged("printed to stderr");
-    assert!(
-        stderr.contains("[wsgi:error] [pid ") && stderr.ends_with(r"\x1b[31m"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("[wsgi:error] [pid ") && stderr.ends_with(r"\x1b[31m"), "{stderr}");
     generation.end();
 }
 
@@ -387,14 +302,8 @@ fn what_cannot_be_served_is_refused_at_the_start() {
         assert_eq!(generation.log(), "", "the parent logs it");
     };
     check(|c| c.version = 999, "mod_wsgi_rs.so speaks version 999");
-    check(
-        |c| c.directory = format!("/tmp/{}", "x".repeat(100)).into(),
-        "to a shorter one",
-    );
-    check(
-        |c| c.directory = "/nonexistent/wsgi.1.0".into(),
-        "cannot make the directory",
-    );
+    check(|c| c.directory = format!("/tmp/{}", "x".repeat(100)).into(), "to a shorter one");
+    check(|c| c.directory = "/nonexistent/wsgi.1.0".into(), "cannot make the directory");
 }
 
 #[test]
@@ -408,17 +317,7 @@ fn a_parent_that_dies_before_it_has_spoken_leaves_nothing() {
     drop(httpd);
     assert!(!supervisor.wait().unwrap().success());
     let mut said = String::new();
-    supervisor
-        .stderr
-        .unwrap()
-        .read_to_string(&mut said)
-        .unwrap();
-    assert!(
-        said.contains("cannot read the configuration from httpd"),
-        "{said}"
-    );
-    assert!(
-        fake_worker().exists(),
-        "the example is built with the tests"
-    );
+    supervisor.stderr.unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("cannot read the configuration from httpd"), "{said}");
+    assert!(fake_worker().exists(), "the example is built with the tests");
 }

@@ -14,11 +14,7 @@ fn refused<M: Message<'static> + Debug>(
     let mut payload = Vec::new();
     write(&mut Writer::new(&mut payload));
     let payload: &'static [u8] = payload.leak();
-    let header = Header {
-        len: payload.len() as u32,
-        kind,
-        descriptors: 0,
-    };
+    let header = Header { len: payload.len() as u32, kind, descriptors: 0 };
     match (Frame { header, payload }).message::<M>() {
         Err(FrameError::Payload { source, .. }) => source,
         other => panic!("{other:?}"),
@@ -46,23 +42,10 @@ fn check_kinds<M: Message<'static> + Debug>(last: u8) {
         assert!(unknown, "kind {kind}: {error:?}");
     }
     for kind in 1..=last {
-        let header = Header {
-            len: 0,
-            kind,
-            descriptors: 0,
-        };
-        let outcome = Frame {
-            header,
-            payload: &[],
-        }
-        .message::<M>();
-        let unknown = matches!(
-            outcome,
-            Err(FrameError::Payload {
-                source: DecodeError::Unknown { .. },
-                ..
-            })
-        );
+        let header = Header { len: 0, kind, descriptors: 0 };
+        let outcome = Frame { header, payload: &[] }.message::<M>();
+        let unknown =
+            matches!(outcome, Err(FrameError::Payload { source: DecodeError::Unknown { .. }, .. }));
         assert!(!unknown, "kind {kind}: {outcome:?}");
     }
 }
@@ -85,32 +68,20 @@ fn check_limit<M: Message<'static>>(max: usize) {
     assert_eq!(M::MAX_PAYLOAD, max);
     let header = |len: u32| {
         let mut bytes = Vec::new();
-        Header {
-            len,
-            kind: 1,
-            descriptors: 0,
-        }
-        .encode(&mut bytes);
+        Header { len, kind: 1, descriptors: 0 }.encode(&mut bytes);
         bytes
     };
     let most = u32::try_from(max).unwrap();
     assert_eq!(split(&header(most), max), Ok(None));
     for len in [most + 1, u32::MAX] {
-        assert_eq!(
-            split(&header(len), max),
-            Err(FrameError::TooLong { kind: 1, len, max })
-        );
+        assert_eq!(split(&header(len), max), Err(FrameError::TooLong { kind: 1, len, max }));
     }
 }
 
 #[test]
 fn a_header_has_a_fixed_form() {
     let bytes = [0x04, 0x03, 0x02, 0x01, 7, 1, 0, 0];
-    let header = Header {
-        len: 0x0102_0304,
-        kind: 7,
-        descriptors: 1,
-    };
+    let header = Header { len: 0x0102_0304, kind: 7, descriptors: 1 };
     assert_eq!(Header::decode(&bytes, usize::MAX), Ok(header));
     let mut encoded = Vec::new();
     header.encode(&mut encoded);
@@ -118,10 +89,7 @@ fn a_header_has_a_fixed_form() {
     for (reserved, place) in [(1, 6), (0x0100, 7)] {
         let mut bytes = bytes;
         bytes[place] = 1;
-        assert_eq!(
-            Header::decode(&bytes, usize::MAX),
-            Err(FrameError::Reserved(reserved))
-        );
+        assert_eq!(Header::decode(&bytes, usize::MAX), Err(FrameError::Reserved(reserved)));
     }
 }
 
@@ -132,13 +100,7 @@ fn lists_that_their_payload_cannot_hold_are_refused_before_they_are_allocated() 
         writer.bytes(b"200 OK");
         writer.u32(count);
     });
-    assert_eq!(
-        head,
-        DecodeError::Count {
-            what: "headers",
-            count
-        }
-    );
+    assert_eq!(head, DecodeError::Count { what: "headers", count });
 
     // One more pair than there is room for, at eight bytes each.
     let head = refused::<exchange::FromWorker<'_>>(3, |writer| {
@@ -146,13 +108,7 @@ fn lists_that_their_payload_cannot_hold_are_refused_before_they_are_allocated() 
         writer.u32(3);
         writer.raw(&[0; 23]);
     });
-    assert_eq!(
-        head,
-        DecodeError::Count {
-            what: "headers",
-            count: 3
-        }
-    );
+    assert_eq!(head, DecodeError::Count { what: "headers", count: 3 });
 
     let configuration = refused::<generation::ToSupervisor>(2, |writer| {
         writer.u16(VERSION);
@@ -162,13 +118,7 @@ fn lists_that_their_payload_cannot_hold_are_refused_before_they_are_allocated() 
         writer.u32(0);
         writer.u32(count);
     });
-    assert_eq!(
-        configuration,
-        DecodeError::Count {
-            what: "groups",
-            count
-        }
-    );
+    assert_eq!(configuration, DecodeError::Count { what: "groups", count });
 }
 
 #[test]
@@ -178,60 +128,24 @@ fn byte_strings_longer_than_their_payload_are_refused() {
         writer.raw(b"abc");
     });
     let missing = u32::MAX as usize - 3;
-    assert_eq!(
-        reason,
-        DecodeError::Truncated {
-            what: "reason",
-            missing
-        }
-    );
+    assert_eq!(reason, DecodeError::Truncated { what: "reason", missing });
 }
 
 #[test]
 fn values_out_of_range_are_refused() {
     let level = refused::<exchange::FromWorker<'_>>(5, |writer| writer.u8(8));
-    assert_eq!(
-        level,
-        DecodeError::Unknown {
-            what: "level",
-            value: 8
-        }
-    );
+    assert_eq!(level, DecodeError::Unknown { what: "level", value: 8 });
     for value in [0, 6, 255] {
         let refusal = refused::<exchange::FromWorker<'_>>(1, |writer| writer.u8(value));
-        assert_eq!(
-            refusal,
-            DecodeError::Unknown {
-                what: "refusal",
-                value: value.into()
-            }
-        );
+        assert_eq!(refusal, DecodeError::Unknown { what: "refusal", value: value.into() });
     }
     let magic = refused::<exchange::ToWorker<'_>>(1, |writer| writer.raw(b"HTTP"));
-    assert_eq!(
-        magic,
-        DecodeError::Unknown {
-            what: "magic",
-            value: 0
-        }
-    );
+    assert_eq!(magic, DecodeError::Unknown { what: "magic", value: 0 });
     let text = refused::<control::FromWorker>(1, |writer| writer.bytes(b"\xff"));
     assert_eq!(text, DecodeError::Utf8("python"));
     let marker = Reader::new(&[2]).option("identity", |_| Ok(()));
-    assert_eq!(
-        marker,
-        Err(DecodeError::Unknown {
-            what: "identity",
-            value: 2
-        })
-    );
-    assert_eq!(
-        Reader::new(&[3]).bool("x"),
-        Err(DecodeError::Unknown {
-            what: "x",
-            value: 3
-        })
-    );
+    assert_eq!(marker, Err(DecodeError::Unknown { what: "identity", value: 2 }));
+    assert_eq!(Reader::new(&[3]).bool("x"), Err(DecodeError::Unknown { what: "x", value: 3 }));
 }
 
 #[test]
@@ -257,15 +171,8 @@ fn levels_are_the_numbers_of_httpd() {
 fn secrets_are_not_printed() {
     let secret = Secret::new([0xa7; Secret::SIZE]);
     let hello = exchange::hello(secret);
-    for printed in [
-        format!("{secret:?}"),
-        format!("{hello:?}"),
-        format!("{hello:#?}"),
-    ] {
-        assert!(
-            !printed.contains("167") && !printed.contains("a7"),
-            "{printed}"
-        );
+    for printed in [format!("{secret:?}"), format!("{hello:?}"), format!("{hello:#?}")] {
+        assert!(!printed.contains("167") && !printed.contains("a7"), "{printed}");
     }
 }
 
@@ -282,19 +189,12 @@ fn secrets_differ_when_any_byte_does() {
 
 #[test]
 fn messages_follow_each_other_in_one_buffer() {
-    let messages = [
-        control::ToWorker::Drain,
-        control::ToWorker::Configure(Default::default()),
-    ];
+    let messages = [control::ToWorker::Drain, control::ToWorker::Configure(Default::default())];
     let mut bytes = Vec::new();
-    messages
-        .iter()
-        .for_each(|message| encode(message, &mut bytes));
+    messages.iter().for_each(|message| encode(message, &mut bytes));
     let mut rest = bytes.as_slice();
     for message in &messages {
-        let frame = split(rest, control::ToWorker::MAX_PAYLOAD)
-            .unwrap()
-            .unwrap();
+        let frame = split(rest, control::ToWorker::MAX_PAYLOAD).unwrap().unwrap();
         assert_eq!(frame.message::<control::ToWorker>().as_ref(), Ok(message));
         rest = &rest[frame.size()..];
     }

@@ -76,9 +76,7 @@ pub fn exchange_to_worker() -> impl Strategy<Value = exchange::ToWorker<'static>
         request().prop_map(ToWorker::Request),
         slice().prop_map(ToWorker::Body),
         Just(ToWorker::BodyEnd),
-        text().prop_map(|text| ToWorker::BodyFailed {
-            reason: text.leak()
-        }),
+        text().prop_map(|text| ToWorker::BodyFailed { reason: text.leak() }),
     ]
 }
 
@@ -110,33 +108,16 @@ pub fn to_broker() -> impl Strategy<Value = ToBroker<'static>> {
 pub fn from_broker() -> impl Strategy<Value = FromBroker> {
     prop_oneof![
         (path(), secret(), any::<u32>()).prop_map(|(socket, secret, processes)| {
-            FromBroker::Granted {
-                socket,
-                secret,
-                processes,
-            }
+            FromBroker::Granted { socket, secret, processes }
         }),
-        (text(), any::<u32>()).prop_map(|(reason, retry_after)| FromBroker::Unavailable {
-            reason,
-            retry_after
-        }),
+        (text(), any::<u32>())
+            .prop_map(|(reason, retry_after)| FromBroker::Unavailable { reason, retry_after }),
     ]
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let sizes = (
-        any::<u16>(),
-        any::<u32>(),
-        any::<bool>(),
-        any::<u32>(),
-        option::of(any::<u32>()),
-    );
-    let paths = (
-        option::of(path()),
-        option::of(path()),
-        option::of(path()),
-        vec(path(), 0..4),
-    );
+    let sizes = (any::<u16>(), any::<u32>(), any::<bool>(), any::<u32>(), option::of(any::<u32>()));
+    let paths = (option::of(path()), option::of(path()), option::of(path()), vec(path(), 0..4));
     (bytes(), sizes, paths, any::<(u32, u32, u32)>()).prop_map(
         |(process_group, sizes, paths, httpd_version)| Settings {
             process_group,
@@ -158,10 +139,8 @@ pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
     use control::ToWorker;
     prop_oneof![
         settings().prop_map(ToWorker::Configure),
-        (bytes(), secret()).prop_map(|(application_group, secret)| ToWorker::Assign {
-            application_group,
-            secret
-        }),
+        (bytes(), secret())
+            .prop_map(|(application_group, secret)| ToWorker::Assign { application_group, secret }),
         Just(ToWorker::Drain),
     ]
 }
@@ -182,12 +161,7 @@ fn identity() -> impl Strategy<Value = Identity> {
 }
 
 fn group() -> impl Strategy<Value = Group> {
-    let program = (
-        path(),
-        option::of(path()),
-        option::of(bytes()),
-        vec((bytes(), bytes()), 0..3),
-    );
+    let program = (path(), option::of(path()), option::of(bytes()), vec((bytes(), bytes()), 0..3));
     let rest = (any::<bool>(), any::<u32>(), any::<u32>(), level());
     (settings(), option::of(identity()), program, rest).prop_map(
         |(settings, identity, program, rest)| Group {
@@ -216,10 +190,7 @@ pub fn to_supervisor() -> impl Strategy<Value = ToSupervisor> {
         directory,
         groups,
     });
-    prop_oneof![
-        Just(ToSupervisor::LogFile),
-        configuration.prop_map(ToSupervisor::Configure),
-    ]
+    prop_oneof![Just(ToSupervisor::LogFile), configuration.prop_map(ToSupervisor::Configure),]
 }
 
 pub fn from_supervisor() -> impl Strategy<Value = FromSupervisor> {

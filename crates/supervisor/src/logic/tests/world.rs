@@ -41,22 +41,13 @@ struct Process {
 
 pub fn plan(name: &str, processes: u32, prestart: bool) -> Plan {
     let name = name.as_bytes().to_vec();
-    Plan {
-        name,
-        processes,
-        prestart,
-        shutdown_timeout: SHUTDOWN_TIMEOUT,
-    }
+    Plan { name, processes, prestart, shutdown_timeout: SHUTDOWN_TIMEOUT }
 }
 
 impl World {
     /// The default group, one that is started beforehand, and a large one.
     pub fn new() -> Self {
-        Self::with(vec![
-            plan("", 1, false),
-            plan("blog", 2, true),
-            plan("shop", 4, false),
-        ])
+        Self::with(vec![plan("", 1, false), plan("blog", 2, true), plan("shop", 4, false)])
     }
 
     pub fn with(plans: Vec<Plan>) -> Self {
@@ -108,12 +99,8 @@ impl World {
     }
 
     pub fn abandon(&mut self, which: u8) {
-        let waiting: Vec<_> = self
-            .tickets
-            .iter()
-            .filter(|(_, done)| !**done)
-            .map(|(ticket, _)| *ticket)
-            .collect();
+        let waiting: Vec<_> =
+            self.tickets.iter().filter(|(_, done)| !**done).map(|(ticket, _)| *ticket).collect();
         if let Some(ticket) = choose(&waiting, which) {
             self.tickets.insert(ticket, true);
             self.feed(Event::Abandoned(ticket));
@@ -152,13 +139,7 @@ impl World {
     pub fn cooperate(&mut self) {
         loop {
             let next = self.processes.iter().find_map(|(id, process)| {
-                let Process {
-                    ready,
-                    set,
-                    serving,
-                    asked_to_leave,
-                    killed,
-                } = *process;
+                let Process { ready, set, serving, asked_to_leave, killed } = *process;
                 match () {
                     () if asked_to_leave || killed => Some((*id, "exit")),
                     () if !ready => Some((*id, "ready")),
@@ -189,10 +170,7 @@ impl World {
             self.now = self.now.max(deadline);
             self.feed(Event::Tick);
             let next = self.logic.deadline();
-            assert!(
-                next.is_none_or(|next| next > self.now),
-                "a tick changed nothing: busy loop"
-            );
+            assert!(next.is_none_or(|next| next > self.now), "a tick changed nothing: busy loop");
         }
         self.now = end;
     }
@@ -218,11 +196,8 @@ impl World {
     #[track_caller]
     pub fn check_complete(&self) {
         for (id, set) in &self.logic.sets {
-            let serving = self
-                .processes
-                .values()
-                .filter(|p| p.set == Some(*id) && p.serving)
-                .count();
+            let serving =
+                self.processes.values().filter(|p| p.set == Some(*id) && p.serving).count();
             assert_eq!(serving, self.plans[set.group].processes as usize, "{id:?}");
         }
     }
@@ -234,13 +209,7 @@ impl World {
 
     #[track_caller]
     pub fn check_all_killed_but(&self, spared: usize) {
-        assert_eq!(
-            self.processes
-                .values()
-                .filter(|process| !process.killed)
-                .count(),
-            spared
-        );
+        assert_eq!(self.processes.values().filter(|process| !process.killed).count(), spared);
     }
 
     fn act(&mut self, action: Action) -> Option<Event> {
@@ -265,10 +234,7 @@ impl World {
             Action::Assign(id, set, _) => {
                 assert!(self.sets.contains(&set));
                 let process = self.process(id);
-                assert!(
-                    process.ready && process.set.is_none(),
-                    "{id:?} was assigned twice"
-                );
+                assert!(process.ready && process.set.is_none(), "{id:?} was assigned twice");
                 process.set = Some(set);
             }
             // A worker can be sent away before its process exists: it is started just then.
@@ -280,11 +246,7 @@ impl World {
             Action::Kill(id) => self.process(id).killed = true,
             Action::Grant(ticket, set, processes) => {
                 assert!(self.sets.contains(&set));
-                assert!(
-                    self.processes
-                        .values()
-                        .any(|p| p.set == Some(set) && p.serving)
-                );
+                assert!(self.processes.values().any(|p| p.set == Some(set) && p.serving));
                 assert!(processes > 0);
                 self.granted += 1;
                 self.answer(ticket);
@@ -304,9 +266,7 @@ impl World {
     }
 
     fn process(&mut self, id: WorkerId) -> &mut Process {
-        self.processes
-            .get_mut(&id)
-            .expect("orders go to workers that are there")
+        self.processes.get_mut(&id).expect("orders go to workers that are there")
     }
 
     fn answer(&mut self, ticket: Ticket) {
@@ -327,16 +287,11 @@ impl World {
             assert!(sets.count() <= MAX_SETS);
             let members = |set: Option<SetId>| {
                 let workers = self.logic.workers.values();
-                workers
-                    .filter(|w| w.group == group && w.set == set && !w.is_leaving())
-                    .count()
+                workers.filter(|w| w.group == group && w.set == set && !w.is_leaving()).count()
             };
             let most = plan.processes as usize;
             assert!(members(None) <= most);
-            assert!(
-                self.sets.iter().all(|set| members(Some(*set)) <= most),
-                "two for one slot"
-            );
+            assert!(self.sets.iter().all(|set| members(Some(*set)) <= most), "two for one slot");
         }
     }
 }
