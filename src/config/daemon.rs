@@ -241,7 +241,8 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
         let Setting { name, value } =
             option.map_err(|word| DaemonError::Option { word: lossy(&word) })?;
         let Some(option) = OPTIONS.iter().find(|option| option.name.as_bytes() == name) else {
-            return Err(DaemonError::Option { word: lossy(name) });
+            let word = format!("{}={}", lossy(name), lossy(&value));
+            return Err(DaemonError::Option { word });
         };
         let outcome = if value.is_empty() {
             Err("is empty; leave the option out to have its default".into())
@@ -430,7 +431,7 @@ mod tests {
     fn wrong_lines_are_named() {
         refused("", &["Name of WSGI daemon process not supplied."]);
         refused("site word", &["Invalid option to WSGI daemon process definition.", "'word'"]);
-        refused("site thread=5", &["'thread'", "threads"]);
+        refused("site thread=5", &["'thread=5'", "threads"]);
         refused("site processes=0", &["Invalid process count", "processes='0'", "from 1"]);
         refused("site threads=x", &["Invalid thread count", "threads='x'"]);
         refused("site user=no-such-user-here", &["Invalid user", "user database"]);

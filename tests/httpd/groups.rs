@@ -117,12 +117,13 @@ fn names_of_application_groups() {
         ("WSGIApplicationGroup fixed", "/", "localhost", "fixed"),
         ("WSGIApplicationGroup %{GLOBAL}", "/", "localhost", ""),
         ("WSGIApplicationGroup %{SERVER}", "/", "other.example", "localhost"),
-        ("WSGIApplicationGroup %{SERVER}", "/", "localhost:9999", "localhost:9999"),
+        ("WSGIApplicationGroup %{SERVER}", "/", "localhost:9999", "localhost:{port}"),
         ("WSGIApplicationGroup %{HOST}", "/", "Other.Example", "other.example"),
         ("WSGIApplicationGroup %{RESOURCE}", "/", "localhost", "localhost|"),
         ("WSGIApplicationGroup %{RESOURCE}", "/app", "localhost", "localhost|/app"),
         ("", "/app", "localhost", "localhost|/app"),
-        ("", "/app", "localhost:9999", "localhost:9999|/app"),
+        // A client must not be able to make groups by inventing ports.
+        ("", "/app", "localhost:9999", "localhost:{port}|/app"),
         ("SetEnv GROUP from-env\nWSGIApplicationGroup %{ENV:GROUP}", "/", "localhost", "from-env"),
         ("SetEnv GROUP %{GLOBAL}\nWSGIApplicationGroup %{ENV:GROUP}", "/", "localhost", ""),
         ("WSGIApplicationGroup a%{GLOBAL}", "/", "localhost", "a%{GLOBAL}"),
@@ -131,6 +132,7 @@ fn names_of_application_groups() {
         let httpd = Httpd::new().app("app.wsgi", TELL).conf(&conf).start();
         let question = ask(&["environ['mod_wsgi.application_group']"]).replacen('/', path, 1);
         let response = httpd.get_from(host, &question).assert(200);
+        let expected = expected.replace("{port}", &httpd.port().to_string());
         assert_eq!(response.text().trim_end(), expected, "{conf} {host}");
     }
 }

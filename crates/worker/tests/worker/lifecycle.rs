@@ -49,13 +49,21 @@ fn the_process_is_set_up_as_the_supervisor_says() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_entered_is_named() {
+fn a_home_that_cannot_be_entered_is_named() {
+    let mut worker = Worker::spawn();
+    let (home, working_directory) = (Some("/no/such/place".into()), Some("/no/such/place".into()));
+    worker.order(&control::ToWorker::Configure(Settings { home, working_directory, ..settings() }));
+    let control::FromWorker::Failed { reason } = worker.report() else { panic!() };
+    assert!(reason.starts_with("cannot change to home=/no/such/place: "), "{reason}");
+    assert!(!worker.wait().success());
+}
+
+#[test]
+fn an_account_needs_no_directory() {
     let mut worker = Worker::spawn();
     let working_directory = Some("/no/such/place".into());
     worker.order(&control::ToWorker::Configure(Settings { working_directory, ..settings() }));
-    let control::FromWorker::Failed { reason } = worker.report() else { panic!() };
-    assert!(reason.starts_with("cannot change to the directory /no/such/place: "), "{reason}");
-    assert!(!worker.wait().success());
+    assert!(matches!(worker.report(), control::FromWorker::Ready { .. }));
 }
 
 #[test]
