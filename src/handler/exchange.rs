@@ -86,6 +86,11 @@ pub fn run(
                 return Err(status);
             }
             Outcome::Busy => may_reuse = false,
+            Outcome::Outdated if Instant::now() < deadline => workers.forget(&key),
+            Outcome::Outdated => {
+                error!("{}: its workers do not accept our secret.", describe(target));
+                return Err(HTTP_SERVICE_UNAVAILABLE);
+            }
             Outcome::NotBegun(why) if Instant::now() < deadline => {
                 debug!("The request is sent to another worker: {why}.");
             }
@@ -177,6 +182,8 @@ enum Outcome {
     Failed(i32),
     /// The worker has no free thread: another one may.
     Busy,
+    /// The worker does not know the secret: what is known of the group has changed since.
+    Outdated,
     /// The worker will not begin the request.
     NotBegun(String),
     /// The worker has gone, and may have begun the request.
@@ -260,6 +267,9 @@ impl<'r, 'c> Exchange<'r, 'c> {
             }
             FromWorker::Goodbye if !heard => {
                 return Ok(Some(Outcome::NotBegun("its worker is leaving".into())));
+            }
+            FromWorker::Refused(Refusal::NotAuthentic) if !heard => {
+                return Ok(Some(Outcome::Outdated));
             }
             FromWorker::Refused(refusal) => {
                 let why = format!("a worker refuses: {refusal:?}");

@@ -11,6 +11,7 @@ mod lifecycle;
 mod loading;
 mod mapping;
 mod output;
+mod reload;
 mod strangers;
 
 use testkit::{Httpd, Response};

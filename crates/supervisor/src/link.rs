@@ -195,6 +195,7 @@ mod tests {
         let message = ToWorker::Assign {
             application_group: long.clone(),
             secret: wire::Secret::new([1; wire::Secret::SIZE]),
+            preload: None,
         };
         link.send(&message, Some(write));
         link.send(&ToWorker::Drain, None);

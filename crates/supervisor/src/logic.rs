@@ -1,9 +1,11 @@
 //! What the supervisor decides, without any I/O: an event and the time go in, actions come out.
 //!
 //! `workers` has the life of one worker, `sets` the application groups and how many workers they
-//! want, `backoff` the patience with what fails, `stop` the end of everything.
+//! want, `renewal` how a worker with changed code gives way to a new one, `backoff` the patience
+//! with what fails, `stop` the end of everything.
 
 mod backoff;
+mod renewal;
 mod sets;
 mod stop;
 #[cfg(test)]
@@ -75,6 +77,8 @@ pub enum Event {
     Ready(WorkerId, String),
     /// The worker accepts requests.
     Serving(WorkerId),
+    /// A script that the worker has loaded has changed; its path.
+    Stale(WorkerId, Vec<u8>),
     /// The worker says that it cannot start, and is about to exit.
     Failed(WorkerId, String),
     /// The worker has finished its requests and is about to exit.
@@ -100,8 +104,11 @@ pub enum Action {
     OpenSet(SetId),
     /// Close and remove the socket of a set.
     CloseSet(SetId),
-    /// Tell the worker to serve the set, which is the application group of that name.
-    Assign(WorkerId, SetId, Vec<u8>),
+    /// Tell the worker to serve the set, which is the application group of that name, and to load
+    /// the script first, if there is one.
+    Assign(WorkerId, SetId, Vec<u8>, Option<Vec<u8>>),
+    /// Tell the worker that nobody takes its place.
+    Keep(WorkerId),
     /// Ask the worker to finish.
     Drain(WorkerId),
     /// Send SIGTERM to the worker.
@@ -165,6 +172,7 @@ impl Logic {
             Event::NotStarted(id, reason) => self.not_started(id, reason, now),
             Event::Ready(id, python) => self.ready(id, &python, now),
             Event::Serving(id) => self.serving(id, now),
+            Event::Stale(id, script) => self.stale(id, script, now),
             Event::Failed(id, reason) => self.failed(id, &reason, now),
             Event::Drained(id) => self.drained(id, now),
             Event::Broken(id, reason) => self.broken(id, &reason, now),

@@ -22,7 +22,13 @@ pub enum ToWorker {
         application_group: Vec<u8>,
         /// What each connection has to open with.
         secret: Secret,
+        /// The script whose change makes this worker take another one's place: it is loaded before
+        /// the worker serves.
+        preload: Option<Vec<u8>>,
     },
+    /// No other worker takes this one's place after all: serve what is being held back with the
+    /// code that is loaded, and report the next change.
+    Keep,
     /// Finish the requests that are running, begin no others, then exit with status 0.
     Drain,
 }
@@ -37,6 +43,13 @@ pub enum FromWorker {
     },
     /// The worker accepts connections for its application group.
     Serving,
+    /// A script that the worker has loaded has changed since: another worker is to take its place.
+    /// Meanwhile requests are served with the old code, but those that found the change are held
+    /// back for the new one.
+    Stale {
+        /// Path of the script.
+        script: Vec<u8>,
+    },
     /// The worker cannot start and is about to exit.
     Failed {
         /// Why, in one sentence for the error log.
@@ -89,24 +102,26 @@ impl Message<'_> for ToWorker {
             Self::Configure(_) => 1,
             Self::Assign { .. } => 2,
             Self::Drain => 3,
+            Self::Keep => 4,
         }
     }
 
     fn descriptors(&self) -> u8 {
         match self {
             Self::Assign { .. } => 1,
-            Self::Configure(_) | Self::Drain => 0,
+            Self::Configure(_) | Self::Drain | Self::Keep => 0,
         }
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
             Self::Configure(settings) => settings.write(writer),
-            Self::Assign { application_group, secret } => {
+            Self::Assign { application_group, secret, preload } => {
                 writer.bytes(application_group);
                 secret.write(writer);
+                writer.option(preload.as_deref(), Writer::bytes);
             }
-            Self::Drain => {}
+            Self::Drain | Self::Keep => {}
         }
     }
 
@@ -116,8 +131,11 @@ impl Message<'_> for ToWorker {
             2 => Self::Assign {
                 application_group: reader.bytes("application group")?.to_owned(),
                 secret: Secret::read(reader)?,
+                preload: reader
+                    .option("preload", |reader| Ok(reader.bytes("preload")?.to_owned()))?,
             },
             3 => Self::Drain,
+            4 => Self::Keep,
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of order", value: kind.into() });
             }
@@ -136,6 +154,7 @@ impl Message<'_> for FromWorker {
             Self::Failed { .. } => 3,
             Self::Log { .. } => 4,
             Self::Drained => 5,
+            Self::Stale { .. } => 6,
         }
     }
 
@@ -143,6 +162,7 @@ impl Message<'_> for FromWorker {
         match self {
             Self::Ready { python } => writer.bytes(python.as_bytes()),
             Self::Serving | Self::Drained => {}
+            Self::Stale { script } => writer.bytes(script),
             Self::Failed { reason } => writer.bytes(reason.as_bytes()),
             Self::Log { level, text } => {
                 level.write(writer);
@@ -158,6 +178,7 @@ impl Message<'_> for FromWorker {
             3 => Self::Failed { reason: reader.text("reason")?.to_owned() },
             4 => Self::Log { level: Level::read(reader)?, text: reader.text("text")?.to_owned() },
             5 => Self::Drained,
+            6 => Self::Stale { script: reader.bytes("script")?.to_owned() },
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of report", value: kind.into() });
             }

@@ -48,7 +48,7 @@ impl Drop for Connection {
 
 impl Connection {
     /// Tells the peer that no request will be begun on this connection any more, and closes it.
-    fn say_goodbye(mut self) {
+    pub fn say_goodbye(mut self) {
         let mut bytes = Vec::new();
         wire::encode(&FromWorker::Goodbye, &mut bytes);
         let _ = channel::try_send(&self.socket, &bytes);

@@ -97,7 +97,7 @@ impl Control {
             if let Some(order) = self.inbox.next::<ToWorker>()? {
                 let descriptor = match order {
                     ToWorker::Assign { .. } => self.inbox.take_descriptor(),
-                    ToWorker::Configure(_) | ToWorker::Drain => None,
+                    ToWorker::Configure(_) | ToWorker::Drain | ToWorker::Keep => None,
                 };
                 return Ok(Event::Order(order, descriptor));
             }

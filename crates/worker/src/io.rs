@@ -219,8 +219,8 @@ impl Io {
                     connection.authentic = true;
                     self.forget(connection.token);
                 }
-                Ok(Step::Queue { may_refuse }) => {
-                    let job = Job { connection, queued: now() };
+                Ok(Step::Queue { script, may_refuse }) => {
+                    let job = Job { connection, script, queued: now() };
                     match self.worker.queue.push(job, may_refuse) {
                         Ok(()) => return,
                         Err(job) => connection = job.connection,
@@ -249,9 +249,9 @@ impl Io {
     fn examine(&self, connection: &Connection) -> Result<Step, Offence> {
         match connection.inbox.peek().map_err(Offence::NoRequest)? {
             None => Ok(Step::Wait),
-            Some(ToWorker::Request(Request { application_group, may_refuse, .. })) => {
+            Some(ToWorker::Request(Request { script, application_group, may_refuse, .. })) => {
                 Ok(if application_group == self.worker.application_group {
-                    Step::Queue { may_refuse }
+                    Step::Queue { script: script.to_vec(), may_refuse }
                 } else {
                     Step::Refuse(Refusal::WrongGroup)
                 })
@@ -288,7 +288,7 @@ enum Step {
     /// The connection is authentic.
     Greeted,
     /// A request is there.
-    Queue { may_refuse: bool },
+    Queue { script: Vec<u8>, may_refuse: bool },
     /// A request is there, for somebody else.
     Refuse(Refusal),
 }

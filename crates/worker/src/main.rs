@@ -18,6 +18,7 @@ mod lines;
 mod outgoing;
 mod process_log;
 mod queue;
+mod reload;
 mod reply;
 mod runner;
 mod schedule;
@@ -44,8 +45,9 @@ use crate::gate::{Complaints, Gate};
 use crate::interpreter::Interpreter;
 use crate::io::Io;
 use crate::queue::Queue;
+use crate::reload::Reload;
 use crate::runner::Toolbox;
-use crate::worker::Worker;
+use crate::worker::{Job, Worker};
 
 /// How long no connection must have been open before a worker without a supervisor ends.
 const LONELINESS: Duration = Duration::from_secs(1);
@@ -98,11 +100,19 @@ fn run(control: &mut Control, reporter: &Reporter) -> Result<(), Box<dyn Error>>
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
 
     match control.next(None)? {
-        Event::Order(ToWorker::Assign { application_group, secret }, Some(listener)) => {
-            let serving =
-                serve(&interpreter, settings, application_group, secret, listener, reporter)?;
+        Event::Order(ToWorker::Assign { application_group, secret, preload }, Some(listener)) => {
+            let toolbox = Python::attach(|py| {
+                interpreter.assign(py, &application_group)?;
+                let toolbox = Toolbox::new(py, &application_group)?;
+                if let Some(script) = preload {
+                    toolbox.preload(py, &script);
+                }
+                PyResult::Ok(toolbox)
+            })?;
+            let assigned = Assigned { application_group, secret, listener };
+            let serving = serve(&interpreter, settings, toolbox, assigned, reporter)?;
             reporter.send(&FromWorker::Serving);
-            wait_for_the_end(control, reporter, &serving.worker)?;
+            wait_for_the_end(control, reporter, &serving)?;
             serving.drain();
         }
         Event::Order(..) | Event::Signal | Event::Orphaned | Event::Nothing => {}
@@ -134,22 +144,26 @@ fn set_up_process(settings: &Settings) -> Result<(), String> {
 /// A worker at work.
 struct Serving {
     worker: Arc<Worker>,
+    toolbox: Arc<Toolbox>,
     io: JoinHandle<()>,
+}
+
+/// What a worker is given to serve.
+struct Assigned {
+    application_group: Vec<u8>,
+    secret: Secret,
+    listener: OwnedFd,
 }
 
 fn serve(
     interpreter: &Interpreter,
     settings: Settings,
-    application_group: Vec<u8>,
-    secret: Secret,
-    listener: OwnedFd,
+    toolbox: Toolbox,
+    Assigned { application_group, secret, listener }: Assigned,
     reporter: &Reporter,
 ) -> Result<Serving, Box<dyn Error>> {
-    let (toolbox, has_lock) = Python::attach(|py| {
-        interpreter.assign(py, &application_group)?;
-        let toolbox = Toolbox::new(py, &application_group)?;
-        PyResult::Ok((Arc::new(toolbox), interpreter.has_lock(py)?))
-    })?;
+    let toolbox = Arc::new(toolbox);
+    let has_lock = Python::attach(|py| interpreter.has_lock(py))?;
     let name = format!(
         "application group '{}' of process group '{}'",
         String::from_utf8_lossy(&application_group),
@@ -162,6 +176,7 @@ fn serve(
         settings,
         application_group,
         queue: Queue::new(threads, has_lock),
+        reload: Reload::new(reporter.clone()),
         connections: Connections::new()?,
         paused: AtomicBool::new(false),
         returning: AtomicUsize::new(0),
@@ -169,7 +184,7 @@ fn serve(
     runner::start(&worker, &toolbox)?;
     let io = Io::new(Arc::clone(&worker), listener, gate, complaints)?;
     let io = std::thread::Builder::new().name("wsgi-io".to_owned()).spawn(|| io.run())?;
-    Ok(Serving { worker, io })
+    Ok(Serving { worker, toolbox, io })
 }
 
 /// Waits until the worker shall serve no longer: by order, by signal, or because supervisor and
@@ -177,18 +192,25 @@ fn serve(
 fn wait_for_the_end(
     control: &mut Control,
     reporter: &Reporter,
-    worker: &Worker,
+    serving: &Serving,
 ) -> Result<(), ControlError> {
+    let Serving { worker, toolbox, .. } = serving;
     let mut orphaned = false;
     let mut lonely = Duration::ZERO;
     loop {
         match control.next(orphaned.then_some(LOOK))? {
             Event::Order(ToWorker::Drain, _) | Event::Signal => return Ok(()),
+            Event::Order(ToWorker::Keep, _) => {
+                serving.resume(Python::attach(|py| worker.reload.keep(py, &toolbox.scripts)));
+            }
             Event::Order(..) => {
                 let text = "the supervisor gave an order that makes no sense now".to_owned();
                 reporter.log(Level::Error, text);
             }
-            Event::Orphaned => orphaned = true,
+            Event::Orphaned => {
+                orphaned = true;
+                serving.resume(Python::attach(|py| worker.reload.go_alone(py)));
+            }
             Event::Nothing if worker.connections.open() > 0 => lonely = Duration::ZERO,
             Event::Nothing => lonely += LOOK,
         }
@@ -199,11 +221,22 @@ fn wait_for_the_end(
 }
 
 impl Serving {
+    /// Runs requests that have been held back for another worker.
+    fn resume(&self, held: Vec<Job>) {
+        for job in held {
+            // Only a job that may be refused comes back, and these have waited already.
+            let _ = self.worker.queue.push(job, false);
+        }
+    }
+
     /// Begins nothing new, and waits for what is running.
     fn drain(self) {
         self.worker.connections.close();
         // Panics abort, so the thread has ended in good order.
         let _ = self.io.join();
+        // Not sooner: they come back over the listening socket, to somebody else.
+        let held = Python::attach(|py| self.worker.reload.release(py));
+        held.into_iter().for_each(|job| job.connection.say_goodbye());
         self.worker.queue.wait_until_quiet();
         while self.worker.returning.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();

@@ -25,7 +25,8 @@ const STACK: usize = 8 << 20;
 /// What the runners share of Python.
 #[derive(Debug)]
 pub struct Toolbox {
-    scripts: Scripts,
+    /// The application group's scripts.
+    pub scripts: Scripts,
     failures: Failures,
     text_stream: Py<PyType>,
 }
@@ -41,6 +42,16 @@ impl Toolbox {
         let scripts = Scripts::new(py)?;
         let text_stream = py.import("io")?.getattr("TextIOWrapper")?.cast_into()?.unbind();
         Ok(Self { scripts, failures, text_stream })
+    }
+
+    /// Loads a script before any request asks for it. What is wrong with it goes to the log, and
+    /// again to that of the first request.
+    pub fn preload(&self, py: Python<'_>, script: &[u8]) {
+        match self.scripts.load(py, script) {
+            Ok(_) => {}
+            Err(ScriptError::Script(lines)) => eprintln!("{}", lines.join("\n")),
+            Err(ScriptError::Python(error)) => error.print(py),
+        }
     }
 }
 
@@ -67,8 +78,12 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
         loop {
             py.detach(|| worker.queue.wait(id));
             let mut job = worker.queue.begin(id);
-            while let Some(Job { connection, queued }) = job {
-                let connection = runner.serve(py, connection, queued);
+            while let Some(taken) = job {
+                let Some(taken) = worker.reload.admit(py, &toolbox.scripts, taken) else {
+                    job = worker.queue.next(id);
+                    continue;
+                };
+                let connection = runner.serve(py, taken);
                 // The runner counts as free before the peer can send more, or that would be
                 // refused as too much.
                 worker.returning.fetch_add(1, Ordering::SeqCst);
@@ -98,14 +113,13 @@ impl Runner<'_> {
     fn serve(
         &mut self,
         py: Python<'_>,
-        mut connection: Connection,
-        queued: u64,
+        Job { mut connection, script, queued }: Job,
     ) -> Option<Connection> {
         let taken = now();
         let Ok(Some(ToWorker::Request(request))) = connection.inbox.next() else {
             unreachable!("the I/O thread queues connections with a request in front")
         };
-        let (script, callable) = (request.script.to_vec(), request.callable.to_vec());
+        let callable = request.callable.to_vec();
         let has_body = request.has_body;
         let method = request.environ.iter().rfind(|(name, _)| *name == b"REQUEST_METHOD");
         let is_head = method.is_some_and(|(_, method)| *method == b"HEAD");

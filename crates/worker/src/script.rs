@@ -1,9 +1,9 @@
-//! WSGI script files: loaded once, again when they change, and found fast in between.
+//! WSGI script files: loaded once, and found fast from then on.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -66,7 +66,7 @@ impl Scripts {
         path: &[u8],
         callable: &[u8],
     ) -> Result<Bound<'py, PyAny>, ScriptError> {
-        let globals = match self.unchanged(py, path) {
+        let globals = match self.loaded(py, path) {
             Some(globals) => globals,
             None => self.load(py, path)?,
         };
@@ -82,23 +82,48 @@ impl Scripts {
         })
     }
 
-    fn unchanged<'py>(&self, py: Python<'py>, path: &[u8]) -> Option<Bound<'py, PyDict>> {
-        let stat = rustix::fs::stat(OsStr::from_bytes(path)).ok()?;
-        let mtime = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
-        let known = self.known.lock_py_attached(py).expect("nobody panics in here");
-        let loaded = known.get(path).filter(|loaded| loaded.mtime == mtime)?;
-        Some(loaded.globals.bind(py).clone())
+    /// Whether the script has been loaded, and its file has changed since.
+    pub fn has_changed(&self, py: Python<'_>, path: &[u8]) -> bool {
+        let now = time_of_change(path);
+        self.lock(py).get(path).is_some_and(|loaded| now != Some(loaded.mtime))
     }
 
-    fn load<'py>(&self, py: Python<'py>, path: &[u8]) -> Result<Bound<'py, PyDict>, ScriptError> {
+    /// Forgets the script: the next request loads it.
+    pub fn forget(&self, py: Python<'_>, path: &[u8]) {
+        let before = self.lock(py).remove(path);
+        drop(before);
+    }
+
+    /// Takes what has been loaded for what is in the files now.
+    pub fn accept_changes(&self, py: Python<'_>) {
+        for (path, loaded) in self.lock(py).iter_mut() {
+            loaded.mtime = time_of_change(path).unwrap_or(loaded.mtime);
+        }
+    }
+
+    fn loaded<'py>(&self, py: Python<'py>, path: &[u8]) -> Option<Bound<'py, PyDict>> {
+        Some(self.lock(py).get(path)?.globals.bind(py).clone())
+    }
+
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, HashMap<Box<[u8]>, Loaded>> {
+        self.known.lock_py_attached(py).expect("nobody panics in here")
+    }
+
+    /// Loads the script at `path`, unless another thread just has.
+    ///
+    /// # Errors
+    /// [`ScriptError`].
+    pub fn load<'py>(
+        &self,
+        py: Python<'py>,
+        path: &[u8],
+    ) -> Result<Bound<'py, PyDict>, ScriptError> {
         let result = self.load.bind(py).call1((PyBytes::new(py, path),));
         let (mtime, globals) = result
             .and_then(|pair| pair.extract::<(i128, Bound<'py, PyDict>)>())
             .map_err(|error| self.explain(py, error))?;
         let loaded = Loaded { mtime, globals: globals.clone().unbind() };
-        let mut known = self.known.lock_py_attached(py).expect("nobody panics in here");
-        let before = known.insert(path.into(), loaded);
-        drop(known);
+        let before = self.lock(py).insert(path.into(), loaded);
         drop(before);
         Ok(globals)
     }
@@ -112,4 +137,10 @@ impl Scripts {
         }
         ScriptError::Python(error)
     }
+}
+
+/// When the file was changed last, in nanoseconds since the epoch.
+fn time_of_change(path: &[u8]) -> Option<i128> {
+    let stat = rustix::fs::stat(OsStr::from_bytes(path)).ok()?;
+    Some(i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec))
 }

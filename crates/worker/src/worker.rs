@@ -6,6 +6,7 @@ use wire::control::Settings;
 
 use crate::connection::{Connection, Connections};
 use crate::queue::Queue;
+use crate::reload::Reload;
 
 /// A worker that has been given its application group.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Worker {
     pub application_group: Vec<u8>,
     /// Requests on their way to the runners.
     pub queue: Queue<Job>,
+    /// Requests that wait for new code.
+    pub reload: Reload,
     /// Connections without a request in progress.
     pub connections: Connections,
     /// Whether the listening socket is left to other workers until a runner is free.
@@ -29,6 +32,8 @@ pub struct Worker {
 pub struct Job {
     /// The connection; the request is the next message in its inbox.
     pub connection: Connection,
+    /// Path of its script.
+    pub script: Vec<u8>,
     /// When it had been received, in microseconds since the epoch.
     pub queued: u64,
 }

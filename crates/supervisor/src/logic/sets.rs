@@ -174,6 +174,7 @@ impl Logic {
                 }
             }
             self.settle(id, now);
+            self.renew(id, now);
         }
         while self.spare(group).count() < self.groups[group].reserve
             && self.groups[group].backoff.wait(now).is_none()

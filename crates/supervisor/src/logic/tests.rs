@@ -17,6 +17,7 @@ enum Step {
     Abandon(u8),
     Ready(u8),
     Serving(u8),
+    Stale(u8),
     Failed(u8),
     Drained(u8),
     Broken(u8),
@@ -42,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::Abandon),
         6 => any::<u8>().prop_map(Step::Ready),
         6 => any::<u8>().prop_map(Step::Serving),
+        2 => any::<u8>().prop_map(Step::Stale),
         1 => any::<u8>().prop_map(Step::Failed),
         2 => any::<u8>().prop_map(Step::Drained),
         1 => any::<u8>().prop_map(Step::Broken),
@@ -74,6 +76,7 @@ fn run(world: &mut World, steps: &[Step]) {
                 world.tell(which, |id| Event::Ready(id, "3.14".to_owned()));
             }
             Step::Serving(which) => world.tell(which, Event::Serving),
+            Step::Stale(which) => world.tell(which, |id| Event::Stale(id, b"/script".to_vec())),
             Step::Failed(which) => world.tell(which, |id| Event::Failed(id, "failed".to_owned())),
             Step::Drained(which) => world.tell(which, Event::Drained),
             Step::Broken(which) => world.tell(which, |id| Event::Broken(id, "broken".to_owned())),
@@ -244,4 +247,33 @@ fn exits_are_told_by_name() {
     assert_eq!(Exit::Status(3).to_string(), "exit status 3");
     assert_eq!(Exit::Signal(11).to_string(), "signal 11 (SIGSEGV)");
     assert_eq!(Exit::Signal(40).to_string(), "signal 40");
+}
+
+#[test]
+fn changed_code_is_taken_over_without_a_gap() {
+    let mut world = World::with(vec![plan("", 2, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    let stale = |id| Event::Stale(id, b"/script".to_vec());
+    world.tell(0, stale);
+    world.tell(1, stale);
+    assert_eq!(world.alive(), 3, "one at a time");
+    world.cooperate();
+    assert_eq!(world.alive(), 2);
+    world.check_complete();
+    assert_eq!(world.lines_at(Level::Error), [""; 0]);
+}
+
+#[test]
+fn code_that_brings_its_worker_down_leaves_the_old_one_serving() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    world.tell(0, |id| Event::Stale(id, b"/script".to_vec()));
+    world.exit(1, Exit::Signal(11));
+    assert_eq!(world.alive(), 1);
+    world.check_complete();
+    assert!(world.lines_at(Level::Error)[0].contains("keeps serving"));
+    world.acquire(0, 0);
+    assert_eq!(world.granted, 2, "the group is not held responsible");
 }

@@ -32,6 +32,12 @@ pub struct Worker {
     /// The [`super::backoff::Backoff::round`] of its start.
     round: u64,
     limit: Option<(Instant, Limit)>,
+    /// The script that has changed since this worker loaded it.
+    pub(super) stale: Option<Vec<u8>>,
+    /// The worker whose place this one takes as soon as it serves.
+    pub(super) replaces: Option<WorkerId>,
+    /// What it loads before it serves.
+    pub(super) preload: Option<Vec<u8>>,
 }
 
 /// How far a worker has come.
@@ -110,6 +116,9 @@ impl Logic {
             proven: false,
             round: self.groups[group].backoff.round(),
             limit: Some((now + START_TIMEOUT, Limit::Start)),
+            stale: None,
+            replaces: None,
+            preload: None,
         };
         self.workers.insert(id, worker);
         self.actions.push(Action::Spawn(id, group));
@@ -126,7 +135,8 @@ impl Logic {
         if worker.phase == Phase::Idle {
             worker.phase = Phase::Assigned;
             worker.limit(now + START_TIMEOUT, Limit::Start);
-            self.actions.push(Action::Assign(id, set_id, set.application_group.clone()));
+            let (name, preload) = (set.application_group.clone(), worker.preload.take());
+            self.actions.push(Action::Assign(id, set_id, name, preload));
         }
     }
 
@@ -157,7 +167,7 @@ impl Logic {
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
-        if !worker.is_leaving() {
+        if !worker.is_leaving() && !self.renewal_failed(worker.replaces, &reason) {
             let reason = format!("{}: {reason}", self.groups[worker.group].display_name());
             self.count_failure(worker.group, worker.round, reason, now);
         }
@@ -199,8 +209,11 @@ impl Logic {
         worker.phase = Phase::Serving;
         worker.limit = None;
         worker.serving_since = Some(now);
-        let group = worker.group;
+        let (group, old) = (worker.group, worker.replaces.take());
         self.say(id, group, format!("{}: serving", self.name(id)));
+        if let Some(old) = old {
+            self.send_away(old, Why::Asked, now);
+        }
         self.refill(group, now);
     }
 
@@ -266,17 +279,20 @@ impl Logic {
                 let line = format!("{name}: died after {age}: {exit}; another one takes its place");
                 self.log(group, Level::Error, line);
             }
-            (Phase::Starting, exit) => {
-                let said = match last_words.trim() {
-                    "" => String::new(),
-                    words => format!("; its last words: {words}"),
+            (phase, exit) => {
+                let reason = match phase {
+                    Phase::Starting => {
+                        let said = match last_words.trim() {
+                            "" => String::new(),
+                            words => format!("; its last words: {words}"),
+                        };
+                        format!("{name}: died before it was ready: {exit}{said}")
+                    }
+                    _ => format!("{name}: died after {age}: {exit}"),
                 };
-                let reason = format!("{name}: died before it was ready: {exit}{said}");
-                self.count_failure(group, worker.round, reason, now);
-            }
-            (_, exit) => {
-                let reason = format!("{name}: died after {age}: {exit}");
-                self.count_failure(group, worker.round, reason, now);
+                if !self.renewal_failed(worker.replaces, &reason) {
+                    self.count_failure(group, worker.round, reason, now);
+                }
             }
         }
         self.refill(group, now);
@@ -349,7 +365,10 @@ impl Logic {
         let (group, round, counts) = (worker.group, worker.round, !worker.is_leaving());
         worker.phase = Phase::Leaving(Why::Condemned);
         worker.limit = None;
-        if counts {
+        let replaces = worker.replaces.take();
+        if self.renewal_failed(replaces, &reason) {
+            // Said, and not held against the group: it works as it did.
+        } else if counts {
             self.count_failure(group, round, reason, now);
         } else {
             self.log(group, Level::Error, reason);

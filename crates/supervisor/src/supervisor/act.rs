@@ -26,7 +26,12 @@ impl Supervisor {
                     self.directory.unlink(&socket_name(set));
                 }
             }
-            Action::Assign(worker, set, name) => self.assign(worker, set, name),
+            Action::Assign(worker, set, name, preload) => self.assign(worker, set, name, preload),
+            Action::Keep(worker) => {
+                if let Some(link) = self.links.get_mut(&worker) {
+                    link.send(&ToWorker::Keep, None);
+                }
+            }
             Action::Drain(worker) => {
                 if let Some(link) = self.links.get_mut(&worker) {
                     link.send(&ToWorker::Drain, None);
@@ -87,7 +92,13 @@ impl Supervisor {
         Ok(())
     }
 
-    fn assign(&mut self, worker: WorkerId, set: SetId, application_group: Vec<u8>) {
+    fn assign(
+        &mut self,
+        worker: WorkerId,
+        set: SetId,
+        application_group: Vec<u8>,
+        preload: Option<Vec<u8>>,
+    ) {
         let (Some(link), Some(OpenSet { listener, secret })) =
             (self.links.get_mut(&worker), self.sets.get(&set))
         else {
@@ -95,7 +106,7 @@ impl Supervisor {
         };
         match listener.try_clone() {
             Ok(listener) => {
-                let message = ToWorker::Assign { application_group, secret: *secret };
+                let message = ToWorker::Assign { application_group, secret: *secret, preload };
                 link.send(&message, Some(listener));
             }
             Err(error) => {

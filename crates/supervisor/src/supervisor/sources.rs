@@ -164,6 +164,7 @@ impl Supervisor {
                 Event::Ready(worker, python)
             }
             FromWorker::Serving => Event::Serving(worker),
+            FromWorker::Stale { script } => Event::Stale(worker, script),
             FromWorker::Failed { reason } => Event::Failed(worker, reason),
             FromWorker::Drained => Event::Drained(worker),
             FromWorker::Log { level, text } => {

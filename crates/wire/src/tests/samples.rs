@@ -139,8 +139,12 @@ pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
     use control::ToWorker;
     prop_oneof![
         settings().prop_map(ToWorker::Configure),
-        (bytes(), secret())
-            .prop_map(|(application_group, secret)| ToWorker::Assign { application_group, secret }),
+        (bytes(), secret(), option::of(bytes())).prop_map(
+            |(application_group, secret, preload)| {
+                ToWorker::Assign { application_group, secret, preload }
+            }
+        ),
+        Just(ToWorker::Keep),
         Just(ToWorker::Drain),
     ]
 }
@@ -150,6 +154,7 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
     prop_oneof![
         text().prop_map(|python| FromWorker::Ready { python }),
         Just(FromWorker::Serving),
+        bytes().prop_map(|script| FromWorker::Stale { script }),
         text().prop_map(|reason| FromWorker::Failed { reason }),
         (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
         Just(FromWorker::Drained),

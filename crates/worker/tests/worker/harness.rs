@@ -54,6 +54,12 @@ impl Scratch {
         path
     }
 
+    /// Writes a script under a name of its own: one that was loaded before would be a changed one.
+    pub fn script(&self, source: &str) -> PathBuf {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        self.write(&format!("script-{}.wsgi", NEXT.fetch_add(1, Ordering::Relaxed)), source)
+    }
+
     /// Makes a named pipe, at which an application waits until it is written to.
     pub fn fifo(&self, name: &str) -> PathBuf {
         let path = self.path(name);
@@ -139,7 +145,12 @@ impl Worker {
     }
 
     pub fn assign(&mut self) {
-        let order = control::ToWorker::Assign { application_group: GROUP.into(), secret: SECRET };
+        self.assign_with(None);
+    }
+
+    pub fn assign_with(&mut self, preload: Option<Vec<u8>>) {
+        let order =
+            control::ToWorker::Assign { application_group: GROUP.into(), secret: SECRET, preload };
         let mut bytes = Vec::new();
         wire::encode(&order, &mut bytes);
         let control = self.control.as_ref().unwrap();
@@ -168,7 +179,7 @@ impl Worker {
     /// One request to an application with this source.
     #[track_caller]
     pub fn run(&self, source: &str) -> Answer {
-        self.get(&self.scratch.write("run.wsgi", source))
+        self.get(&self.scratch.script(source))
     }
 
     /// What the worker wrote to its standard output and error.

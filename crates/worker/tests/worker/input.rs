@@ -6,16 +6,13 @@ use crate::harness::*;
 
 /// Asks an application that returns `ascii()` of `expression`, with `i` as its input.
 fn read(worker: &Worker, expression: &str, pieces: &[&[u8]]) -> Answer {
-    let script = worker.scratch.write(
-        "input.wsgi",
-        &format!(
-            "def application(environ, start_response):\n    \
+    let script = worker.scratch.script(&format!(
+        "def application(environ, start_response):\n    \
                  i = environ['wsgi.input']\n    \
                  result = ascii({expression}).encode()\n    \
                  start_response('200 OK', [])\n    \
                  return [result]\n"
-        ),
-    );
+    ));
     worker.connect().ask(&Ask::of(&script).body(pieces))
 }
 
@@ -73,8 +70,11 @@ fn nothing_is_transferred_that_is_not_read() {
     assert_eq!(read(&worker, "(i.read(1), i.read(2))", &[b"xyz", b"!"]).asked, 1);
     let hello = read(&worker, "i.read(0)", &[b"xyz"]);
     assert_eq!(hello.asked, 1, "the first read makes httpd say 100 Continue");
-    let script = worker.scratch.path("input.wsgi");
-    let without_body = worker.get(&script);
+    let without_body = worker.run(
+        "def application(environ, start_response):\n    \
+         start_response('200 OK', [])\n    \
+         return [ascii(environ['wsgi.input'].read()).encode()]\n",
+    );
     assert_eq!((without_body.ok(), without_body.asked), ("b''", 0));
 }
 
@@ -93,8 +93,7 @@ fn a_large_body_is_asked_for_in_large_pieces() {
 #[test]
 fn an_application_may_write_while_it_reads() {
     let worker = Worker::serving();
-    let script = worker.scratch.write(
-        "echo.wsgi",
+    let script = worker.scratch.script(
         "def application(environ, start_response):\n    \
              write = start_response('200 OK', [])\n    \
              for line in environ['wsgi.input']:\n        \
@@ -133,7 +132,7 @@ const TRY_TWICE: &str = "def attempt(i):\n    \
 #[test]
 fn a_body_that_fails() {
     let worker = Worker::serving();
-    let script = worker.scratch.write("fail.wsgi", TRY_TWICE);
+    let script = worker.scratch.script(TRY_TWICE);
     let ask = Ask { failure: Some("Partial results"), ..Ask::of(&script).body(&[b"some"]) };
     let mut client = worker.connect();
     assert_eq!(
@@ -147,7 +146,7 @@ fn a_body_that_fails() {
 #[test]
 fn a_client_that_goes_away_while_its_body_is_read() {
     let worker = Worker::serving();
-    let script = worker.scratch.write("gone.wsgi", TRY_TWICE);
+    let script = worker.scratch.script(TRY_TWICE);
     let mut client = worker.connect();
     client.send(&ToWorker::Request(Ask::of(&script).body(&[]).request));
     assert!(matches!(client.next(), FromWorker::NeedBody { .. }));
@@ -171,8 +170,7 @@ fn a_client_that_goes_away_while_its_body_is_read() {
 #[test]
 fn after_the_request() {
     let worker = Worker::serving();
-    let script = worker.scratch.write(
-        "after.wsgi",
+    let script = worker.scratch.script(
         "kept = {}\n\
          def attempt(call, *arguments):\n    \
              try:\n        return call(*arguments)\n    \
@@ -212,8 +210,7 @@ fn two_threads_of_an_application_may_read() {
     let worker = Worker::serving();
     let pieces: Vec<Vec<u8>> = (0..200).map(|number| format!("{number}\n").into_bytes()).collect();
     let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
-    let script = worker.scratch.write(
-        "threads.wsgi",
+    let script = worker.scratch.script(
         "import threading\n\
          def application(environ, start_response):\n    \
              write = start_response('200 OK', [])\n    \
@@ -234,8 +231,7 @@ fn two_threads_of_an_application_may_read() {
 #[test]
 fn a_thread_that_still_reads_when_the_request_is_over_costs_only_its_connection() {
     let worker = Worker::serving();
-    let script = worker.scratch.write(
-        "leftover.wsgi",
+    let script = worker.scratch.script(
         "import threading\n\
          failures = []\n\
          def application(environ, start_response):\n    \

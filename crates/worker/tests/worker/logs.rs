@@ -126,16 +126,13 @@ fn log_lines_come_while_the_request_runs() {
     use wire::exchange::{FromWorker, ToWorker};
     let worker = Worker::serving();
     let gate = worker.scratch.fifo("gate");
-    let script = worker.scratch.write(
-        "log.wsgi",
-        &format!(
-            "def application(environ, start_response):\n    \
+    let script = worker.scratch.script(&format!(
+        "def application(environ, start_response):\n    \
                  print('working')\n    \
                  open({gate:?}).read()\n    \
                  start_response('200 OK', [])\n    \
                  return []\n"
-        ),
-    );
+    ));
     let mut client = worker.connect();
     client.send(&ToWorker::Request(Ask::of(&script).request));
     assert_eq!(client.next(), FromWorker::Log { level: Level::Notice, text: b"working" });

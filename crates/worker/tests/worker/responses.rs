@@ -26,8 +26,7 @@ fn hello_world() {
 #[test]
 fn a_connection_serves_one_request_after_the_other() {
     let worker = Worker::serving();
-    let script = worker.scratch.write(
-        "count.wsgi",
+    let script = worker.scratch.script(
         "count = 0\n\
          def application(environ, start_response):\n    \
              global count\n    \
@@ -44,8 +43,7 @@ fn a_connection_serves_one_request_after_the_other() {
 #[test]
 fn environ() {
     let worker = Worker::serving();
-    let script = worker.scratch.write(
-        "environ.wsgi",
+    let script = worker.scratch.script(
         "def application(environ, start_response):\n    \
              start_response('200 OK', [])\n    \
              names = environ['QUERY_STRING'].split(',')\n    \
@@ -118,13 +116,10 @@ fn environ() {
 fn the_length_of_a_single_block_is_told() {
     let worker = Worker::serving();
     let check = |method: &str, status: &str, headers: &str, body: &str, length: Option<&str>| {
-        let script = worker.scratch.write(
-            "length.wsgi",
-            &format!(
-                "def application(environ, start_response):\n    \
+        let script = worker.scratch.script(&format!(
+            "def application(environ, start_response):\n    \
                  start_response('{status}', [{headers}])\n    return {body}\n"
-            ),
-        );
+        ));
         let ask = Ask::of(&script).method(method);
         let answer = worker.connect().ask(&ask);
         answer.ok();
@@ -158,7 +153,7 @@ fn a_response_other_than_its_content_length() {
         yield b'abc'\n    \
         yield b'def'\n    \
         yield b'ghi'\n";
-    let script = worker.scratch.write("length.wsgi", application);
+    let script = worker.scratch.script(application);
     let ask = |length: &'static [u8]| {
         let mut ask = Ask::of(&script);
         ask.request.environ.push((b"LENGTH", length));
@@ -189,16 +184,13 @@ fn a_response_other_than_its_content_length() {
 fn each_block_of_an_iterable_is_sent_before_the_next_is_asked_for() {
     let worker = Worker::serving();
     let (gate, blocks) = (worker.scratch.fifo("gate"), 3);
-    let script = worker.scratch.write(
-        "stream.wsgi",
-        &format!(
-            "def application(environ, start_response):\n    \
+    let script = worker.scratch.script(&format!(
+        "def application(environ, start_response):\n    \
                  start_response('200 OK', [])\n    \
                  for number in range({blocks}):\n        \
                      yield b'%d' % number\n        \
                      open({gate:?}).read()\n"
-        ),
-    );
+    ));
     let mut client = worker.connect();
     client.send(&wire::exchange::ToWorker::Request(Ask::of(&script).request));
     use wire::exchange::FromWorker;
@@ -254,7 +246,7 @@ fn what_iterables_may_not_be_or_yield() {
         ("[None]", "TypeError: response iterable must yield bytes, not NoneType"),
         ("iter([bytearray()])", "TypeError: response iterable must yield bytes, not bytearray"),
     ] {
-        let script = worker.scratch.write("body.wsgi", &returning(body));
+        let script = worker.scratch.script(&returning(body));
         let log = worker.get(&script).failure();
         assert!(log.contains(text), "{body}: {log}");
     }
@@ -277,7 +269,7 @@ fn close_is_always_called() {
         def application(environ, start_response):\n    \
             if environ['WHAT'] != 'silent':\n        start_response('200 OK', [])\n    \
             return Body(environ)\n";
-    let script = worker.scratch.write("close.wsgi", source);
+    let script = worker.scratch.script(source);
     let ask = |what: &'static [u8]| {
         let mut ask = Ask::of(&script);
         ask.request.environ.push((b"WHAT", what));
@@ -307,7 +299,7 @@ fn exceptions_before_the_response_begins() {
         def application(environ, start_response):\n    \
             start_response('200 OK', [])\n    \
             deep()\n";
-    let script = worker.scratch.write("boom.wsgi", source);
+    let script = worker.scratch.script(source);
     let answer = worker.get(&script);
     let path = script.display();
     let lines: Vec<_> = answer.log.iter().map(|(_, line)| line.as_str()).collect();
@@ -384,7 +376,7 @@ fn a_client_that_goes_away() {
                  return []\n    \
              return Body()\n"
     );
-    let script = worker.scratch.write("leave.wsgi", &source);
+    let script = worker.scratch.script(&source);
     for (path, gates) in [("/iterate", ["iterate", "close"]), ("/write", ["write", "return"])] {
         let gates = gates.map(|gate| worker.scratch.fifo(gate));
         let mut ask = Ask::of(&script);

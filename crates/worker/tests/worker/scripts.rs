@@ -1,5 +1,10 @@
 //! WSGI script files: loading, failing to load, and loading again.
 
+use std::os::unix::ffi::OsStrExt;
+
+use wire::control;
+use wire::exchange::ToWorker;
+
 use crate::harness::*;
 
 const HELLO: &str = "def application(environ, start_response):\n    \
@@ -56,7 +61,7 @@ fn wrappers_written_for_python_2_activate_their_environment() {
 fn what_is_wrong_with_a_script_is_said() {
     let worker = Worker::serving();
     let check = |source: &str, expected: &[&str]| {
-        let script = worker.scratch.write("wrong.wsgi", source);
+        let script = worker.scratch.script(source);
         let log = worker.get(&script).failure();
         let mut lines = log.lines();
         for text in expected {
@@ -103,8 +108,8 @@ fn what_is_wrong_with_a_script_is_said() {
             "TypeError: 'NoneType' object is not callable",
         ],
     );
-    let syntax = worker.get(&worker.scratch.write("wrong.wsgi", "x = 1\nif x\n    pass\n"));
-    let path = worker.scratch.path("wrong.wsgi");
+    let path = worker.scratch.script("x = 1\nif x\n    pass\n");
+    let syntax = worker.get(&path);
     let start = format!("syntax error in WSGI script '{}', line 2: ", path.display());
     assert!(syntax.failure().starts_with(&start), "{syntax:?}");
 
@@ -138,18 +143,73 @@ fn a_script_that_failed_is_tried_again() {
     assert_eq!(worker.get(&script).ok(), "3", "loaded once");
 }
 
+/// A script that answers with a word.
+fn answering(word: &str) -> String {
+    HELLO.replace("hello", word)
+}
+
 #[test]
-fn a_script_that_changed_is_loaded_again() {
-    let worker = Worker::serving();
-    let application = |answer: &str| HELLO.replace("hello", answer);
-    let script = worker.scratch.write("change.wsgi", &application("one"));
+fn the_request_that_finds_a_change_waits_for_somebody_else() {
+    let mut worker = Worker::serving();
+    let script = worker.scratch.write("change.wsgi", &answering("one"));
     assert_eq!(worker.get(&script).ok(), "one");
-    worker.scratch.write("change.wsgi", &application("two"));
-    assert_eq!(worker.get(&script).ok(), "two");
+    worker.scratch.write("change.wsgi", &answering("two"));
+    let ask = Ask::of(&script);
+    let mut held = worker.connect();
+    held.send(&ToWorker::Request(ask.request.clone()));
+    let stale = control::FromWorker::Stale { script: script.as_os_str().as_bytes().to_vec() };
+    assert_eq!(worker.report(), stale);
+    assert_eq!(worker.get(&script).ok(), "one", "others are served meanwhile");
+    worker.order(&control::ToWorker::Drain);
+    assert_eq!(held.answer(&ask).ending, Ending::Goodbye);
+}
+
+#[test]
+fn without_a_successor_the_old_code_serves_until_the_next_change() {
+    let mut worker = Worker::serving();
+    let script = worker.scratch.write("change.wsgi", &answering("one"));
+    worker.get(&script);
+    for _ in 0..2 {
+        worker.scratch.write("change.wsgi", &answering("broken"));
+        let ask = Ask::of(&script);
+        let mut held = worker.connect();
+        held.send(&ToWorker::Request(ask.request.clone()));
+        assert!(matches!(worker.report(), control::FromWorker::Stale { .. }));
+        worker.order(&control::ToWorker::Keep);
+        assert_eq!(held.answer(&ask).ok(), "one");
+        assert_eq!(worker.get(&script).ok(), "one");
+    }
+}
+
+#[test]
+fn without_a_supervisor_changed_code_is_loaded_in_place() {
+    let mut worker = Worker::serving();
+    let script = worker.scratch.write("change.wsgi", &answering("one"));
+    worker.get(&script);
+    let mut client = worker.connect();
+    // Held back until the worker finds that there is nobody to tell.
+    worker.scratch.write("change.wsgi", &answering("two"));
+    worker.hang_up();
+    assert_eq!(client.ask(&Ask::of(&script)).ok(), "two");
     worker.scratch.write("change.wsgi", "1 / 0\n");
-    assert!(worker.get(&script).failure().contains("ZeroDivisionError"));
-    worker.scratch.write("change.wsgi", &application("three"));
-    assert_eq!(worker.get(&script).ok(), "three");
+    assert!(client.ask(&Ask::of(&script)).failure().contains("ZeroDivisionError"));
+    worker.scratch.write("change.wsgi", &answering("three"));
+    assert_eq!(client.ask(&Ask::of(&script)).ok(), "three");
+}
+
+#[test]
+fn what_takes_a_place_is_loaded_first() {
+    let mut worker = Worker::spawn();
+    worker.configure(settings());
+    let script = worker.scratch.script(
+        "import sys, threading\n\
+         where = threading.current_thread().name\n\
+         def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             return [where.encode()]\n",
+    );
+    worker.assign_with(Some(script.as_os_str().as_bytes().to_vec()));
+    assert_eq!(worker.get(&script).ok(), "MainThread");
 }
 
 #[test]

@@ -5,10 +5,8 @@ use crate::harness::*;
 /// Runs `body` inside an application; what it raises comes back as text.
 fn outcome(worker: &Worker, body: &str) -> String {
     let indented = body.replace('\n', "\n        ");
-    let script = worker.scratch.write(
-        "start.wsgi",
-        &format!(
-            "import sys\n\
+    let script = worker.scratch.script(&format!(
+        "import sys\n\
              class Headers(list): pass\n\
              def application(environ, start_response):\n    \
                  try:\n        \
@@ -19,8 +17,7 @@ fn outcome(worker: &Worker, body: &str) -> String {
                  try:\n        start_response('200 OK', [])\n    \
                  except RuntimeError:\n        pass\n    \
                  return iter([raised.encode()])\n"
-        ),
-    );
+    ));
     worker.get(&script).ok().to_owned()
 }
 

@@ -231,7 +231,8 @@ impl World {
                 }
             }
             Action::CloseSet(id) => assert!(self.sets.remove(&id)),
-            Action::Assign(id, set, _) => {
+            Action::Keep(id) => assert!(self.process(id).serving),
+            Action::Assign(id, set, _, _) => {
                 assert!(self.sets.contains(&set));
                 let process = self.process(id);
                 assert!(process.ready && process.set.is_none(), "{id:?} was assigned twice");
@@ -287,7 +288,11 @@ impl World {
             assert!(sets.count() <= MAX_SETS);
             let members = |set: Option<SetId>| {
                 let workers = self.logic.workers.values();
-                workers.filter(|w| w.group == group && w.set == set && !w.is_leaving()).count()
+                let workers = workers.filter(|w| w.group == group && w.set == set);
+                let (new, there): (Vec<_>, Vec<_>) =
+                    workers.filter(|w| !w.is_leaving()).partition(|w| w.replaces.is_some());
+                assert!(new.len() <= 1, "more than one of a set is replaced at a time");
+                there.len()
             };
             let most = plan.processes as usize;
             assert!(members(None) <= most);

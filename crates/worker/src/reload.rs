@@ -1,0 +1,95 @@
+//! Changed scripts: the request that finds a change is held back for a worker with the new code,
+//! while this one goes on serving the others with what it has loaded.
+//!
+//! The supervisor is told once per change. It starts a worker that loads the new code, and then
+//! either orders this one to finish ([`Reload::release`]) or to go on ([`Reload::keep`]).
+
+use std::sync::{Mutex, MutexGuard};
+
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use wire::control::FromWorker;
+
+use crate::control::Reporter;
+use crate::script::Scripts;
+use crate::worker::Job;
+
+/// What becomes of requests for changed scripts.
+#[derive(Debug)]
+pub struct Reload {
+    reporter: Reporter,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No change has been found.
+    Fresh,
+    /// One has been reported, and these requests found it.
+    Reported(Vec<Job>),
+    /// Nobody takes this worker's place: there is no supervisor, or it is about to finish.
+    Alone,
+}
+
+impl Reload {
+    /// Reports changes through `reporter`.
+    pub fn new(reporter: Reporter) -> Self {
+        Self { reporter, state: Mutex::new(State::Fresh) }
+    }
+
+    /// Lets a request pass, or holds it back.
+    pub fn admit(&self, py: Python<'_>, scripts: &Scripts, job: Job) -> Option<Job> {
+        if !scripts.has_changed(py, &job.script) {
+            return Some(job);
+        }
+        let mut state = self.lock(py);
+        match &*state {
+            State::Reported(_) => Some(job),
+            State::Alone => {
+                drop(state);
+                // Loaded again, in place.
+                scripts.forget(py, &job.script);
+                Some(job)
+            }
+            State::Fresh => {
+                let script = job.script.clone();
+                *state = State::Reported(vec![job]);
+                drop(state);
+                py.detach(|| self.reporter.send(&FromWorker::Stale { script }));
+                None
+            }
+        }
+    }
+
+    /// Nobody takes this worker's place, this time: what is loaded counts as unchanged. Returns the
+    /// requests that have been held back.
+    #[must_use]
+    pub fn keep(&self, py: Python<'_>, scripts: &Scripts) -> Vec<Job> {
+        scripts.accept_changes(py);
+        self.leave(py, State::Fresh)
+    }
+
+    /// There is nobody any more who could start another worker. Returns the requests that have been
+    /// held back.
+    #[must_use]
+    pub fn go_alone(&self, py: Python<'_>) -> Vec<Job> {
+        self.leave(py, State::Alone)
+    }
+
+    /// This worker finishes. Returns the requests that have been held back, for somebody else.
+    #[must_use]
+    pub fn release(&self, py: Python<'_>) -> Vec<Job> {
+        self.leave(py, State::Alone)
+    }
+
+    fn leave(&self, py: Python<'_>, next: State) -> Vec<Job> {
+        match std::mem::replace(&mut *self.lock(py), next) {
+            State::Reported(held) => held,
+            State::Fresh | State::Alone => Vec::new(),
+        }
+    }
+
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        self.state.lock_py_attached(py).expect("nobody panics in here")
+    }
+}

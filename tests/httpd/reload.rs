@@ -1,0 +1,126 @@
+//! Changed code: touching the script puts new code in service, and loses nothing.
+
+use std::fs::{self, FileTimes};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use testkit::{Httpd, Running, until};
+
+/// A wrapper whose application is a module of its own: running the wrapper again in the same
+/// process would go on with the old one.
+const WRAPPER: &str = r#"
+import os, sys
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+from site_code import application
+"#;
+
+fn code(word: &str) -> String {
+    format!(
+        "import os\n\ndef application(environ, start_response):\n    \
+         start_response('200 OK', [])\n    return [b'{word} %d' % os.getpid()]\n"
+    )
+}
+
+fn site(processes: u32) -> Httpd {
+    let conf = format!(
+        "WSGIDaemonProcess app user={{user}} group={{group}} processes={processes} threads=5\n\
+         WSGIScriptAlias / {{apps}}/app.wsgi process-group=app application-group=%{{GLOBAL}}"
+    );
+    Httpd::new().app("app.wsgi", WRAPPER).app("site_code.py", &code("old")).conf(&conf)
+}
+
+/// Puts new code in place, as somebody does who deploys: first the code, then a touch.
+fn deploy(httpd: &Running, source: &str) {
+    static SECONDS: AtomicUsize = AtomicUsize::new(1);
+    let apps = httpd.dir().join("apps");
+    let write = |name: &str, text: &str| fs::write(apps.join(name), text).expect("our folder");
+    write("site_code.py", source);
+    // CPython recognises changed modules by whole seconds and size; this is about scripts.
+    let _ = fs::remove_dir_all(apps.join("__pycache__"));
+    let later = Duration::from_secs(SECONDS.fetch_add(1, Ordering::Relaxed) as u64);
+    touch(&apps.join("app.wsgi"), SystemTime::now() + later);
+}
+
+fn touch(path: &Path, time: SystemTime) {
+    let file = fs::File::options().write(true).open(path).expect("the script");
+    file.set_times(FileTimes::new().set_modified(time)).expect("the script is ours");
+}
+
+/// What the application says, and the process that says it.
+fn answer(httpd: &Running) -> (String, String) {
+    let text = httpd.get("/").assert(200).text().to_owned();
+    let (word, pid) = text.split_once(' ').expect("two words");
+    (word.to_owned(), pid.to_owned())
+}
+
+#[test]
+fn the_request_after_a_touch_sees_new_code_in_a_new_process() {
+    for processes in [1, 2] {
+        let httpd = site(processes).start();
+        let (word, before) = answer(&httpd);
+        assert_eq!(word, "old");
+        deploy(&httpd, &code("new"));
+        let (word, after) = answer(&httpd);
+        assert_eq!(word, "new");
+        assert_ne!(before, after);
+    }
+}
+
+#[test]
+fn deploying_under_load_loses_nothing() {
+    let httpd = site(2).start();
+    let stop = AtomicBool::new(false);
+    let served = AtomicUsize::new(0);
+    let load = || {
+        while !stop.load(Ordering::Relaxed) {
+            httpd.get("/").assert(200);
+            served.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    // Requests that run meanwhile may still be served by old code; soon none is.
+    let sees = |word: &str| until(|| (answer(&httpd).0 == word).then_some(())).is_some();
+    let seen: Vec<bool> = std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(load);
+        }
+        let words = ["one", "two", "three", "four", "five"];
+        let seen = words.map(|word| {
+            deploy(&httpd, &code(word));
+            sees(word)
+        });
+        stop.store(true, Ordering::Relaxed);
+        seen.to_vec()
+    });
+    assert_eq!(seen, [true; 5]);
+    assert!(served.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn new_code_that_brings_its_worker_down_leaves_the_old_one_serving() {
+    let httpd = site(1).expect_log("keeps serving").start();
+    let before = answer(&httpd);
+    deploy(&httpd, "import os\nos._exit(3)\n");
+    assert_eq!(answer(&httpd), before);
+    httpd.wait_for_log(&["[wsgi:error]", "exit status 3", "keeps serving"]);
+    deploy(&httpd, &code("mended"));
+    assert_eq!(answer(&httpd).0, "mended");
+}
+
+#[test]
+fn new_code_that_cannot_be_loaded_is_an_error_until_it_is_mended() {
+    let httpd = site(1)
+        .expect_log("app.wsgi")
+        .expect_log("site_code")
+        .expect_log("Error")
+        .expect_log("Traceback")
+        .start();
+    answer(&httpd);
+    deploy(&httpd, "raise ImportError('half of it is missing')\n");
+    httpd.get("/").assert(500);
+    httpd.wait_for_log(&["[wsgi:error]", "half of it is missing"]);
+    deploy(&httpd, &code("mended"));
+    assert_eq!(answer(&httpd).0, "mended");
+}
