@@ -18,6 +18,8 @@ const FUNCTIONS: &[&str] = &[
     "ap_(map_http_request_error|pass_brigade|remove_input_filter|request_has_body)",
     "ap_(run_http_scheme|runtime_dir_relative|set_content_length|set_content_type)",
     "ap_(setup_client_block|state_query|get_server_revision|bucket_error_create)",
+    "ap_(get_conn_socket|send_interim_response)",
+    "apr_(brigade_insert_file|file_dup|os_file_put|os_sock_get|table_make)",
     "apr_(brigade_cleanup|brigade_create|brigade_destroy|bucket_eos_create)",
     "apr_(bucket_flush_create|bucket_heap_create|bucket_transient_create|os_file_get|palloc|pmemdup|pstrmemdup)",
     "apr_pool_(cleanup_null|cleanup_register|create_ex|destroy|userdata_get|userdata_setn)",
@@ -31,8 +33,8 @@ const VARS: &[&str] = &[
     "ap_server_conf",
     "ap_unixd_config",
     "NOT_IN_.*|ACCESS_CONF|RSRC_CONF|OR_AUTHCFG|OR_FILEINFO|OPT_EXECCGI",
-    "APR_(HOOK_.*|OC_REASON_DEATH|SUCCESS|EOF)",
-    "AP_(MPMQ_.*|SQ_.*|REQ_REJECT_PATH_INFO|VERSION_.*)",
+    "APR_(HOOK_.*|OC_REASON_DEATH|SUCCESS|EOF|FOPEN_READ)",
+    "AP_(FILTER_ERROR|MPMQ_.*|SQ_.*|REQ_REJECT_PATH_INFO|VERSION_.*)",
     "DECLINED|OK|DONE|HTTP_.*|M_GET|MODULE_MAGIC_.*|REQUEST_CHUNKED_DECHUNK",
 ];
 

@@ -3,6 +3,7 @@
 #include "http_core.h"
 #include "http_log.h"
 #include "apr_buckets.h"
+#include "apr_portable.h"
 
 void mwrs_log_server(const server_rec *s, int index, int level, int length, const char *text)
 {
@@ -42,6 +43,25 @@ apr_status_t mwrs_bucket_read(apr_bucket *bucket, const char **data, apr_size_t 
 void mwrs_bucket_delete(apr_bucket *bucket)
 {
     apr_bucket_delete(bucket);
+}
+
+apr_int32_t mwrs_sendfile_flag(const request_rec *r)
+{
+    const core_dir_config *core = ap_get_core_module_config(r->per_dir_config);
+    return AP_SENDFILE_ENABLED(core->enable_sendfile);
+}
+
+int mwrs_brigade_append_file(apr_bucket_brigade *bb, apr_file_t *file, apr_off_t offset,
+                             apr_off_t length, apr_pool_t *pool)
+{
+    int all = 1;
+    apr_bucket *last = APR_BRIGADE_LAST(bb);
+    apr_brigade_insert_file(bb, file, offset, length, pool);
+    for (last = APR_BUCKET_NEXT(last); last != APR_BRIGADE_SENTINEL(bb);
+         last = APR_BUCKET_NEXT(last)) {
+        all &= apr_bucket_file_enable_mmap(last, 0) == APR_SUCCESS;
+    }
+    return all;
 }
 
 int mwrs_has_body(const request_rec *r)

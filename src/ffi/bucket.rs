@@ -2,6 +2,7 @@
 //! filters.
 
 use std::ffi::{c_char, c_int};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use super::bindings as c;
@@ -56,6 +57,48 @@ impl<'r> Brigade<'r> {
         self.append(bucket);
     }
 
+    /// Puts a part of a file into the brigade, for the next [`Brigade::pass`]. httpd sends it as it
+    /// sends any static file, and closes its copy of the descriptor afterwards. The file is not
+    /// mapped into memory: whoever cut it short then would end this process (SIGBUS).
+    ///
+    /// # Errors
+    /// APR's text for why the descriptor cannot be used.
+    pub fn push_file(&mut self, file: &OwnedFd, offset: u64, length: u64) -> Result<(), String> {
+        let too_large = |_| "a file larger than APR knows".to_owned();
+        let offset = c::apr_off_t::try_from(offset).map_err(too_large)?;
+        let length = c::apr_off_t::try_from(length).map_err(too_large)?;
+        let pool = self.request.pool().as_ptr();
+        let mut descriptor = file.as_raw_fd();
+        // SAFETY: the request is alive.
+        let sendfile = unsafe { c::mwrs_sendfile_flag(self.request.as_ptr()) };
+        let flags = c::APR_FOPEN_READ | sendfile;
+        let mut borrowed = std::ptr::null_mut();
+        // SAFETY: the pool is the request's; the descriptor is open, and APR will not close it.
+        let status =
+            unsafe { c::apr_os_file_put(&raw mut borrowed, &raw mut descriptor, flags, pool) };
+        if status != c::APR_SUCCESS as c_int {
+            return Err(error_text(status));
+        }
+        let mut owned = std::ptr::null_mut();
+        // SAFETY: a file just made. The duplicate is closed by its pool, or by that of whoever sets
+        // the bucket aside (`apr_file_setaside`), which would not be so for one of
+        // `apr_os_file_put`.
+        let status = unsafe { c::apr_file_dup(&raw mut owned, borrowed, pool) };
+        if status != c::APR_SUCCESS as c_int {
+            return Err(error_text(status));
+        }
+        // SAFETY: brigade, file and pool belong to the request.
+        let unmapped =
+            unsafe { c::mwrs_brigade_append_file(self.raw.as_ptr(), owned, offset, length, pool) };
+        if unmapped == 0 { Err("APR insists on mapping the file".to_owned()) } else { Ok(()) }
+    }
+
+    /// Takes back what has been pushed and not passed.
+    pub fn clear(&mut self) {
+        // SAFETY: the brigade is ours.
+        unsafe { c::apr_brigade_cleanup(self.raw.as_ptr().cast()) };
+    }
+
     /// Passes what has been pushed, then `data`, on towards the client, then a flush or the end of the response where asked
     /// for. httpd copies what it cannot send at once.
     ///
@@ -82,8 +125,8 @@ impl<'r> Brigade<'r> {
             Then::Broken => {
                 let pool = self.request.pool().as_ptr();
                 // SAFETY: pool and allocator outlive the pass; no text is needed. The chunk filter
-                // sends no last chunk once it has seen this status (chunk_filter.c), and an HTTP/2
-                // stream is reset.
+                // sends no last chunk once it has seen this status (chunk_filter.c). An HTTP/2
+                // stream is reset when it has no end.
                 let bucket = unsafe {
                     c::ap_bucket_error_create(
                         c::HTTP_BAD_GATEWAY,
@@ -93,7 +136,9 @@ impl<'r> Brigade<'r> {
                     )
                 };
                 self.append(bucket);
-                self.append_end();
+                if !self.request.is_stream() {
+                    self.append_end();
+                }
             }
         }
         // SAFETY: output filters and brigade belong to the request.
@@ -180,15 +225,20 @@ impl<'r> Brigade<'r> {
     }
 
     fn error(&self, status: c::apr_status_t) -> BodyError {
-        let mut text: [c_char; 200] = [0; 200];
-        // SAFETY: the buffer is as long as stated; APR ends it with a NUL.
-        unsafe { c::apr_strerror(status, text.as_mut_ptr(), text.len()) };
-        // SAFETY: see the line above.
-        let text = unsafe { string::bytes(text.as_ptr()) }.unwrap_or_default();
         // SAFETY: a function of two numbers.
         let http = unsafe { c::ap_map_http_request_error(status, c::HTTP_BAD_REQUEST) };
-        BodyError { status: http, text: String::from_utf8_lossy(text).into_owned() }
+        BodyError { status: http, text: error_text(status) }
     }
+}
+
+/// APR's text for a status.
+fn error_text(status: c::apr_status_t) -> String {
+    let mut text: [c_char; 200] = [0; 200];
+    // SAFETY: the buffer is as long as stated; APR ends it with a NUL.
+    unsafe { c::apr_strerror(status, text.as_mut_ptr(), text.len()) };
+    // SAFETY: see the line above.
+    let text = unsafe { string::bytes(text.as_ptr()) }.unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 impl Drop for Brigade<'_> {

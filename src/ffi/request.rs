@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
 use super::bindings as c;
@@ -221,6 +222,49 @@ impl<'r> Request<'r> {
     /// Whether the client has gone away.
     pub fn is_aborted(self) -> bool {
         self.connection().aborted != 0
+    }
+
+    /// The socket at whose other end the client is. A stream of an HTTP/2 connection has none of its
+    /// own; all of them end with that of the connection.
+    pub fn client_socket(self) -> Option<BorrowedFd<'r>> {
+        let connection = self.rec().connection;
+        // SAFETY: a request's connection outlives it, and a master connection its streams.
+        let master = unsafe { (*connection).master };
+        let connection = if master.is_null() { connection } else { master };
+        // SAFETY: as above; the core module keeps the socket in the connection's configuration.
+        let socket = unsafe { c::ap_get_conn_socket(connection) };
+        if socket.is_null() {
+            return None;
+        }
+        let mut descriptor = -1;
+        // SAFETY: the socket lives as long as its connection.
+        let status = unsafe { c::apr_os_sock_get(&raw mut descriptor, socket) };
+        let open = status == c::APR_SUCCESS as c_int && descriptor >= 0;
+        // SAFETY: httpd closes a connection's socket after the connection's last request.
+        open.then(|| unsafe { BorrowedFd::borrow_raw(descriptor) })
+    }
+
+    /// Whether this is a stream of an HTTP/2 connection.
+    pub fn is_stream(self) -> bool {
+        !self.connection().master.is_null()
+    }
+
+    /// Sends an interim response with these headers (`ap_send_interim_response`, which leaves out
+    /// clients that do not know such: HTTP/1.0). The final response's own stay as they are.
+    pub fn send_interim(mut self, code: u16, line: &[u8], headers: &[(&[u8], &[u8])]) {
+        let (line, pool) = (self.pool().string(line).as_ptr(), self.pool());
+        let rec = self.rec_mut();
+        let before = (rec.status, rec.status_line, rec.headers_out);
+        // SAFETY: the pool is the request's.
+        let table = unsafe {
+            c::apr_table_make(pool.as_ptr(), c_int::try_from(headers.len()).unwrap_or(0))
+        };
+        (rec.status, rec.status_line, rec.headers_out) = (code.into(), line, table);
+        headers.iter().for_each(|(name, value)| self.headers_out().add(name, value));
+        // SAFETY: the request is alive, and nothing of its final response has been passed on.
+        unsafe { c::ap_send_interim_response(self.as_ptr(), 1) };
+        let rec = self.rec_mut();
+        (rec.status, rec.status_line, rec.headers_out) = before;
     }
 
     /// Whether the response to this request has no body, whatever the application gives (HEAD).

@@ -2,12 +2,14 @@
 //! one's worker did not begin the request.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use channel::Inbox;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use tracing::{debug, error, info, warn};
 use wire::exchange::{FromWorker, Refusal, Request as Message, ToWorker};
@@ -20,8 +22,8 @@ use crate::ffi::bucket::{BodyError, Brigade, ClientGone, Then};
 use crate::ffi::log::log_request;
 use crate::ffi::request::Request;
 use crate::ffi::{
-    HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_INTERNAL_SERVER_ERROR, HTTP_SERVICE_UNAVAILABLE,
-    OK,
+    AP_FILTER_ERROR, HTTP_BAD_GATEWAY, HTTP_BAD_REQUEST, HTTP_GATEWAY_TIME_OUT,
+    HTTP_INTERNAL_SERVER_ERROR, HTTP_SERVICE_UNAVAILABLE, OK,
 };
 use crate::generation::Generation;
 
@@ -33,6 +35,10 @@ const GATHER: usize = 4096;
 
 /// Most bytes of a request body that are read at a time.
 const BODY_PIECE: u32 = 64 << 10;
+
+/// A client that closes its direction this soon after its request may only have nothing more to say,
+/// as one at the end of a pipe, and wait for the answer. Later it is one that goes away.
+const HALF_CLOSE: Duration = Duration::from_secs(1);
 
 /// Runs the request and passes its response on.
 ///
@@ -209,6 +215,24 @@ struct Exchange<'r, 'c> {
     exceeded: bool,
     /// Any message at all has come: the request has been begun.
     heard: bool,
+    /// A piece of the body has come.
+    has_data: bool,
+    /// The end of the response has been handed to httpd; the worker's is still to come.
+    complete: bool,
+    /// Where the client is, as long as its end of the connection is worth watching.
+    client: Option<BorrowedFd<'r>>,
+    presence: Presence,
+}
+
+/// Whether there is anybody to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// As far as we know.
+    There,
+    /// The client has closed its direction. It may still read.
+    HungUp,
+    /// Nothing can reach the client. What the worker sends is dropped, up to its end.
+    Gone,
 }
 
 impl<'r, 'c> Exchange<'r, 'c> {
@@ -225,6 +249,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
             allowance: None,
             exceeded: false,
             heard: false,
+            has_data: false,
+            complete: false,
+            client: request.client_socket(),
+            presence: Presence::There,
         }
     }
 
@@ -233,7 +261,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             let outcome = match self.take_messages(inbox) {
                 Ok(Some(outcome)) => return outcome,
                 Ok(None) => self.receive(inbox),
-                Err(ClientGone) => Err(self.client_gone()),
+                Err(ClientGone) => self.note_absence(Presence::Gone),
             };
             if let Err(outcome) = outcome {
                 return outcome;
@@ -252,8 +280,14 @@ impl<'r, 'c> Exchange<'r, 'c> {
                     return Ok(Some(self.broken(HTTP_BAD_GATEWAY, &why)));
                 }
             };
-            if let Some(outcome) = self.act(&message)? {
-                return Ok(Some(outcome));
+            let outcome = if let FromWorker::File { offset, length } = message {
+                let file = inbox.take_descriptor();
+                self.send_file(file.as_ref(), offset, length)?
+            } else {
+                self.act(&message)?
+            };
+            if outcome.is_some() {
+                return Ok(outcome);
             }
         }
     }
@@ -290,6 +324,11 @@ impl<'r, 'c> Exchange<'r, 'c> {
                     return Ok(Some(Outcome::Answered(Err(HTTP_INTERNAL_SERVER_ERROR))));
                 }
             },
+            FromWorker::EarlyHints { .. } | FromWorker::Data(_) if self.complete => {
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker goes on after the end")));
+            }
+            FromWorker::EarlyHints { .. } if self.begun => {}
+            FromWorker::EarlyHints { headers } => self.send_hints(headers),
             FromWorker::Data(_) | FromWorker::End if !self.begun => {
                 return Ok(Some(
                     self.broken(HTTP_BAD_GATEWAY, "a worker sends a body without a head"),
@@ -298,8 +337,17 @@ impl<'r, 'c> Exchange<'r, 'c> {
             FromWorker::Data(data) => self.send_data(data)?,
             FromWorker::End => return self.end().map(Some),
             FromWorker::Failed { status } => return Ok(Some(self.failed(*status))),
+            FromWorker::File { .. } => unreachable!("files are taken with their descriptors"),
         }
         Ok(None)
+    }
+
+    fn send_hints(&self, headers: &[(&[u8], &[u8])]) {
+        match Head::check_hints(headers) {
+            Ok(_) if self.presence == Presence::Gone => {}
+            Ok(hints) => self.request.send_interim(103, b"103 Early Hints", &hints),
+            Err(problem) => error!("The application's early hints cannot be sent: {problem}."),
+        }
     }
 
     fn begin(&mut self, head: &Head<'_>) {
@@ -329,6 +377,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             );
         }
         self.unflushed = true;
+        self.has_data = true;
         match &data[..allowed] {
             data if data.len() < GATHER => self.response.push(data),
             data => self.pass(data, Then::More)?,
@@ -336,7 +385,47 @@ impl<'r, 'c> Exchange<'r, 'c> {
         Ok(())
     }
 
+    /// Sends a file as the body. A worker may pass any descriptor, and say anything about it.
+    fn send_file(
+        &mut self,
+        file: Option<&OwnedFd>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Option<Outcome>, ClientGone> {
+        if !self.begun || self.has_data || self.complete {
+            return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker sends a file out of turn")));
+        }
+        let Some(file) = file.filter(|file| holds(file, offset, length)) else {
+            let why = "a worker sends a file that is none, or shorter than it says";
+            return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
+        };
+        let allowed = self.allowance.map_or(length, |allowance| length.min(allowance));
+        let missing = self.allowance.map_or(0, |allowance| allowance - allowed);
+        if allowed > 0
+            && let Err(problem) = self.response.push_file(file, offset, allowed)
+        {
+            self.response.clear();
+            let why = format!("the file of a response cannot be sent ({problem})");
+            return Ok(Some(self.broken(HTTP_INTERNAL_SERVER_ERROR, &why)));
+        }
+        if allowed < length {
+            error!("The application's file is longer than its Content-Length; it is cut there.");
+        }
+        let then = if missing == 0 { Then::End } else { Then::Broken };
+        if missing > 0 {
+            error!("The application's file is {missing} bytes shorter than its Content-Length.");
+            self.request.close_connection();
+        }
+        self.complete = true;
+        self.unflushed = false;
+        self.pass(&[], then)?;
+        Ok(None)
+    }
+
     fn end(&mut self) -> Result<Outcome, ClientGone> {
+        if self.complete || self.presence == Presence::Gone {
+            return Ok(Outcome::Complete);
+        }
         match self.allowance {
             None | Some(0) => {
                 self.pass(&[], Then::End)?;
@@ -353,6 +442,9 @@ impl<'r, 'c> Exchange<'r, 'c> {
 
     /// The application failed, and its log lines have told why.
     fn failed(&mut self, status: u16) -> Outcome {
+        if self.complete || self.presence == Presence::Gone {
+            return Outcome::Complete;
+        }
         // What went wrong with the request body is the better answer, if that was why.
         let status = self.body_error.as_ref().map_or(i32::from(status), |error| error.status);
         let status = if (400..600).contains(&status) { status } else { HTTP_INTERNAL_SERVER_ERROR };
@@ -368,31 +460,80 @@ impl<'r, 'c> Exchange<'r, 'c> {
     /// There is no (further) response. As long as nothing of it has gone towards the client, it gets
     /// a page with `status`; afterwards it must see that the response is incomplete.
     fn break_off(&mut self, status: i32, page: fn(i32) -> Outcome) -> Outcome {
+        if self.complete {
+            return Outcome::Answered(Ok(OK));
+        }
         if !self.passed {
             return page(status);
         }
         self.request.close_connection();
         // A client that has gone as well needs no telling.
         let _ = self.pass(&[], Then::Broken);
-        Outcome::Answered(Ok(OK))
+        // After OK, httpd itself would end an HTTP/2 stream as if all were well
+        // (`ap_finalize_request_protocol`).
+        Outcome::Answered(Ok(if self.request.is_stream() { AP_FILTER_ERROR } else { OK }))
     }
 
     fn pass(&mut self, data: &[u8], then: Then) -> Result<(), ClientGone> {
+        if self.presence == Presence::Gone {
+            return Ok(());
+        }
         self.passed = true;
         self.response.pass(data, then)
     }
 
-    fn client_gone(&self) -> Outcome {
-        debug!("The client closed the connection before the response was complete.");
-        self.request.close_connection();
-        Outcome::Answered(Ok(OK))
+    /// The client is not there any more, as far as `presence` says. The worker is told, and the
+    /// exchange goes on to its end: the application's log lines have to go somewhere.
+    fn note_absence(&mut self, presence: Presence) -> Result<(), Outcome> {
+        if presence == self.presence || self.presence == Presence::Gone {
+            return Ok(());
+        }
+        let certain = presence == Presence::Gone;
+        if certain {
+            debug!("The client closed the connection before the response was complete.");
+            self.request.close_connection();
+            self.response.clear();
+            self.client = None;
+        }
+        self.presence = presence;
+        channel::send_message(self.worker, &ToWorker::ClientGone { certain })
+            .map_err(|_| self.lost("its worker closed the connection"))
+    }
+
+    /// What a poll of the client's socket means.
+    fn presence(&self, found: PollFlags) -> Presence {
+        if found.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            Presence::Gone
+        } else if !found.contains(PollFlags::RDHUP) {
+            self.presence
+        } else if age(self.request) < HALF_CLOSE.as_secs_f64() {
+            Presence::HungUp
+        } else {
+            Presence::Gone
+        }
+    }
+
+    /// Looks whether the client has gone while httpd was reading from it.
+    fn look_for_client(&mut self) -> Result<(), Outcome> {
+        let Some(client) = self.client else {
+            return Ok(());
+        };
+        let mut sources = [PollFd::new(&client, PollFlags::RDHUP)];
+        let _ = poll(&mut sources, Some(&Timespec::default()));
+        let presence = self.presence(sources[0].revents());
+        self.note_absence(presence)
     }
 
     /// The application reads: the next piece of the request body goes to the worker.
     fn send_body(&mut self, at_most: u32) -> Result<Option<Outcome>, ClientGone> {
         // What the client has been promised so far may be what it waits for.
         self.flush()?;
+        if self.presence == Presence::Gone && self.body_error.is_none() {
+            let text = "Connection was terminated".to_owned();
+            self.body_error = Some(BodyError { status: HTTP_BAD_REQUEST, text });
+        }
         let mut data = Vec::new();
+        let mut failed = false;
         let brigade = self.body.get_or_insert_with(|| Brigade::new(self.request));
         let reply = match &self.body_error {
             Some(error) => ToWorker::BodyFailed { reason: &error.text },
@@ -400,12 +541,25 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 Ok(true) => ToWorker::Body(&data),
                 Ok(false) => ToWorker::BodyEnd,
                 Err(error) => {
-                    info!("The request body cannot be read: {}.", error.text);
+                    failed = true;
                     ToWorker::BodyFailed { reason: &self.body_error.insert(error).text }
                 }
             },
         };
-        Ok(match channel::send_message(self.worker, &reply) {
+        let mut bytes = Vec::new();
+        wire::encode(&reply, &mut bytes);
+        if failed {
+            // First, so that the worker knows why the body ends.
+            if let Err(outcome) = self.look_for_client() {
+                return Ok(Some(outcome));
+            }
+            let text = self.body_error.as_ref().map_or("", |error| &error.text);
+            match self.presence {
+                Presence::There => info!("The request body cannot be read: {text}."),
+                Presence::HungUp | Presence::Gone => debug!("The request body ends: {text}."),
+            }
+        }
+        Ok(match channel::send(self.worker, &bytes) {
             Ok(()) => None,
             Err(_) => Some(self.lost("its worker closed the connection")),
         })
@@ -432,7 +586,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 }
             }
             if let Err(ClientGone) = self.flush() {
-                return Err(self.client_gone());
+                self.note_absence(Presence::Gone)?;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -442,7 +596,22 @@ impl<'r, 'c> Exchange<'r, 'c> {
             }
             let timeout =
                 Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            match poll(&mut [PollFd::new(self.worker, PollFlags::IN)], Some(&timeout)) {
+            // Bytes from the client are not waited for: they are its next request. An end that is
+            // known already would be found again and again.
+            let watched = match self.presence {
+                Presence::There => PollFlags::RDHUP,
+                Presence::HungUp | Presence::Gone => PollFlags::empty(),
+            };
+            let worker = self.worker.as_fd();
+            let client = self.client.filter(|_| !self.complete);
+            let count = 1 + usize::from(client.is_some());
+            let client = client.unwrap_or(worker);
+            let mut sources = [PollFd::new(&worker, PollFlags::IN), PollFd::new(&client, watched)];
+            match poll(&mut sources[..count], Some(&timeout)) {
+                Ok(_) if count > 1 => {
+                    let presence = self.presence(sources[1].revents());
+                    self.note_absence(presence)?;
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(self.lost(&format!("poll: {error}"))),
             }
@@ -452,4 +621,14 @@ impl<'r, 'c> Exchange<'r, 'c> {
     fn lost(&mut self, why: &str) -> Outcome {
         if self.heard { self.broken(HTTP_BAD_GATEWAY, why) } else { Outcome::Lost(why.to_owned()) }
     }
+}
+
+/// Whether this is a plain file that has these bytes.
+fn holds(file: &OwnedFd, offset: u64, length: u64) -> bool {
+    let Ok(stat) = rustix::fs::fstat(file) else {
+        return false;
+    };
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && offset.checked_add(length).is_some_and(|end| end <= size)
 }

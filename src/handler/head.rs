@@ -20,6 +20,9 @@ pub struct Head<'a> {
     headers: Vec<(&'a [u8], &'a [u8])>,
 }
 
+/// A header's name and value.
+type Header<'a> = (&'a [u8], &'a [u8]);
+
 /// What is wrong with a response head. The application's fault: status 500 and a line in the log.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
@@ -80,6 +83,19 @@ impl<'a> Head<'a> {
             }
         }
         Ok(head)
+    }
+
+    /// Checks the headers of an interim response, and leaves out those that say nothing in it.
+    ///
+    /// # Errors
+    /// [`HeadError`], for the first thing that is wrong.
+    pub fn check_hints(headers: &[Header<'a>]) -> Result<Vec<Header<'a>>, HeadError> {
+        let is_hint = |name: &[u8]| {
+            !name.eq_ignore_ascii_case(b"content-length")
+                && !HOP_BY_HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+        };
+        headers.iter().try_for_each(|(name, value)| check_header(name, value))?;
+        Ok(headers.iter().copied().filter(|(name, _)| is_hint(name)).collect())
     }
 
     /// Whether a body may follow (RFC 9110, section 6.4.1).
@@ -200,6 +216,14 @@ mod tests {
             let outcome = check("200 OK", &[("X-A", value)]);
             assert!(matches!(outcome, Err(HeadError::Value { .. })), "{value:?}");
         }
+    }
+
+    #[test]
+    fn hints_are_checked_as_headers_are() {
+        let link: (&[u8], &[u8]) = (b"Link", b"</a.css>; rel=preload");
+        let hints = Head::check_hints(&[link, (b"Connection", b"x"), (b"content-length", b"5")]);
+        assert_eq!(hints, Ok(vec![link]));
+        assert!(Head::check_hints(&[(b"Link", b"a\r\n\r\nHTTP/1.1 200 OK")]).is_err());
     }
 
     #[test]

@@ -112,7 +112,8 @@ impl Workers {
         let mut greeting = Vec::new();
         wire::encode(&wire::exchange::hello(self.secret), &mut greeting);
         // File descriptors come with responses that are files.
-        Ok(Connection { stream, inbox: Inbox::new(), reused: false, greeting })
+        let inbox = Inbox::with_descriptors();
+        Ok(Connection { stream, inbox, reused: false, greeting })
     }
 
     /// Whether a worker that is busy may turn a request away, as another one may be free.
@@ -120,8 +121,12 @@ impl Workers {
         self.processes > 1
     }
 
-    /// Keeps a connection whose response has been read to its end.
+    /// Keeps a connection whose response has been read to its end. One on which more has come than
+    /// that is closed: it would pass for the answer to the next request.
     pub fn keep(&self, mut connection: Connection) {
+        if !connection.inbox.is_empty() {
+            return;
+        }
         connection.inbox.relax();
         connection.reused = true;
         lock(&self.idle).push(connection);

@@ -2,6 +2,7 @@
 
 mod bad_scripts;
 mod broken_workers;
+mod delivery;
 mod directives;
 mod flat;
 mod frameworks;

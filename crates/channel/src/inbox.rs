@@ -180,14 +180,14 @@ impl Inbox {
         }
     }
 
-    /// Whether nothing is waiting here, not even a part of a message.
+    /// Whether nothing is waiting here, not even a part of a message, or a descriptor.
     pub fn is_empty(&self) -> bool {
-        self.pending().is_empty()
+        self.pending().is_empty() && self.descriptors.as_ref().is_none_or(VecDeque::is_empty)
     }
 
     /// Gives back the room that a large message took. For connections about to be idle.
     pub fn relax(&mut self) {
-        if self.is_empty() && self.buffer.len() > 16 * INITIAL {
+        if self.pending().is_empty() && self.buffer.len() > 16 * INITIAL {
             *self = Self {
                 buffer: vec![0; INITIAL],
                 start: 0,

@@ -58,20 +58,44 @@ pub fn send_with_descriptor(
     bytes: &[u8],
     descriptor: impl AsFd,
 ) -> io::Result<()> {
+    let sent = send_rights(&socket, bytes, descriptor, SendFlags::NOSIGNAL)?;
+    // The descriptor has gone with the first byte.
+    send(socket, &bytes[sent..])
+}
+
+/// As [`send_with_descriptor`], but sends what the socket takes at once. Returns how many bytes
+/// that were; unless 0, the descriptor has gone with them.
+///
+/// # Errors
+/// `sendmsg(2)`'s, but for [`io::ErrorKind::WouldBlock`].
+pub fn try_send_with_descriptor(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptor: impl AsFd,
+) -> io::Result<usize> {
+    match send_rights(socket, bytes, descriptor, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        outcome => outcome,
+    }
+}
+
+fn send_rights(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptor: impl AsFd,
+    flags: SendFlags,
+) -> io::Result<usize> {
     let descriptors = [descriptor.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(io::Error::other("no room for a descriptor"));
     }
-    let sent = loop {
-        let message = [IoSlice::new(bytes)];
-        match rustix::net::sendmsg(&socket, &message, &mut ancillary, SendFlags::NOSIGNAL) {
-            Ok(sent) => break sent,
+    loop {
+        match rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, flags) {
+            Ok(sent) => return Ok(sent),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-    };
-    // The descriptor has gone with the first byte.
-    send(socket, &bytes[sent..])
+    }
 }

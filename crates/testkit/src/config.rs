@@ -104,6 +104,7 @@ fn fill_in(setting: &Setting<'_>) -> String {
         ("{dir}", &folder),
         ("{apps}", &format!("{folder}/apps")),
         ("{logs}", &format!("{folder}/logs")),
+        ("{modules}", &setting.apache.modules.display().to_string()),
         ("{port}", &setting.port.to_string()),
         ("{user}", &user),
         ("{group}", &group),

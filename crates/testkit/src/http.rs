@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -88,6 +88,14 @@ impl Connection {
     /// When the server has closed the connection.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.0.get_mut().write_all(bytes)?)
+    }
+
+    /// Says that nothing more will be sent. What comes can still be read.
+    ///
+    /// # Errors
+    /// When the server has closed the connection.
+    pub fn finish(&mut self) -> Result<()> {
+        Ok(self.0.get_ref().shutdown(Shutdown::Write)?)
     }
 
     /// Sends a GET request and reads the response.

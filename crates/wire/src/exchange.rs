@@ -2,8 +2,9 @@
 //!
 //! The child opens with [`ToWorker::Hello`], once per connection, and then sends one
 //! [`ToWorker::Request`] at a time. The worker answers each with either [`FromWorker::Refused`], or
-//! any number of [`FromWorker::NeedBody`], [`FromWorker::Log`], then [`FromWorker::Head`] and body
-//! frames, and at last exactly one of [`FromWorker::End`] and [`FromWorker::Failed`].
+//! any number of [`FromWorker::NeedBody`], [`FromWorker::Log`], [`FromWorker::EarlyHints`], then
+//! [`FromWorker::Head`] and body frames or one [`FromWorker::File`], and at last exactly one of
+//! [`FromWorker::End`] and [`FromWorker::Failed`].
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::frame::Message;
@@ -31,6 +32,12 @@ pub enum ToWorker<'a> {
     BodyFailed {
         /// What httpd found, for the exception that `wsgi.input` raises.
         reason: &'a str,
+    },
+    /// The client has gone away while its request runs. May cross the end of the response.
+    ClientGone {
+        /// Whether nothing can reach it any more. Otherwise it has only closed its own direction,
+        /// as one does that goes away, but also one that has nothing more to say.
+        certain: bool,
     },
 }
 
@@ -90,6 +97,19 @@ pub enum FromWorker<'a> {
     },
     /// The worker closes this connection and will not begin any request that comes after this.
     Goodbye,
+    /// The response body, all of it, is a part of the file whose descriptor travels along. Comes
+    /// right after [`FromWorker::Head`].
+    File {
+        /// Where the part begins, in bytes.
+        offset: u64,
+        /// How long it is.
+        length: u64,
+    },
+    /// Headers of an interim response (RFC 8297), before [`FromWorker::Head`].
+    EarlyHints {
+        /// Names and values.
+        headers: Vec<(&'a [u8], &'a [u8])>,
+    },
 }
 
 /// Why a worker did not begin a request.
@@ -213,6 +233,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             Self::Body(_) => 3,
             Self::BodyEnd => 4,
             Self::BodyFailed { .. } => 5,
+            Self::ClientGone { .. } => 6,
         }
     }
 
@@ -236,6 +257,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             Self::Body(data) => writer.raw(data),
             Self::BodyEnd => {}
             Self::BodyFailed { reason } => writer.bytes(reason.as_bytes()),
+            Self::ClientGone { certain } => writer.bool(*certain),
         }
     }
 
@@ -260,6 +282,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             3 => Self::Body(reader.rest()),
             4 => Self::BodyEnd,
             5 => Self::BodyFailed { reason: reader.text("reason")? },
+            6 => Self::ClientGone { certain: reader.bool("certain")? },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message to a worker",
@@ -284,7 +307,13 @@ impl<'a> Message<'a> for FromWorker<'a> {
             Self::End => 6,
             Self::Failed { .. } => 7,
             Self::Goodbye => 8,
+            Self::File { .. } => 9,
+            Self::EarlyHints { .. } => 10,
         }
+    }
+
+    fn descriptors(&self) -> u8 {
+        u8::from(matches!(self, Self::File { .. }))
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
@@ -302,6 +331,11 @@ impl<'a> Message<'a> for FromWorker<'a> {
             }
             Self::End | Self::Goodbye => {}
             Self::Failed { status } => writer.u16(*status),
+            Self::File { offset, length } => {
+                writer.u64(*offset);
+                writer.u64(*length);
+            }
+            Self::EarlyHints { headers } => write_pairs(writer, headers),
         }
     }
 
@@ -318,6 +352,8 @@ impl<'a> Message<'a> for FromWorker<'a> {
             6 => Self::End,
             7 => Self::Failed { status: reader.u16("status")? },
             8 => Self::Goodbye,
+            9 => Self::File { offset: reader.u64("offset")?, length: reader.u64("length")? },
+            10 => Self::EarlyHints { headers: read_pairs(reader, "hints")? },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from a worker",

@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use rustix::net::Shutdown;
-use wire::exchange::FromWorker;
+use wire::exchange::{FromWorker, Level};
 
+use crate::client::Client;
 use crate::connection::Connection;
 use crate::forked::has_forked;
 use crate::incoming::{Amount, Incoming, InputError};
@@ -31,6 +32,7 @@ pub struct Exchange {
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
     reply: Mutex<Reply>,
+    client: Arc<Client>,
 }
 
 /// How a request ended.
@@ -68,10 +70,12 @@ impl Exchange {
     /// Starts on a request whose frame has been taken from the connection's inbox.
     pub fn new(connection: Connection, has_body: bool, is_head: bool, buffer: Vec<u8>) -> Self {
         let outgoing = Outgoing::new(Arc::clone(&connection.socket), buffer);
+        let client = Arc::<Client>::default();
         Self {
-            incoming: Mutex::new(Incoming::new(connection, has_body)),
+            incoming: Mutex::new(Incoming::new(connection, has_body, Arc::clone(&client))),
             outgoing: Mutex::new(outgoing),
             reply: Mutex::new(Reply::new(is_head)),
+            client,
         }
     }
 
@@ -152,6 +156,69 @@ impl Exchange {
         }
     }
 
+    /// Logs lines with the request, at this level. Returns whether the request still takes them.
+    pub fn log_at(&self, py: Python<'_>, level: Level, text: &[u8]) -> bool {
+        if self.is_over(py) {
+            return false;
+        }
+        self.sending(py).log_at(level, text, &mut detached(py));
+        true
+    }
+
+    /// Whether the client has gone away, now.
+    pub fn client_has_hung_up(&self) -> bool {
+        self.look();
+        self.client.has_hung_up()
+    }
+
+    fn look(&self) {
+        // Another thread that is reading hears of it itself.
+        if !self.client.is_lost()
+            && !has_forked()
+            && let Ok(mut incoming) = self.incoming.try_lock()
+        {
+            incoming.look();
+        }
+    }
+
+    /// Sends an interim response with these headers.
+    ///
+    /// # Errors
+    /// [`ReplyError`].
+    pub fn hint(&self, py: Python<'_>, headers: &[(Vec<u8>, Vec<u8>)]) -> Result<(), ReplyError> {
+        if self.is_over(py) {
+            return Err(ReplyError::Over);
+        }
+        let headers = headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        let mut outgoing = self.sending(py);
+        outgoing.push(&FromWorker::EarlyHints { headers });
+        outgoing.flush(&mut detached(py)).map_err(ReplyError::Broken)
+    }
+
+    /// How much of a file that has `rest` bytes left would be the response body, if it can be one:
+    /// nothing has been sent yet, and the length is right.
+    pub fn file_length(&self, py: Python<'_>, rest: u64) -> Option<u64> {
+        if self.is_over(py) { None } else { self.replying(py).file_length(rest) }
+    }
+
+    /// Sends a part of a file as the whole response body, after status and headers.
+    ///
+    /// # Errors
+    /// [`ReplyError`].
+    pub fn send_file(
+        &self,
+        py: Python<'_>,
+        file: &OwnedFd,
+        part: (u64, u64),
+    ) -> Result<(), ReplyError> {
+        let length = usize::try_from(part.1).ok();
+        let mut reply = self.replying(py);
+        let mut outgoing = self.sending(py);
+        reply.commit(length, &mut outgoing)?;
+        reply.fulfil();
+        outgoing.send_file(file, part, &mut detached(py)).map_err(ReplyError::Broken)
+    }
+
     /// Whether status and headers are on their way and cannot be replaced any more.
     pub fn is_committed(&self, py: Python<'_>) -> bool {
         self.replying(py).is_committed()
@@ -190,9 +257,15 @@ impl Exchange {
         if self.is_over(py) {
             return Err(ReplyError::Over);
         }
+        if urgency == Urgency::Send && self.client.look_is_due() {
+            self.look();
+        }
         let mut reply = self.replying(py);
         let mut outgoing = self.sending(py);
         reply.commit(None, &mut outgoing)?;
+        if self.client.is_lost() {
+            return Err(ReplyError::Broken(io::ErrorKind::BrokenPipe.into()));
+        }
         let (block, surplus) = reply.admit(block);
         let mut wait = detached(py);
         outgoing

@@ -1,10 +1,11 @@
 //! The receiving half of a request's conversation: the request body, pulled as it is read.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use rustix::event::{PollFd, PollFlags};
 use wire::exchange::{FromWorker, ToWorker};
 
+use crate::client::Client;
 use crate::connection::Connection;
 use crate::outgoing::{Outgoing, wait_for_room};
 
@@ -21,6 +22,7 @@ pub struct Incoming {
     data: Vec<u8>,
     start: usize,
     state: State,
+    client: Arc<Client>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +62,30 @@ pub enum InputError {
 
 impl Incoming {
     /// Starts on a request. Without a body there is nothing to ask for.
-    pub fn new(connection: Connection, has_body: bool) -> Self {
+    pub fn new(connection: Connection, has_body: bool, client: Arc<Client>) -> Self {
         let state = if has_body { State::Untouched } else { State::Ended };
-        Self { connection: Some(connection), data: Vec::new(), start: 0, state }
+        Self { connection: Some(connection), data: Vec::new(), start: 0, state, client }
+    }
+
+    /// Takes what httpd has said without being asked: that the client has gone. Does not wait.
+    pub fn look(&mut self) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        match connection.inbox.try_receive(&connection.socket) {
+            Ok(0) => self.client.lose(),
+            // Nothing has been asked for, so it can be nothing else.
+            Ok(_) => {
+                while let Ok(Some(ToWorker::ClientGone { certain })) = connection.inbox.peek() {
+                    let _ = connection.inbox.next::<ToWorker<'_>>();
+                    self.client.note(certain);
+                }
+            }
+            Err(error) => match error.kind() {
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted => {}
+                _ => self.client.lose(),
+            },
+        }
     }
 
     /// Ends the request, and gives the connection back unless it is broken.
@@ -160,8 +183,9 @@ impl Incoming {
             outgoing.push(&FromWorker::NeedBody { at_most });
             outgoing.flush(&mut |socket| wait_for_room(socket))
         };
-        if asked.is_err() || !self.await_message() {
+        if asked.is_err() || !self.await_answer() {
             self.connection = None;
+            self.client.lose();
             outgoing.lock().expect("nobody panics while sending").break_off();
             return Err(InputError::Failed("Connection was terminated".to_owned()));
         }
@@ -185,6 +209,23 @@ impl Incoming {
                 outgoing.lock().expect("nobody panics while sending").break_off();
                 Err(InputError::Failed("httpd sent something unexpected".to_owned()))
             }
+        }
+    }
+
+    /// Waits until the answer is whole. Returns whether it will ever be.
+    fn await_answer(&mut self) -> bool {
+        loop {
+            if !self.await_message() {
+                return false;
+            }
+            let Some(connection) = &mut self.connection else {
+                return false;
+            };
+            let Ok(Some(ToWorker::ClientGone { certain })) = connection.inbox.peek() else {
+                return true;
+            };
+            let _ = connection.inbox.next::<ToWorker<'_>>();
+            self.client.note(certain);
         }
     }
 

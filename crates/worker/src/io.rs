@@ -211,10 +211,12 @@ impl Io {
         loop {
             let step = match connection.authentic {
                 false => self.greet(&mut connection),
-                true => self.examine(&connection),
+                true => self.examine(&mut connection),
             };
             match step {
                 Ok(Step::Wait) => return self.worker.connections.put_back(connection),
+                // About the request before, whose end it crossed on the way.
+                Ok(Step::Late) => {}
                 Ok(Step::Greeted) => {
                     connection.authentic = true;
                     self.forget(connection.token);
@@ -246,7 +248,7 @@ impl Io {
         }
     }
 
-    fn examine(&self, connection: &Connection) -> Result<Step, Offence> {
+    fn examine(&self, connection: &mut Connection) -> Result<Step, Offence> {
         match connection.inbox.peek().map_err(Offence::NoRequest)? {
             None => Ok(Step::Wait),
             Some(ToWorker::Request(Request { script, application_group, may_refuse, .. })) => {
@@ -255,6 +257,10 @@ impl Io {
                 } else {
                     Step::Refuse(Refusal::WrongGroup)
                 })
+            }
+            Some(ToWorker::ClientGone { .. }) => {
+                let _ = connection.inbox.next::<ToWorker<'_>>();
+                Ok(Step::Late)
             }
             Some(_) => Err(Offence::OutOfTurn),
         }
@@ -285,6 +291,8 @@ impl Io {
 enum Step {
     /// More has to come first.
     Wait,
+    /// A message that has become meaningless was taken away.
+    Late,
     /// The connection is authentic.
     Greeted,
     /// A request is there.

@@ -30,6 +30,12 @@ impl Lines {
         }
     }
 
+    /// Emits each line of `text`, also one without an end.
+    pub fn feed_whole(mut self, text: &[u8], mut emit: impl FnMut(&[u8])) {
+        self.feed(text, &mut emit);
+        self.flush(emit);
+    }
+
     /// Emits what there is of an unfinished line.
     pub fn flush(&mut self, mut emit: impl FnMut(&[u8])) {
         if !self.partial.is_empty() {

@@ -4,6 +4,7 @@
 //! serve, and waits for the order to finish.
 #![deny(unsafe_code)]
 
+mod client;
 mod connection;
 mod control;
 mod exchange;

@@ -130,6 +130,31 @@ impl Outgoing {
         }
     }
 
+    /// Sends a part of a file as the body, in one go with what has been gathered: httpd is to see
+    /// the head together with all of its body.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn send_file(
+        &mut self,
+        file: &OwnedFd,
+        (offset, length): (u64, u64),
+        wait: &mut impl FnMut(&OwnedFd),
+    ) -> io::Result<()> {
+        self.push(&FromWorker::File { offset, length });
+        if let Some(socket) = &self.socket {
+            // The descriptor goes with the first byte; the receiving end keeps it for its frame.
+            while self.broken.is_none() && self.sent == 0 && !self.buffer.is_empty() {
+                match channel::try_send_with_descriptor(socket, &self.buffer, file) {
+                    Ok(0) => wait(socket),
+                    Ok(sent) => self.sent = sent,
+                    Err(error) => self.broken = Some(error.kind()),
+                }
+            }
+        }
+        self.flush(wait)
+    }
+
     /// Sends the lines that `bytes` completes as log lines of the request, at once: they are rare,
     /// and of use while the request runs.
     pub fn log(&mut self, source: Source, bytes: &[u8], wait: &mut impl FnMut(&OwnedFd)) {
@@ -140,6 +165,12 @@ impl Outgoing {
             // A connection that broke shows at the next piece of the response.
             let _ = self.flush(wait);
         }
+    }
+
+    /// Sends one log line at a level of the caller's choice.
+    pub fn log_at(&mut self, level: Level, text: &[u8], wait: &mut impl FnMut(&OwnedFd)) {
+        Lines::default().feed_whole(text, |text| self.push(&FromWorker::Log { level, text }));
+        let _ = self.flush(wait);
     }
 
     /// Sends what there is of an unfinished log line.

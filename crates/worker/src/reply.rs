@@ -76,7 +76,7 @@ impl Reply {
             return Ok(());
         }
         let head = self.head.as_ref().ok_or(ReplyError::NotStarted)?;
-        let bodiless = matches!(head.code, 100..=199 | 204 | 205 | 304);
+        let bodiless = head.is_bodiless();
         let length = head.content_length()?;
         let body = body.filter(|len| {
             // PEP 3333, "Handling the Content-Length Header": a list of one block tells the length.
@@ -96,6 +96,19 @@ impl Reply {
         outgoing.push(&FromWorker::Head { status: &head.status, headers });
         self.head = None;
         Ok(())
+    }
+
+    /// How much of a file that has `rest` bytes left the body would be. `None` when it cannot be
+    /// one: something has been sent, there is no body, or the file is too short for it.
+    pub fn file_length(&self, rest: u64) -> Option<u64> {
+        let head = self.head.as_ref().filter(|head| !self.committed && !head.is_bodiless())?;
+        let length = head.content_length().ok()?.unwrap_or(rest);
+        (1..=rest).contains(&length).then_some(length)
+    }
+
+    /// Notes that the body goes out in another way, whole.
+    pub fn fulfil(&mut self) {
+        self.remaining = self.remaining.map(|_| 0);
     }
 
     /// What may be sent of a piece of the body.
@@ -125,6 +138,11 @@ impl Reply {
 }
 
 impl Head {
+    /// Whether a response with this status has no body (RFC 9110, section 6.4.1).
+    fn is_bodiless(&self) -> bool {
+        matches!(self.code, 100..=199 | 204 | 205 | 304)
+    }
+
     fn has(&self, name: &[u8]) -> bool {
         self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
     }

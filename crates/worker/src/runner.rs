@@ -17,7 +17,7 @@ use crate::outgoing::Source;
 use crate::schedule::RunnerId;
 use crate::script::{ScriptError, Scripts};
 use crate::worker::{Job, Worker, now};
-use crate::wsgi::{Constants, Environ, Input, LogStream, Times, respond};
+use crate::wsgi::{Client, Constants, Environ, Input, LogStream, Times, respond};
 
 /// Python code recurses deeply; this is what the main thread of a program has.
 const STACK: usize = 8 << 20;
@@ -180,6 +180,7 @@ impl Runner<'_> {
     ) -> PyResult<()> {
         let input = Bound::new(py, Input::new(Arc::clone(exchange)))?;
         environ.set_item(intern!(py, "wsgi.input"), input)?;
+        Client::add_to(environ, exchange)?;
         let raw = Bound::new(py, LogStream::of_request(Arc::clone(exchange)))?;
         let (encoding, errors) = (intern!(py, "utf-8"), intern!(py, "replace"));
         // Buffered by lines, and written through at once.

@@ -1,5 +1,6 @@
 //! The Python side of a request, as PEP 3333 has it.
 
+mod client;
 mod environ;
 mod file_wrapper;
 mod head;
@@ -8,6 +9,7 @@ mod log_stream;
 mod response;
 mod start_response;
 
+pub use client::Client;
 pub use environ::{Constants, Environ, Times};
 pub use file_wrapper::FileWrapper;
 pub use input::Input;

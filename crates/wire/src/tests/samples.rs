@@ -77,6 +77,7 @@ pub fn exchange_to_worker() -> impl Strategy<Value = exchange::ToWorker<'static>
         slice().prop_map(ToWorker::Body),
         Just(ToWorker::BodyEnd),
         text().prop_map(|text| ToWorker::BodyFailed { reason: text.leak() }),
+        any::<bool>().prop_map(|certain| ToWorker::ClientGone { certain }),
     ]
 }
 
@@ -91,6 +92,8 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
         Just(FromWorker::End),
         any::<u16>().prop_map(|status| FromWorker::Failed { status }),
         Just(FromWorker::Goodbye),
+        any::<(u64, u64)>().prop_map(|(offset, length)| FromWorker::File { offset, length }),
+        pairs().prop_map(|headers| FromWorker::EarlyHints { headers }),
     ]
 }
 

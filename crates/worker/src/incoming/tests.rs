@@ -37,7 +37,7 @@ fn body(
         }
         asked
     });
-    (Incoming::new(connection, has_body), outgoing, httpd)
+    (Incoming::new(connection, has_body, Arc::default()), outgoing, httpd)
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_lost_connection_is_a_failure_for_both_directions() {
     let peer = rustix::net::sockopt::socket_peercred(&near).unwrap();
     let connection = Connections::new().unwrap().adopt(near.into(), peer);
     let outgoing = Mutex::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
-    let mut incoming = Incoming::new(connection, true);
+    let mut incoming = Incoming::new(connection, true, Arc::default());
     drop(far);
     let lost = Err(InputError::Failed("Connection was terminated".to_owned()));
     assert_eq!(incoming.read(Amount::All, &outgoing), lost);

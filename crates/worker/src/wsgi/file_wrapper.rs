@@ -1,7 +1,11 @@
 //! `wsgi.file_wrapper`: a file as a response.
 
+use std::os::fd::OwnedFd;
+
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use pyo3::{PyTraverseError, PyVisit, intern};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 /// Iterates over a file in blocks, and closes it.
 #[pyclass(module = "mod_wsgi", subclass, frozen)]
@@ -13,6 +17,46 @@ pub struct FileWrapper {
     /// How much is read at a time.
     #[pyo3(get)]
     blksize: isize,
+}
+
+/// The rest of a plain file, opened once more.
+#[derive(Debug)]
+pub struct Rest {
+    /// The file.
+    pub file: OwnedFd,
+    /// Where the rest begins.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u64,
+}
+
+impl FileWrapper {
+    /// What is left of the file, if it is one that httpd can send itself.
+    ///
+    /// It is opened once more: the application may go on reading and seeking in its own, while
+    /// httpd sends.
+    pub fn rest(&self, py: Python<'_>) -> Option<Rest> {
+        let file = self.filelike.bind(py);
+        let number = |method: &Bound<'_, PyString>| -> Option<u64> {
+            file.call_method0(method).ok()?.extract().ok()
+        };
+        let descriptor = number(intern!(py, "fileno"))?;
+        let offset = number(intern!(py, "tell"))?;
+        py.detach(|| {
+            let path = format!("/proc/self/fd/{descriptor}");
+            // Opening a pipe or device could wait, or do something: look first.
+            is_regular(&rustix::fs::stat(&path).ok()?).then_some(())?;
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            let file = rustix::fs::open(&path, flags, Mode::empty()).ok()?;
+            let stat = rustix::fs::fstat(&file).ok()?;
+            let size = u64::try_from(stat.st_size).ok().filter(|_| is_regular(&stat))?;
+            Some(Rest { file, offset, length: size.checked_sub(offset)? })
+        })
+    }
+}
+
+fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 #[pymethods]

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PySystemExit, PyTypeError};
+use pyo3::exceptions::{PyOSError, PySystemExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use super::FileWrapper;
 use super::environ::seconds;
 use super::start_response::{StartResponse, to_exception, type_name};
 use crate::exchange::{Exchange, Outcome, ReplyError, Urgency};
@@ -48,6 +49,10 @@ pub fn respond<'py>(
     environ: Bound<'py, PyDict>,
 ) -> Outcome {
     let log = |error: &PyErr| {
+        // A client that goes away is no failure of the application.
+        if error.is_instance_of::<PyOSError>(py) && exchange.client_has_hung_up() {
+            return;
+        }
         let what = match error.is_instance_of::<PySystemExit>(py) {
             true => "SystemExit exception raised and ignored, processing",
             false => "Exception occurred processing",
@@ -99,13 +104,35 @@ fn pass_on(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> Re
         for block in tuple {
             send(py, exchange, &block, Urgency::Gather)?;
         }
-    } else {
+    } else if !pass_on_file(py, exchange, result)? {
         for block in result.try_iter()? {
             send(py, exchange, &block?, Urgency::Send)?;
         }
     }
     exchange.commit(py, None)?;
     Ok(())
+}
+
+/// Passes on a file, if that is the response. Returns whether it was.
+fn pass_on_file(
+    py: Python<'_>,
+    exchange: &Exchange,
+    result: &Bound<'_, PyAny>,
+) -> Result<bool, Stop> {
+    let Ok(wrapper) = result.cast::<FileWrapper>() else {
+        return Ok(false);
+    };
+    if exchange.is_committed(py) {
+        return Ok(false);
+    }
+    let Some(rest) = wrapper.get().rest(py) else {
+        return Ok(false);
+    };
+    let Some(length) = exchange.file_length(py, rest.length) else {
+        return Ok(false);
+    };
+    exchange.send_file(py, &rest.file, (rest.offset, length))?;
+    Ok(true)
 }
 
 /// Starts a response of `blocks` blocks. The length of a single one is the Content-Length.

@@ -121,7 +121,11 @@ fn exception(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     Ok(error)
 }
 
-fn pair(header: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Vec<u8>)> {
+/// A header's name and value.
+///
+/// # Errors
+/// The exceptions that applications know.
+pub fn pair(header: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Vec<u8>)> {
     let tuple = header.cast::<PyTuple>().map_err(|_| {
         let given = type_name(header);
         PyTypeError::new_err(format!("each header must be a 2-tuple, not {given}"))

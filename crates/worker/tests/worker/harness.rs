@@ -167,7 +167,7 @@ impl Worker {
 
     pub fn connect_silently(&self) -> Client {
         let socket = UnixStream::connect(self.scratch.path("socket")).unwrap();
-        Client { socket, inbox: Inbox::new() }
+        Client { socket, inbox: Inbox::with_descriptors() }
     }
 
     /// One request on a connection of its own.
@@ -311,6 +311,10 @@ pub struct Answer {
     pub ending: Ending,
     /// How often the application asked for input.
     pub asked: usize,
+    /// Whether the body came as a file.
+    pub is_file: bool,
+    /// Interim responses: the headers of each.
+    pub hints: Vec<Vec<(String, String)>>,
 }
 
 impl Answer {
@@ -384,6 +388,8 @@ impl Client {
             log: Vec::new(),
             ending: Ending::End,
             asked: 0,
+            is_file: false,
+            hints: Vec::new(),
         };
         let mut pieces = ask.body.iter();
         loop {
@@ -410,6 +416,17 @@ impl Client {
                         (None, None) => ToWorker::BodyEnd,
                     };
                     self.send(&reply);
+                }
+                FromWorker::File { offset, length } => {
+                    let file = self.inbox.take_descriptor().expect("a file comes along");
+                    let mut body = vec![0; usize::try_from(length).unwrap()];
+                    assert_eq!(rustix::io::pread(&file, &mut body, offset).unwrap(), body.len());
+                    answer.body = body;
+                    answer.is_file = true;
+                }
+                FromWorker::EarlyHints { headers } => {
+                    let hints = headers.iter().map(|(n, v)| (latin1(n), latin1(v)));
+                    answer.hints.push(hints.collect());
                 }
                 FromWorker::End => return answer,
                 FromWorker::Failed { status } => {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers are test code, too")]
 
 mod admission;
+mod client;
 mod concurrency;
 mod harness;
 mod input;

@@ -1,0 +1,62 @@
+//! What an application can ask of, and say to, the client beside the response itself.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::head::check_header;
+use super::start_response::{pair, to_exception, type_name};
+use crate::exchange::Exchange;
+
+/// The callables of one request.
+#[pyclass(module = "mod_wsgi", frozen)]
+#[derive(Debug)]
+pub struct Client {
+    exchange: Arc<Exchange>,
+}
+
+impl Client {
+    /// Puts the callables into a request's environ.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub fn add_to(environ: &Bound<'_, PyDict>, exchange: &Arc<Exchange>) -> PyResult<()> {
+        let py = environ.py();
+        let client = Bound::new(py, Self { exchange: Arc::clone(exchange) })?;
+        let disconnected = client.getattr(intern!(py, "client_disconnected"))?;
+        environ.set_item(intern!(py, "mod_wsgi.client_disconnected"), disconnected)?;
+        let early_hints = client.getattr(intern!(py, "early_hints"))?;
+        environ.set_item(intern!(py, "wsgi.early_hints"), early_hints)
+    }
+}
+
+#[pymethods]
+impl Client {
+    /// Says whether the client has gone away. A client that has only closed its own direction, and
+    /// still reads, looks the same.
+    fn client_disconnected(&self) -> bool {
+        self.exchange.client_has_hung_up()
+    }
+
+    /// Sends an interim response (103) with these headers, where the protocol allows it.
+    #[pyo3(signature = (headers, /))]
+    fn early_hints(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = headers.py();
+        let list = headers.cast::<PyList>().map_err(|_| {
+            let given = type_name(headers);
+            PyTypeError::new_err(format!("early_hints() argument 1 must be list, not {given}"))
+        })?;
+        let headers = list.iter().map(|header| pair(&header)).collect::<PyResult<Vec<_>>>()?;
+        for (name, value) in &headers {
+            check_header(name, value).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        }
+        if self.exchange.is_committed(py) {
+            return Err(PyRuntimeError::new_err("early_hints() called after the response began"));
+        }
+        let sent = self.exchange.hint(py, &headers);
+        sent.map_err(|error| to_exception(error, "early_hints() called after request completed"))
+    }
+}

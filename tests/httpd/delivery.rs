@@ -1,0 +1,373 @@
+//! What goes past the ordinary response: files sent by httpd itself, clients that go away, early
+//! hints.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use testkit::{Httpd, Running};
+
+use crate::serving;
+
+/// Answers with the file `data` in the way that the path names.
+const FILES: &str = r#"
+import io, os, tempfile
+
+DATA = os.path.join(os.path.dirname(__file__), "data")
+
+
+def at(position, mode="rb"):
+    file = open(DATA, mode)
+    file.seek(position)
+    return file
+
+
+def unlinked():
+    file = tempfile.TemporaryFile()
+    file.write(b"unlinked" * 9999)
+    file.seek(8)
+    return file
+
+
+CASES = {
+    "/whole": lambda: (at(0), []),
+    "/position": lambda: (at(100_000), []),
+    "/length": lambda: (at(5), [("Content-Length", "100")]),
+    "/too_long": lambda: (at(5), [("Content-Length", "9999999")]),
+    "/unlinked": lambda: (unlinked(), []),
+    "/memory": lambda: (io.BytesIO(b"in memory"), []),
+}
+
+
+def application(environ, start_response):
+    file, headers = CASES[environ["PATH_INFO"]]()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("ETag", '"x"')] + headers)
+    return environ["wsgi.file_wrapper"](file)
+"#;
+
+/// What the files hold: 300 kB in which each place looks different.
+fn data() -> String {
+    (0..50_000).map(|number| format!("{number:05}\n")).collect()
+}
+
+fn files(conf: &str) -> Httpd {
+    serving(FILES).file("apps/data", &data()).conf(conf)
+}
+
+#[test]
+fn files_from_their_position_on_or_as_long_as_announced() {
+    for conf in ["", "EnableSendfile On", "EnableMMAP Off"] {
+        let httpd = files(conf).expect_log("short of its Content-Length").start();
+        let mut connection = httpd.connect();
+        for (path, expected) in [
+            ("/whole", data()),
+            ("/position", data()[100_000..].to_owned()),
+            ("/length", data()[5..105].to_owned()),
+            ("/unlinked", "unlinked".repeat(9998)),
+        ] {
+            let response = connection.get(path).expect("a response").assert(200);
+            assert!(response.text() == expected, "{path}");
+            assert_eq!(response.header("Content-Length"), Some(&*expected.len().to_string()));
+        }
+        assert_eq!(connection.get("/memory").expect("a response").assert(200).text(), "in memory");
+        let response = connection.request("HEAD", "/whole", &[], b"").expect("a response");
+        assert_eq!(response.assert(200).header("Content-Length"), Some("300000"));
+        let response = httpd.get("/too_long");
+        assert!(response.status >= 500 || !response.complete, "{response}");
+    }
+}
+
+#[test]
+fn files_in_parts() {
+    let httpd = files("").start();
+    let range = |range: &str| httpd.request("GET", "/whole", &[("Range", range)], b"");
+    let response = range("bytes=12-17").assert(206);
+    assert_eq!(response.text(), "00002\n");
+    assert_eq!(response.header("Content-Range"), Some("bytes 12-17/300000"));
+    assert_eq!(range("bytes=-6").assert(206).text(), "49999\n");
+    let several = range("bytes=0-5,600-605").assert(206).text();
+    assert!(several.contains("00000\n") && several.contains("00100\n"), "{several}");
+    range("bytes=300000-").assert(416);
+    assert!(range("bytes=0-299999").assert(206).text() == data());
+}
+
+#[test]
+fn files_through_filters() {
+    let conf = "LoadModule filter_module {modules}/mod_filter.so\n\
+                LoadModule deflate_module {modules}/mod_deflate.so\n\
+                SetOutputFilter DEFLATE";
+    let httpd = files(conf).start();
+    let headers = [("Accept-Encoding", "gzip")];
+    let response = httpd.request("GET", "/whole", &headers, b"").assert(200);
+    assert_eq!(response.header("Content-Encoding"), Some("gzip"));
+    assert!(response.body.len() < 150_000, "{} bytes", response.body.len());
+    assert!(httpd.get("/whole").assert(200).text() == data());
+}
+
+/// Answers about the clients of its requests, each of which has a name.
+const CLIENTS: &str = r#"
+import threading, time
+
+events = {}
+
+
+def event(name):
+    return events.setdefault(name, threading.Event())
+
+
+class Body:
+    def __init__(self, name, blocks):
+        self.name, self.blocks = name, blocks
+
+    def __iter__(self):
+        return iter(self.blocks)
+
+    def close(self):
+        event(self.name + " closed").set()
+
+
+def wait_for_end(environ):
+    gone = environ["mod_wsgi.client_disconnected"]
+    assert not gone()
+    event(environ["QUERY_STRING"] + " runs").set()
+    deadline = time.time() + 30
+    while not gone() and time.time() < deadline:
+        time.sleep(0.01)
+    return gone()
+
+
+def application(environ, start_response):
+    path, name = environ["PATH_INFO"], environ["QUERY_STRING"]
+    plain = [("Content-Type", "text/plain")]
+    if path == "/await":
+        arrived = event(name.replace("+", " ")).wait(30)
+        start_response("200 OK" if arrived else "504 Late", plain)
+        return [b""]
+    if path == "/computes":
+        if wait_for_end(environ):
+            event(name + " noticed").set()
+        start_response("200 OK", plain)
+        return Body(name, [b"nobody", b"reads", b"this"])
+    if path == "/writes":
+        write = start_response("200 OK", plain)
+        wait_for_end(environ)
+        try:
+            while True:
+                write(b"x" * 1000)
+        except OSError:
+            event(name + " noticed").set()
+            raise
+    if path == "/streams":
+        def stream():
+            event(name + " runs").set()
+            try:
+                while True:
+                    yield b"y" * 1000
+            finally:
+                event(name + " noticed").set()
+        start_response("200 OK", plain)
+        return Body(name, stream())
+    if path == "/reads":
+        event(name + " runs").set()
+        try:
+            environ["wsgi.input"].read()
+        except OSError:
+            event(name + " noticed").set()
+            raise
+    start_response("200 OK", plain)
+    return [b"%r" % environ["mod_wsgi.client_disconnected"]()]
+"#;
+
+fn clients() -> Httpd {
+    serving(CLIENTS).conf("LogLevel wsgi:info")
+}
+
+#[track_caller]
+fn awaited(httpd: &Running, name: &str) {
+    httpd.get(&format!("/await?{}", name.replace(' ', "+"))).assert(200);
+}
+
+#[test]
+fn a_client_that_goes_away_is_known_at_once_and_is_no_matter_for_the_log() {
+    let httpd = clients().start();
+    for (path, events) in [
+        ("/computes", &["noticed", "closed"][..]),
+        ("/writes", &["noticed"]),
+        ("/streams", &["noticed", "closed"]),
+        ("/reads", &["noticed"]),
+    ] {
+        for name in ["early", "late"] {
+            let name = format!("{}-{name}", &path[1..]);
+            let mut connection = httpd.connect();
+            let length = if path == "/reads" { "Content-Length: 9\r\n" } else { "" };
+            let head = format!("POST {path}?{name} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n");
+            connection.send(head.as_bytes()).expect("httpd reads");
+            awaited(&httpd, &format!("{name} runs"));
+            if name.ends_with("late") {
+                std::thread::sleep(Duration::from_millis(1100));
+            }
+            drop(connection);
+            let since = Instant::now();
+            for event in events {
+                awaited(&httpd, &format!("{name} {event}"));
+            }
+            assert!(since.elapsed() < Duration::from_secs(1), "{name}: {:?}", since.elapsed());
+        }
+    }
+    // What belongs to a request names its client.
+    assert!(!httpd.error_log().contains("[client"), "{}", httpd.error_log());
+}
+
+#[test]
+fn the_worker_connection_of_a_client_that_went_away_is_in_step() {
+    let httpd = clients().conf("WSGIDaemonProcess other threads=1").start();
+    for round in 0..20 {
+        let mut connection = httpd.connect();
+        let head = format!("GET /computes?r{round} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        connection.send(head.as_bytes()).expect("httpd reads");
+        awaited(&httpd, &format!("r{round} runs"));
+        drop(connection);
+        assert_eq!(httpd.get("/").assert(200).text(), "False");
+    }
+}
+
+#[test]
+fn a_client_that_has_only_nothing_more_to_say_is_answered() {
+    let httpd = clients().start();
+    // The next requests are no sign of an end, and neither is one's own direction closed.
+    let mut connection = httpd.connect();
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    connection.send(request.repeat(3).as_bytes()).expect("httpd reads");
+    for _ in 0..3 {
+        let response = connection.read_response("GET").expect("a response").assert(200);
+        assert_eq!(response.text(), "False");
+    }
+    let mut connection = httpd.connect();
+    connection
+        .send(b"GET /computes?half HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("httpd reads");
+    awaited(&httpd, "half runs");
+    connection.finish().expect("the connection is open");
+    let response = connection.read_response("GET").expect("a response").assert(200);
+    assert_eq!(response.text(), "nobodyreadsthis");
+}
+
+/// Sends hints, as many as the path says.
+const HINTS: &str = r#"
+def application(environ, start_response):
+    hint = environ["wsgi.early_hints"]
+    for number in range(int(environ["PATH_INFO"][1:])):
+        hint([("Link", f"</{number}.css>; rel=preload; as=style")])
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Final", "yes")])
+    return [b"body"]
+"#;
+
+#[test]
+fn early_hints() {
+    let httpd = serving(HINTS).conf("Header set X-Set always").start();
+    let mut connection = httpd.connect();
+    connection.send(b"GET /2 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("httpd reads");
+    for number in 0..2 {
+        let hint = connection.read_head().expect("an interim response");
+        assert_eq!((hint.status, &*hint.reason), (103, "Early Hints"));
+        let link = format!("</{number}.css>; rel=preload; as=style");
+        assert_eq!(hint.headers, [("Link".to_owned(), link)]);
+    }
+    let response = connection.read_response("GET").expect("a response").assert(200);
+    assert_eq!((response.header("Link"), response.header("X-Final")), (None, Some("yes")));
+    assert_eq!(response.text(), "body");
+    // Clients of old do not know interim responses.
+    let answer = String::from_utf8(httpd.raw(b"GET /2 HTTP/1.0\r\n\r\n")).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && !answer.contains("103"), "{answer}");
+}
+
+/// A virtual host for TLS and HTTP/2 at a port of its own.
+fn secure(source: &str) -> Option<(Running, u16)> {
+    let folder = std::env::temp_dir().join(format!("mwrs-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).ok()?;
+    let (key, certificate) = (folder.join("key.pem"), folder.join("cert.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output();
+    let curl = Command::new("curl").arg("--version").output().ok()?;
+    if !made.is_ok_and(|made| made.status.success())
+        || !String::from_utf8_lossy(&curl.stdout).contains("HTTP2")
+    {
+        eprintln!("skipped: openssl, or a curl with HTTP/2, is missing");
+        return None;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
+    let port = listener.local_addr().ok()?.port();
+    drop(listener);
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let httpd = Httpd::new()
+        .app("app.wsgi", source)
+        .file("apps/data", &data())
+        .file("key.pem", &read(key))
+        .file("cert.pem", &read(certificate))
+        .conf(&format!(
+            "LoadModule socache_shmcb_module {{modules}}/mod_socache_shmcb.so\n\
+             LoadModule ssl_module {{modules}}/mod_ssl.so\n\
+             LoadModule http2_module {{modules}}/mod_http2.so\n\
+             Protocols h2 h2c http/1.1\n\
+             Listen 127.0.0.1:{port}\n\
+             WSGIDaemonProcess app user={{user}} group={{group}} threads=5\n\
+             <VirtualHost *:{port}>\n\
+             SSLEngine On\n\
+             SSLCertificateFile {{dir}}/cert.pem\n\
+             SSLCertificateKeyFile {{dir}}/key.pem\n\
+             WSGIScriptAlias / {{apps}}/app.wsgi process-group=app application-group=%{{GLOBAL}}\n\
+             </VirtualHost>"
+        ))
+        .start();
+    let _ = std::fs::remove_dir_all(&folder);
+    Some((httpd, port))
+}
+
+/// What curl gets, and whether it found it whole.
+fn curl(arguments: &[&str], url: &str) -> (bool, String) {
+    let output = Command::new("curl").args(["-sk", "-m", "20"]).args(arguments).arg(url).output();
+    let output = output.expect("curl runs");
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn over_tls_and_http2() {
+    const CASES: &str = r#"
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if path == "/whole":
+        return environ["wsgi.file_wrapper"](open(__file__.replace("app.wsgi", "data"), "rb"))
+    if path == "/breaks":
+        def body():
+            yield b"begun"
+            raise KeyError("too late")
+        return body()
+    if path == "/echo":
+        return iter(lambda: environ["wsgi.input"].read(5000), b"")
+    return [(environ["wsgi.url_scheme"] + environ["SERVER_PROTOCOL"]).encode()]
+"#;
+    let Some((mut httpd, port)) = secure(CASES) else {
+        return;
+    };
+    for (version, protocol) in [("--http1.1", "HTTP/1.1"), ("--http2", "HTTP/2.0")] {
+        let url = |path: &str| format!("https://127.0.0.1:{port}{path}");
+        let (whole, text) = curl(&[version], &url("/"));
+        assert_eq!((whole, text), (true, format!("https{protocol}")));
+        assert!(curl(&[version], &url("/whole")) == (true, data()), "{version}");
+        let (whole, part) = curl(&[version, "-r", "12-17"], &url("/whole"));
+        assert_eq!((whole, &*part), (true, "00002\n"));
+        let (whole, _) = curl(&[version], &url("/breaks"));
+        assert!(!whole, "{version}: a response that breaks off is seen to");
+        let sent = "z".repeat(50_000);
+        assert!(curl(&[version, "-d", &sent], &url("/echo")) == (true, sent.clone()), "{version}");
+    }
+    httpd.stop();
+    let log = httpd.error_log();
+    assert!(log.contains("KeyError: 'too late'") && !log.contains("exit signal"), "{log}");
+    httpd.abandon();
+}
