@@ -344,7 +344,7 @@ def application(environ, start_response):
         return environ["wsgi.file_wrapper"](open(__file__.replace("app.wsgi", "data"), "rb"))
     if path == "/breaks":
         def body():
-            yield b"begun"
+            yield b"begun" * 5000
             raise KeyError("too late")
         return body()
     if path == "/echo":
