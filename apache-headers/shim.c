@@ -10,9 +10,10 @@ void mwrs_log_server(const server_rec *s, int index, int level, int length, cons
     ap_log_error_(NULL, 0, index, level, 0, s, "%.*s", length, text);
 }
 
-void mwrs_log_request(const request_rec *r, int index, int level, int length, const char *text)
+void mwrs_log_request(const char *file, int line, const request_rec *r, int index, int level,
+                      int length, const char *text)
 {
-    ap_log_rerror_(NULL, 0, index, level, 0, r, "%.*s", length, text);
+    ap_log_rerror_(file, line, index, level, 0, r, "%.*s", length, text);
 }
 
 void mwrs_brigade_append(apr_bucket_brigade *bb, apr_bucket *bucket)

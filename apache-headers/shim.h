@@ -8,7 +8,8 @@
 
 /* ap_log_error and ap_log_rerror: length and bytes, never a message as a format. */
 void mwrs_log_server(const server_rec *s, int index, int level, int length, const char *text);
-void mwrs_log_request(const request_rec *r, int index, int level, int length, const char *text);
+void mwrs_log_request(const char *file, int line, const request_rec *r, int index, int level,
+                      int length, const char *text);
 
 /* APR_BRIGADE_INSERT_TAIL. */
 void mwrs_brigade_append(apr_bucket_brigade *bb, apr_bucket *bucket);

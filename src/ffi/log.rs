@@ -1,6 +1,6 @@
 //! httpd's error log.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 
 use super::bindings as c;
 use super::module::module_index;
@@ -26,9 +26,21 @@ pub fn log_server(server: Option<Server<'_>>, level: u8, text: &[u8]) {
 
 /// Writes one line to the error log of the request's virtual host.
 pub fn log_request(request: Request<'_>, level: u8, text: &[u8]) {
-    // SAFETY: as above; the request is alive.
+    write(request, std::ptr::null(), 0, level, text);
+}
+
+/// As [`log_request`], with the source file and line (`%F` in an ErrorLogFormat).
+pub fn log_request_from(request: Request<'_>, level: u8, (path, line): (&[u8], u32), text: &[u8]) {
+    let path = request.pool().string(path).as_ptr();
+    write(request, path, c_int::try_from(line).unwrap_or(0), level, text);
+}
+
+fn write(request: Request<'_>, path: *const c_char, line: c_int, level: u8, text: &[u8]) {
+    // SAFETY: as above; the request is alive, and `path` a C string in its pool, or null.
     unsafe {
         c::mwrs_log_request(
+            path,
+            line,
             request.as_ptr(),
             module_index(),
             level.into(),

@@ -19,7 +19,7 @@ use super::head::Head;
 use super::target::Target;
 use super::workers::{Connection, Unavailable, Workers};
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone, Then};
-use crate::ffi::log::log_request;
+use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
 use crate::ffi::{
     AP_FILTER_ERROR, HTTP_BAD_GATEWAY, HTTP_BAD_REQUEST, HTTP_GATEWAY_TIME_OUT,
@@ -313,6 +313,9 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "its worker left")));
             }
             FromWorker::Log { level, text } => log_request(self.request, level.number(), text),
+            FromWorker::LogFrom { level, path, line, text } => {
+                log_request_from(self.request, level.number(), (path, *line), text);
+            }
             FromWorker::NeedBody { at_most } => return self.send_body(*at_most),
             FromWorker::Head { .. } if self.begun => {
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker sends a second head")));

@@ -105,6 +105,17 @@ pub enum FromWorker<'a> {
         /// How long it is.
         length: u64,
     },
+    /// As [`FromWorker::Log`], with the place in the source that it comes from.
+    LogFrom {
+        /// Its level.
+        level: Level,
+        /// The source file.
+        path: &'a [u8],
+        /// The line in it.
+        line: u32,
+        /// The log line, without its end.
+        text: &'a [u8],
+    },
     /// Headers of an interim response (RFC 8297), before [`FromWorker::Head`].
     EarlyHints {
         /// Names and values.
@@ -309,6 +320,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             Self::Goodbye => 8,
             Self::File { .. } => 9,
             Self::EarlyHints { .. } => 10,
+            Self::LogFrom { .. } => 11,
         }
     }
 
@@ -336,6 +348,12 @@ impl<'a> Message<'a> for FromWorker<'a> {
                 writer.u64(*length);
             }
             Self::EarlyHints { headers } => write_pairs(writer, headers),
+            Self::LogFrom { level, path, line, text } => {
+                level.write(writer);
+                writer.bytes(path);
+                writer.u32(*line);
+                writer.raw(text);
+            }
         }
     }
 
@@ -354,6 +372,12 @@ impl<'a> Message<'a> for FromWorker<'a> {
             8 => Self::Goodbye,
             9 => Self::File { offset: reader.u64("offset")?, length: reader.u64("length")? },
             10 => Self::EarlyHints { headers: read_pairs(reader, "hints")? },
+            11 => Self::LogFrom {
+                level: Level::read(reader)?,
+                path: reader.bytes("path")?,
+                line: reader.u32("line")?,
+                text: reader.rest(),
+            },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from a worker",

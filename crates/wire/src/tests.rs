@@ -98,8 +98,8 @@ proptest! {
 
     #[test]
     fn exchange_from_worker(message in samples::exchange_from_worker()) {
-        use exchange::FromWorker::{Data, Log};
-        let raw = matches!(message, Data(_) | Log { .. });
+        use exchange::FromWorker::{Data, Log, LogFrom};
+        let raw = matches!(message, Data(_) | Log { .. } | LogFrom { .. });
         check(&message, if raw { Tail::Raw } else { Tail::Delimited });
     }
 

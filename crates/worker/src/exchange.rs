@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
+use pyo3::types::PyDict;
 use rustix::net::Shutdown;
 use wire::exchange::{FromWorker, Level};
 
@@ -19,8 +20,12 @@ use crate::client::Client;
 use crate::connection::Connection;
 use crate::forked::has_forked;
 use crate::incoming::{Amount, Incoming, InputError};
+use crate::meter::Meter;
 use crate::outgoing::{Outgoing, Source, wait_for_room};
 use crate::reply::{Head, Reply, Surplus};
+
+/// The requests that are running.
+static ACTIVE: Mutex<Vec<Arc<Exchange>>> = Mutex::new(Vec::new());
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Exchange>>> = const { RefCell::new(None) };
@@ -33,6 +38,22 @@ pub struct Exchange {
     outgoing: Mutex<Outgoing>,
     reply: Mutex<Reply>,
     client: Arc<Client>,
+    request_id: Option<Vec<u8>>,
+    /// What the application keeps for as long as the request runs.
+    data: Mutex<Option<Py<PyDict>>>,
+    /// What it reads and writes.
+    pub meter: Meter,
+}
+
+/// What is known of a request before it is begun.
+#[derive(Debug, Default)]
+pub struct About {
+    /// Whether there is a request body.
+    pub has_body: bool,
+    /// Whether the method is HEAD.
+    pub is_head: bool,
+    /// httpd's id of the request in its logs.
+    pub request_id: Option<Vec<u8>>,
 }
 
 /// How a request ended.
@@ -68,7 +89,8 @@ pub enum Urgency {
 
 impl Exchange {
     /// Starts on a request whose frame has been taken from the connection's inbox.
-    pub fn new(connection: Connection, has_body: bool, is_head: bool, buffer: Vec<u8>) -> Self {
+    pub fn new(connection: Connection, about: About, buffer: Vec<u8>) -> Self {
+        let About { has_body, is_head, request_id } = about;
         let outgoing = Outgoing::new(Arc::clone(&connection.socket), buffer);
         let client = Arc::<Client>::default();
         Self {
@@ -76,7 +98,31 @@ impl Exchange {
             outgoing: Mutex::new(outgoing),
             reply: Mutex::new(Reply::new(is_head)),
             client,
+            request_id,
+            data: Mutex::new(None),
+            meter: Meter::default(),
         }
+    }
+
+    /// httpd's id of the request in its logs.
+    pub fn request_id(&self) -> Option<&[u8]> {
+        self.request_id.as_deref()
+    }
+
+    /// The dictionary in which the application keeps what belongs to the request.
+    pub fn data(&self, py: Python<'_>) -> Py<PyDict> {
+        let mut data = self.data.lock_py_attached(py).expect("nobody panics in here");
+        data.get_or_insert_with(|| PyDict::new(py).unbind()).clone_ref(py)
+    }
+
+    /// All requests that are running.
+    pub fn all_active(py: Python<'_>) -> Vec<Arc<Self>> {
+        ACTIVE.lock_py_attached(py).expect("nobody panics in here").clone()
+    }
+
+    /// The status code of the response, once there is one.
+    pub fn status(&self, py: Python<'_>) -> Option<u16> {
+        self.replying(py).code()
     }
 
     /// The request that this thread runs.
@@ -85,13 +131,21 @@ impl Exchange {
     }
 
     /// Makes this the request that this thread runs.
-    pub fn enter(self: &Arc<Self>) {
+    pub fn enter(self: &Arc<Self>, py: Python<'_>) {
         CURRENT.set(Some(Arc::clone(self)));
+        ACTIVE.lock_py_attached(py).expect("nobody panics in here").push(Arc::clone(self));
     }
 
     /// Ends the request. Returns the connection, unless it is of no use any more, and the buffer.
     pub fn leave(&self, py: Python<'_>, outcome: Outcome) -> (Option<Connection>, Vec<u8>) {
         CURRENT.set(None);
+        let mut active = ACTIVE.lock_py_attached(py).expect("nobody panics in here");
+        let place = active.iter().position(|other| std::ptr::eq(&**other, self));
+        let entry = place.map(|place| active.swap_remove(place));
+        drop(active);
+        drop(entry);
+        let data = self.data.lock_py_attached(py).expect("nobody panics in here").take();
+        drop(data);
         let last = match outcome {
             Outcome::Complete => FromWorker::End,
             Outcome::Failed(status) => FromWorker::Failed { status },
@@ -129,15 +183,20 @@ impl Exchange {
         if self.is_over(py) {
             return Err(InputError::Over);
         }
-        if let Ok(mut incoming) = self.incoming.try_lock()
-            && let Some(data) = incoming.read_ready(amount)
-        {
-            return Ok(data);
-        }
-        py.detach(|| {
-            let mut incoming = self.incoming.lock().expect("nobody panics while reading");
-            incoming.read(amount, &self.outgoing)
-        })
+        let start = self.meter.start();
+        let ready = match self.incoming.try_lock() {
+            Ok(mut incoming) => incoming.read_ready(amount),
+            Err(_) => None,
+        };
+        let data = match ready {
+            Some(data) => data,
+            None => py.detach(|| {
+                let mut incoming = self.incoming.lock().expect("nobody panics while reading");
+                incoming.read(amount, &self.outgoing)
+            })?,
+        };
+        self.meter.input.add(start, data.len());
+        Ok(data)
     }
 
     /// Takes what the application wrote to be logged. Returns whether the request still takes it.
@@ -157,11 +216,18 @@ impl Exchange {
     }
 
     /// Logs lines with the request, at this level. Returns whether the request still takes them.
-    pub fn log_at(&self, py: Python<'_>, level: Level, text: &[u8]) -> bool {
+    /// `place` is the source file and line that they come from, where known.
+    pub fn log_at(
+        &self,
+        py: Python<'_>,
+        level: Level,
+        text: &[u8],
+        place: (Option<&str>, u32),
+    ) -> bool {
         if self.is_over(py) {
             return false;
         }
-        self.sending(py).log_at(level, text, &mut detached(py));
+        self.sending(py).log_at(level, text, place, &mut detached(py));
         true
     }
 
@@ -212,11 +278,14 @@ impl Exchange {
         part: (u64, u64),
     ) -> Result<(), ReplyError> {
         let length = usize::try_from(part.1).ok();
+        let start = self.meter.start();
         let mut reply = self.replying(py);
         let mut outgoing = self.sending(py);
         reply.commit(length, &mut outgoing)?;
         reply.fulfil();
-        outgoing.send_file(file, part, &mut detached(py)).map_err(ReplyError::Broken)
+        outgoing.send_file(file, part, &mut detached(py)).map_err(ReplyError::Broken)?;
+        self.meter.output.add(start, length.unwrap_or(usize::MAX));
+        Ok(())
     }
 
     /// Whether status and headers are on their way and cannot be replaced any more.
@@ -257,6 +326,7 @@ impl Exchange {
         if self.is_over(py) {
             return Err(ReplyError::Over);
         }
+        let start = self.meter.start();
         if urgency == Urgency::Send && self.client.look_is_due() {
             self.look();
         }
@@ -275,6 +345,7 @@ impl Exchange {
                 Urgency::Send => outgoing.flush(&mut wait),
             })
             .map_err(ReplyError::Broken)?;
+        self.meter.output.add(start, block.len());
         Ok(surplus)
     }
 

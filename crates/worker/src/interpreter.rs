@@ -10,15 +10,9 @@ use wire::control::Settings;
 
 use crate::ffi::{self, Location, latin1};
 use crate::forked::note_fork;
+use crate::module::Modules;
 use crate::outgoing::Source;
-use crate::wsgi::{FileWrapper, Input, LogStream};
-
-/// What applications see as `mod_wsgi.version`.
-pub const VERSION: (u32, u32, u32) = (
-    number(env!("CARGO_PKG_VERSION_MAJOR")),
-    number(env!("CARGO_PKG_VERSION_MINOR")),
-    number(env!("CARGO_PKG_VERSION_PATCH")),
-);
+use crate::wsgi::LogStream;
 
 /// The Python that this worker was built for.
 const BUILT_FOR: &str = env!("WSGI_PYTHON_VERSION");
@@ -29,6 +23,7 @@ const PROGRAM: &str = env!("WSGI_PYTHON_PROGRAM");
 #[derive(Debug)]
 pub struct Interpreter {
     setup: Py<PyModule>,
+    modules: Modules,
 }
 
 /// Why Python does not run.
@@ -73,10 +68,7 @@ impl Interpreter {
             };
             InterpreterError::Refused { place, reason }
         })?;
-        Python::attach(|py| {
-            let setup = prepare(py, settings)?;
-            Ok(Self { setup: setup.unbind() })
-        })
+        Python::attach(|py| Ok(prepare(py, settings)?))
     }
 
     /// `sys.version` on one line.
@@ -103,7 +95,9 @@ impl Interpreter {
     /// Waits for the application's threads and runs its exit handlers.
     pub fn finish(&self) {
         Python::attach(|py| {
-            if let Err(error) = self.setup.bind(py).call_method0("finish") {
+            let told = self.modules.stopping(py);
+            let finished = self.setup.bind(py).call_method0("finish").map(drop);
+            for error in [told, finished].into_iter().filter_map(Result::err) {
                 error.print(py);
             }
         });
@@ -138,44 +132,17 @@ fn location(home: Option<&Path>) -> Result<Location, InterpreterError> {
     })
 }
 
-fn prepare<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyModule>> {
+fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<Interpreter> {
     let source = pyo3::ffi::c_str!(include_str!("python/setup.py"));
     let setup = embedded(py, source, c"_mod_wsgi_setup")?;
     let stdout = Bound::new(py, LogStream::of_process(Source::Stdout))?;
     let stderr = Bound::new(py, LogStream::of_process(Source::Stderr))?;
     setup.call_method1("start", (stdout, stderr, wrap_pyfunction!(note_fork, py)?))?;
 
-    let modules = py.import("sys")?.getattr("modules")?;
-    modules.set_item("mod_wsgi", mod_wsgi(py, settings)?)?;
-    let apache = PyModule::new(py, "apache")?;
-    apache.add("version", settings.httpd_version)?;
-    modules.set_item("apache", apache)?;
-
+    let modules = Modules::new(py, settings)?;
     let bytes = |path: &Path| PyBytes::new(py, path.as_os_str().as_bytes());
     let directories = PyTuple::new(py, settings.python_path.iter().map(|path| bytes(path)))?;
     setup.call_method1("search", (settings.home.as_deref().map(bytes), directories))?;
-    Ok(setup)
-}
-
-fn mod_wsgi<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyModule>> {
-    let module = PyModule::new(py, "mod_wsgi")?;
-    module.add("version", VERSION)?;
-    module.add("process_group", latin1(py, &settings.process_group)?)?;
-    module.add("application_group", "")?;
-    module.add("maximum_processes", settings.processes)?;
-    module.add("threads_per_process", settings.threads)?;
-    module.add_class::<FileWrapper>()?;
-    module.add_class::<Input>()?;
-    Ok(module)
-}
-
-/// Numbers from the environment of the build, which are strings.
-const fn number(text: &str) -> u32 {
-    let digits = text.as_bytes();
-    let (mut number, mut at) = (0, 0);
-    while at < digits.len() {
-        number = number * 10 + (digits[at] - b'0') as u32;
-        at += 1;
-    }
-    number
+    modules.graft(py)?;
+    Ok(Interpreter { setup: setup.unbind(), modules })
 }

@@ -16,6 +16,8 @@ mod incoming;
 mod interpreter;
 mod io;
 mod lines;
+mod meter;
+mod module;
 mod outgoing;
 mod process_log;
 mod queue;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Err(error) => return complain(&error),
     };
     let reporter = control.reporter();
+    module::report_to(&reporter);
     match run(&mut control, &reporter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<ControlError>() {

@@ -168,8 +168,20 @@ impl Outgoing {
     }
 
     /// Sends one log line at a level of the caller's choice.
-    pub fn log_at(&mut self, level: Level, text: &[u8], wait: &mut impl FnMut(&OwnedFd)) {
-        Lines::default().feed_whole(text, |text| self.push(&FromWorker::Log { level, text }));
+    /// `place` is the source file and line that it comes from, where known.
+    pub fn log_at(
+        &mut self,
+        level: Level,
+        text: &[u8],
+        (path, line): (Option<&str>, u32),
+        wait: &mut impl FnMut(&OwnedFd),
+    ) {
+        Lines::default().feed_whole(text, |text| match path {
+            Some(path) => {
+                self.push(&FromWorker::LogFrom { level, path: path.as_bytes(), line, text })
+            }
+            None => self.push(&FromWorker::Log { level, text }),
+        });
         let _ = self.flush(wait);
     }
 

@@ -22,6 +22,8 @@ pub struct Reply {
     is_head: bool,
     head: Option<Head>,
     committed: bool,
+    /// The status code that `head` has or had.
+    code: Option<u16>,
     /// What may still follow, when the application gave a Content-Length.
     remaining: Option<u64>,
     surplus: Surplus,
@@ -47,6 +49,7 @@ impl Reply {
             is_head,
             head: None,
             committed: false,
+            code: None,
             remaining: None,
             surplus: Surplus::No,
             has_body: true,
@@ -60,7 +63,13 @@ impl Reply {
 
     /// Notes status and headers, instead of any that were noted before.
     pub fn start(&mut self, head: Head) {
+        self.code = Some(head.code);
         self.head = Some(head);
+    }
+
+    /// The status code, once there is one.
+    pub fn code(&self) -> Option<u16> {
+        self.code
     }
 
     /// Puts status and headers on their way, if they are not. `body`: length of the whole body.

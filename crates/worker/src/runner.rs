@@ -10,14 +10,15 @@ use pyo3::types::{PyDict, PyString, PyType};
 use wire::exchange::ToWorker;
 
 use crate::connection::Connection;
-use crate::exchange::{Exchange, Outcome};
+use crate::exchange::{About, Exchange, Outcome};
 use crate::failure::Failures;
 use crate::forked::has_forked;
+use crate::module::Subscribers;
 use crate::outgoing::Source;
 use crate::schedule::RunnerId;
 use crate::script::{ScriptError, Scripts};
 use crate::worker::{Job, Worker, now};
-use crate::wsgi::{Client, Constants, Environ, Input, LogStream, Times, respond};
+use crate::wsgi::{Client, Constants, Environ, Input, LogStream, Times, respond, seconds};
 
 /// Python code recurses deeply; this is what the main thread of a program has.
 const STACK: usize = 8 << 20;
@@ -28,6 +29,7 @@ pub struct Toolbox {
     /// The application group's scripts.
     pub scripts: Scripts,
     failures: Failures,
+    subscribers: Subscribers,
     text_stream: Py<PyType>,
 }
 
@@ -41,7 +43,8 @@ impl Toolbox {
         let failures = Failures::new(py, application_group)?;
         let scripts = Scripts::new(py)?;
         let text_stream = py.import("io")?.getattr("TextIOWrapper")?.cast_into()?.unbind();
-        Ok(Self { scripts, failures, text_stream })
+        let subscribers = Subscribers::new(py)?;
+        Ok(Self { scripts, failures, subscribers, text_stream })
     }
 
     /// Loads a script before any request asks for it. What is wrong with it goes to the log, and
@@ -120,15 +123,20 @@ impl Runner<'_> {
             unreachable!("the I/O thread queues connections with a request in front")
         };
         let callable = request.callable.to_vec();
-        let has_body = request.has_body;
-        let method = request.environ.iter().rfind(|(name, _)| *name == b"REQUEST_METHOD");
-        let is_head = method.is_some_and(|(_, method)| *method == b"HEAD");
+        let find = |wanted: &[u8]| {
+            request.environ.iter().rfind(|(name, _)| *name == wanted).map(|(_, value)| *value)
+        };
+        let about = About {
+            has_body: request.has_body,
+            is_head: find(b"REQUEST_METHOD") == Some(b"HEAD"),
+            request_id: find(b"mod_wsgi.request_id").map(<[u8]>::to_vec),
+        };
         let times = Times { received: request.received, queued, taken };
         let environ = self.environ.build(py, &request, times);
 
         let buffer = std::mem::take(&mut self.buffer);
-        let exchange = Arc::new(Exchange::new(connection, has_body, is_head, buffer));
-        exchange.enter();
+        let exchange = Arc::new(Exchange::new(connection, about, buffer));
+        exchange.enter(py);
         let outcome = match environ {
             Ok(environ) => self.answer(py, &exchange, &script, &callable, environ),
             Err(error) => {
@@ -169,7 +177,19 @@ impl Runner<'_> {
             failures.log(py, exchange, "cannot begin", script, &error);
             return Outcome::Failed(500);
         }
-        respond(py, exchange, failures, script, &application, environ)
+        let now = seconds(now());
+        let observation = environ
+            .set_item(intern!(py, "mod_wsgi.application_start"), now)
+            .and_then(|()| self.toolbox.subscribers.observe(&environ, &application));
+        match observation {
+            Ok(observation) => {
+                respond(py, exchange, failures, script, &application, environ, observation)
+            }
+            Err(error) => {
+                failures.log(py, exchange, "cannot begin", script, &error);
+                Outcome::Failed(500)
+            }
+        }
     }
 
     fn add_streams(

@@ -10,7 +10,7 @@ mod response;
 mod start_response;
 
 pub use client::Client;
-pub use environ::{Constants, Environ, Times};
+pub use environ::{Constants, Environ, Times, seconds};
 pub use file_wrapper::FileWrapper;
 pub use input::Input;
 pub use log_stream::LogStream;

@@ -94,6 +94,8 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
         Just(FromWorker::Goodbye),
         any::<(u64, u64)>().prop_map(|(offset, length)| FromWorker::File { offset, length }),
         pairs().prop_map(|headers| FromWorker::EarlyHints { headers }),
+        (level(), slice(), any::<u32>(), slice())
+            .prop_map(|(level, path, line, text)| FromWorker::LogFrom { level, path, line, text }),
     ]
 }
 

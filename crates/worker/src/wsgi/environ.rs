@@ -59,7 +59,7 @@ impl Constants {
         entries.set_item("wsgi.input_terminated", true)?;
         entries.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
         entries.set_item("apache.version", settings.httpd_version)?;
-        entries.set_item("mod_wsgi.version", crate::interpreter::VERSION)?;
+        entries.set_item("mod_wsgi.version", crate::module::COMPATIBLE)?;
         entries.set_item("mod_wsgi.process_group", latin1(py, &settings.process_group)?)?;
         entries.set_item("mod_wsgi.application_group", latin1(py, application_group)?)?;
         entries.set_item("mod_wsgi.thread_id", runner)?;

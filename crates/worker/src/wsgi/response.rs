@@ -8,13 +8,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::FileWrapper;
-use super::environ::seconds;
 use super::start_response::{StartResponse, to_exception, type_name};
 use crate::exchange::{Exchange, Outcome, ReplyError, Urgency};
 use crate::failure::Failures;
 use crate::outgoing::Source;
 use crate::reply::Surplus;
-use crate::worker::now;
 
 /// Why a response is not passed on any further.
 enum Stop {
@@ -47,8 +45,41 @@ pub fn respond<'py>(
     script: &[u8],
     application: &Bound<'py, PyAny>,
     environ: Bound<'py, PyDict>,
+    observation: Option<Bound<'py, PyAny>>,
+) -> Outcome {
+    let Some(observation) = observation else {
+        return run(py, exchange, failures, script, application, environ, None);
+    };
+    exchange.meter.switch_on();
+    let outcome = match observation.getattr(intern!(py, "application")) {
+        Ok(application) => {
+            run(py, exchange, failures, script, &application, environ, Some(&observation))
+        }
+        Err(_) => Outcome::Failed(500),
+    };
+    let (input, output) = (exchange.meter.input.sums(), exchange.meter.output.sums());
+    let status = exchange.status(py).unwrap_or(500);
+    let told = observation.call_method1(intern!(py, "request_finished"), (status, input, output));
+    if let Err(error) = told {
+        failures.log(py, exchange, "cannot tell of the end of", script, &error);
+    }
+    outcome
+}
+
+fn run<'py>(
+    py: Python<'py>,
+    exchange: &Arc<Exchange>,
+    failures: &Failures,
+    script: &[u8],
+    application: &Bound<'py, PyAny>,
+    environ: Bound<'py, PyDict>,
+    observation: Option<&Bound<'py, PyAny>>,
 ) -> Outcome {
     let log = |error: &PyErr| {
+        if let Some(observation) = observation {
+            let value = (error.value(py),);
+            let _ = observation.call_method1(intern!(py, "request_exception"), value);
+        }
         // A client that goes away is no failure of the application.
         if error.is_instance_of::<PyOSError>(py) && exchange.client_has_hung_up() {
             return;
@@ -59,7 +90,7 @@ pub fn respond<'py>(
         };
         failures.log(py, exchange, what, script, error);
     };
-    let result = match call(py, exchange, application, environ) {
+    let result = match call(py, exchange, application, environ, observation) {
         Ok(result) => result,
         Err(error) => {
             log(&error);
@@ -85,9 +116,10 @@ fn call<'py>(
     exchange: &Arc<Exchange>,
     application: &Bound<'py, PyAny>,
     environ: Bound<'py, PyDict>,
+    observation: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let start_response = Bound::new(py, StartResponse::new(Arc::clone(exchange)))?;
-    environ.set_item(intern!(py, "mod_wsgi.application_start"), seconds(now()))?;
+    let observation = observation.cloned().map(Bound::unbind);
+    let start_response = Bound::new(py, StartResponse::new(Arc::clone(exchange), observation))?;
     application.call1((environ, start_response))
 }
 

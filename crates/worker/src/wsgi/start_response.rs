@@ -17,12 +17,14 @@ use crate::reply::Head;
 #[derive(Debug)]
 pub struct StartResponse {
     exchange: Arc<Exchange>,
+    /// Who tells subscribers of it.
+    observation: Option<Py<PyAny>>,
 }
 
 impl StartResponse {
     /// For one request.
-    pub fn new(exchange: Arc<Exchange>) -> Self {
-        Self { exchange }
+    pub fn new(exchange: Arc<Exchange>, observation: Option<Py<PyAny>>) -> Self {
+        Self { exchange, observation }
     }
 }
 
@@ -39,6 +41,11 @@ impl StartResponse {
         let exchange = &this.get().exchange;
         if exchange.is_over(py) {
             return Err(PyRuntimeError::new_err("start_response() called after request completed"));
+        }
+        if let Some(observation) = &this.get().observation {
+            let observation = observation.bind(py);
+            let event = (status, headers, exc_info);
+            observation.call_method1(intern!(py, "response_started"), event)?;
         }
         let headers = headers.cast::<PyList>().map_err(|_| {
             let given = type_name(headers);

@@ -405,6 +405,10 @@ impl Client {
                 FromWorker::Log { level, text } => {
                     answer.log.push((level, String::from_utf8_lossy(text).into_owned()));
                 }
+                FromWorker::LogFrom { level, path, line, text } => {
+                    let (path, text) = (latin1(path), String::from_utf8_lossy(text));
+                    answer.log.push((level, format!("{path}({line}): {text}")));
+                }
                 FromWorker::NeedBody { at_most } => {
                     answer.asked += 1;
                     let reply = match (pieces.next(), ask.failure) {

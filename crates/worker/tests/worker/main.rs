@@ -8,6 +8,7 @@ mod harness;
 mod input;
 mod lifecycle;
 mod logs;
+mod module;
 mod responses;
 mod scripts;
 mod start_response;

@@ -1,0 +1,53 @@
+//! How often, how much and how long a request reads and writes, for those who subscribed to events.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What `request_finished` tells of a request. Measures nothing until it is switched on.
+#[derive(Debug, Default)]
+pub struct Meter {
+    on: AtomicBool,
+    /// Reads of the request body.
+    pub input: Flow,
+    /// Writes of the response body.
+    pub output: Flow,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+pub struct Flow {
+    count: AtomicU64,
+    bytes: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl Meter {
+    /// Begins to measure.
+    pub fn switch_on(&self) {
+        self.on.store(true, Ordering::Relaxed);
+    }
+
+    /// The time now, if anybody wants to know.
+    pub fn start(&self) -> Option<Instant> {
+        self.on.load(Ordering::Relaxed).then(Instant::now)
+    }
+}
+
+impl Flow {
+    /// Counts a piece of so many bytes that took since `start`.
+    pub fn add(&self, start: Option<Instant>, bytes: usize) {
+        if let Some(start) = start {
+            let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.count.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        }
+    }
+
+    /// How often, how many bytes, how many seconds.
+    pub fn sums(&self) -> (u64, u64, f64) {
+        let time = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
+        let (count, bytes) = (&self.count, &self.bytes);
+        (count.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed), time.as_secs_f64())
+    }
+}

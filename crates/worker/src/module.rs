@@ -1,0 +1,173 @@
+//! The modules `mod_wsgi` and `apache`, as applications import them.
+
+use std::sync::OnceLock;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyModule};
+use wire::control::Settings;
+use wire::exchange::Level;
+
+use crate::control::Reporter;
+use crate::exchange::Exchange;
+use crate::ffi::latin1;
+use crate::forked::has_forked;
+use crate::wsgi::{FileWrapper, Input};
+
+/// The level of mod_wsgi whose behaviour applications find, as `mod_wsgi.version`.
+pub const COMPATIBLE: (u32, u32, u32) = (6, 1, 1);
+
+/// Our own, as `mod_wsgi.mod_wsgi_rs_version`.
+const VERSION: (u32, u32, u32) = (
+    number(env!("CARGO_PKG_VERSION_MAJOR")),
+    number(env!("CARGO_PKG_VERSION_MINOR")),
+    number(env!("CARGO_PKG_VERSION_PATCH")),
+);
+
+/// Where log lines go that belong to no request and have a level of their own.
+static REPORTER: OnceLock<Reporter> = OnceLock::new();
+
+/// What the worker itself needs of the modules.
+#[derive(Debug)]
+pub struct Modules {
+    support: Py<PyModule>,
+}
+
+/// Who wants to know about requests.
+#[derive(Debug)]
+pub struct Subscribers {
+    callbacks: Py<PyList>,
+    observation: Py<PyAny>,
+}
+
+impl Modules {
+    /// Makes the modules, for everybody to import.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn new(py: Python<'_>, settings: &Settings) -> PyResult<Self> {
+        let source = pyo3::ffi::c_str!(include_str!("python/module.py"));
+        let support = crate::interpreter::embedded(py, source, c"_mod_wsgi_module")?;
+        let module = PyModule::new(py, "mod_wsgi")?;
+        module.add("version", COMPATIBLE)?;
+        module.add("mod_wsgi_rs_version", VERSION)?;
+        module.add("process_group", latin1(py, &settings.process_group)?)?;
+        module.add("application_group", "")?;
+        module.add("maximum_processes", settings.processes)?;
+        module.add("threads_per_process", settings.threads)?;
+        module.add_class::<FileWrapper>()?;
+        module.add_class::<Input>()?;
+        let functions = (
+            wrap_pyfunction!(active, py)?,
+            wrap_pyfunction!(log, py)?,
+            wrap_pyfunction!(request_data, py)?,
+        );
+        support.call_method1("fill", (&module, functions))?;
+        support.call_method0("restrict_signals")?;
+
+        let apache = PyModule::new(py, "apache")?;
+        let (major, minor, patch) = settings.httpd_version;
+        apache.add("version", settings.httpd_version)?;
+        apache.add("description", format!("Apache/{major}.{minor}.{patch}"))?;
+        let modules = py.import("sys")?.getattr("modules")?;
+        modules.set_item("mod_wsgi", module)?;
+        modules.set_item("apache", apache)?;
+        Ok(Self { support: support.unbind() })
+    }
+
+    /// Finds an installed package named `mod_wsgi`, now that `sys.path` is complete.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn graft(&self, py: Python<'_>) -> PyResult<()> {
+        self.support.bind(py).call_method0("graft").map(drop)
+    }
+
+    /// Tells subscribers that the process ends.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn stopping(&self, py: Python<'_>) -> PyResult<()> {
+        self.support.bind(py).call_method1("stopping", ("shutdown_signal",)).map(drop)
+    }
+}
+
+impl Subscribers {
+    /// Finds the list of them.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn new(py: Python<'_>) -> PyResult<Self> {
+        let support = py.import("_mod_wsgi_module")?;
+        Ok(Self {
+            callbacks: support.getattr("event_callbacks")?.cast_into()?.unbind(),
+            observation: support.getattr("Observation")?.unbind(),
+        })
+    }
+
+    /// Tells them that a request begins, if there are any.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn observe<'py>(
+        &self,
+        environ: &Bound<'py, PyDict>,
+        application: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = environ.py();
+        if self.callbacks.bind(py).is_empty() {
+            return Ok(None);
+        }
+        self.observation.bind(py).call1((environ, application)).map(Some)
+    }
+}
+
+/// Lets log lines that belong to no request go this way.
+pub fn report_to(reporter: &Reporter) {
+    let _ = REPORTER.set(reporter.clone());
+}
+
+/// A dictionary that lives as long as this thread's request.
+#[pyfunction]
+fn request_data(py: Python<'_>) -> PyResult<Py<PyDict>> {
+    match Exchange::current().filter(|_| !has_forked()) {
+        Some(exchange) => Ok(exchange.data(py)),
+        None => Err(PyRuntimeError::new_err("no active request for thread")),
+    }
+}
+
+/// The dictionaries of all running requests, by request id.
+#[pyfunction]
+fn active(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let requests = PyDict::new(py);
+    for exchange in Exchange::all_active(py) {
+        if let Some(id) = exchange.request_id() {
+            requests.set_item(latin1(py, id)?, exchange.data(py))?;
+        }
+    }
+    Ok(requests)
+}
+
+/// Logs text at one of httpd's levels, with the request that this thread runs, if any.
+#[pyfunction]
+fn log(py: Python<'_>, level: u8, text: &str, path: Option<&str>, line: u32) {
+    let level = Level::from_number(level);
+    let exchange = Exchange::current().filter(|_| !has_forked());
+    let taken =
+        exchange.is_some_and(|exchange| exchange.log_at(py, level, text.as_bytes(), (path, line)));
+    if !taken && let Some(reporter) = REPORTER.get() {
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        py.detach(|| lines.into_iter().for_each(|line| reporter.log(level, line)));
+    }
+}
+
+/// Numbers from the environment of the build, which are strings.
+const fn number(text: &str) -> u32 {
+    let digits = text.as_bytes();
+    let (mut number, mut at) = (0, 0);
+    while at < digits.len() {
+        number = number * 10 + (digits[at] - b'0') as u32;
+        at += 1;
+    }
+    number
+}

@@ -1,0 +1,191 @@
+//! The modules `mod_wsgi` and `apache`, and the events.
+
+use wire::control::{FromWorker, Settings};
+use wire::exchange::Level;
+
+use crate::harness::*;
+
+#[test]
+fn what_the_modules_hold() {
+    let worker = Worker::serving();
+    let answer = worker.run(
+        "import mod_wsgi, apache\n\
+         def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             assert mod_wsgi.version == environ['mod_wsgi.version'] == (6, 1, 1)\n    \
+             assert len(mod_wsgi.mod_wsgi_rs_version) == 3\n    \
+             assert mod_wsgi.process_group == 'processes'\n    \
+             assert mod_wsgi.application_group == 'group'\n    \
+             assert (mod_wsgi.maximum_processes, mod_wsgi.threads_per_process) == (1, 3)\n    \
+             assert issubclass(mod_wsgi.RequestTimeout, BaseException)\n    \
+             assert not issubclass(mod_wsgi.RequestTimeout, Exception)\n    \
+             assert mod_wsgi.request_metrics() is mod_wsgi.process_metrics() is None\n    \
+             assert mod_wsgi.server_metrics() is mod_wsgi.start_recording_metrics() is None\n    \
+             assert mod_wsgi.subscribe_shutdown(print) is print\n    \
+             assert mod_wsgi.shutdown_callbacks.pop() is print\n    \
+             assert apache.version == (2, 4, 99) and apache.description\n    \
+             try: mod_wsgi.nonsense\n    \
+             except AttributeError as error: return [str(error).encode()]\n",
+    );
+    assert_eq!(answer.ok(), "module 'mod_wsgi' has no attribute 'nonsense'");
+}
+
+#[test]
+fn data_of_a_request_lives_as_long_as_it() {
+    let worker = Worker::serving();
+    let source = "import mod_wsgi, threading\n\
+        def application(environ, start_response):\n    \
+            data = mod_wsgi.request_data()\n    \
+            assert data == {} and data is mod_wsgi.request_data()\n    \
+            data['me'] = data\n    \
+            assert dict(mod_wsgi.active_requests) == {'id1': data}, mod_wsgi.active_requests\n    \
+            errors = []\n    \
+            def elsewhere():\n        \
+                try: mod_wsgi.request_data()\n        \
+                except RuntimeError as error: errors.append(str(error))\n    \
+            thread = threading.Thread(target=elsewhere)\n    \
+            thread.start(), thread.join()\n    \
+            start_response('200 OK', [])\n    \
+            return [errors[0].encode()]\n";
+    let script = worker.scratch.write("data.wsgi", source);
+    for _ in 0..2 {
+        let mut ask = Ask::of(&script);
+        ask.request.environ.push((b"mod_wsgi.request_id", b"id1"));
+        assert_eq!(worker.connect().ask(&ask).ok(), "no active request for thread");
+    }
+}
+
+#[test]
+fn log_handler() {
+    let worker = Worker::serving();
+    let source = "import logging, mod_wsgi\n\
+        logger = logging.getLogger('x')\n\
+        logger.addHandler(mod_wsgi.LogHandler())\n\
+        logger.setLevel(5)\n\
+        logger.propagate = False\n\
+        def application(environ, start_response):\n    \
+            for level in (5, 10, 20, 30, 40, 50): logger.log(level, 'at %d', level)\n    \
+            logger.warning('one\\ntwo\\n')\n    \
+            start_response('200 OK', [])\n    \
+            return []\n";
+    let answer = worker.run(source);
+    answer.ok();
+    let path = worker.scratch.path("run.wsgi").display().to_string();
+    let expected: Vec<_> = [
+        (Level::Debug, 7, "at 5"),
+        (Level::Debug, 7, "at 10"),
+        (Level::Info, 7, "at 20"),
+        (Level::Warning, 7, "at 30"),
+        (Level::Error, 7, "at 40"),
+        (Level::Critical, 7, "at 50"),
+        (Level::Warning, 8, "one"),
+        (Level::Warning, 8, "two"),
+    ]
+    .map(|(level, line, text)| (level, format!("{path}({line}): {text}")))
+    .into();
+    assert_eq!(answer.log, expected);
+}
+
+/// Collects events, and answers with them.
+const EVENTS: &str = "import mod_wsgi, os\n\
+    events = []\n\
+    @mod_wsgi.subscribe_events\n\
+    def collect(name, **event):\n    \
+        events.append((name, event))\n    \
+        if name == 'request_started':\n        \
+            event['request_data']['x'] = 1\n        \
+            if event['request_environ']['PATH_INFO'] == '/replaced':\n            \
+                return {'application_object': replacement}\n    \
+        if name == 'process_stopping': os.write(1, event['shutdown_reason'].encode())\n\
+    @mod_wsgi.subscribe_events\n\
+    def fails(name, **event): raise SystemExit('no matter')\n\
+    def replacement(environ, start_response):\n    \
+        start_response('200 OK', [])\n    \
+        return [b'replaced']\n\
+    def application(environ, start_response):\n    \
+        if environ['PATH_INFO'] == '/fails': raise KeyError('x')\n    \
+        if environ['PATH_INFO'] == '/tell':\n        \
+            start_response('200 OK', [])\n        \
+            names = [name for name, event in events]\n        \
+            assert all(event['request_data'] == {'x': 1} for name, event in events)\n        \
+            return [repr((names, sorted(events[-3][1]), events[2][1]['status'],\n            \
+                [events[2][1][key] for key in ('input_reads', 'input_length', 'output_writes',\n            \
+                    'output_length')])).encode()]\n    \
+        environ['wsgi.input'].read(3)\n    \
+        start_response('201 OK', [('X', 'y')])\n    \
+        return [b'abc', b'de']\n";
+
+#[test]
+fn events() {
+    let worker = Worker::serving_with(Settings { threads: 1, ..settings() });
+    let script = worker.scratch.write("events.wsgi", EVENTS);
+    let ask = |path: &'static [u8]| {
+        let mut ask = Ask::of(&script).body(&[b"body"]);
+        ask.request.environ.push((b"PATH_INFO", path));
+        worker.connect().ask(&ask)
+    };
+    let first = ask(b"/");
+    assert_eq!(first.ok(), "abcde");
+    assert!(first.log_text().contains("SystemExit: no matter"), "{}", first.log_text());
+    assert_eq!(ask(b"/fails").ending, Ending::Failed(500));
+    assert_eq!(ask(b"/replaced").ok(), "replaced");
+    let told = ask(b"/tell").ok().to_owned();
+    let expected = "(['request_started', 'response_started', 'request_finished', \
+        'request_started', 'request_exception', 'request_finished', \
+        'request_started', 'response_started', 'request_finished', \
+        'request_started', 'response_started'], \
+        ['application_finish', 'application_time', 'cpu_system_time', 'cpu_time', \
+        'cpu_user_time', 'daemon_start', 'gil_wait_count', 'gil_wait_time', 'input_length', \
+        'input_reads', 'input_time', 'output_length', 'output_time', 'output_writes', \
+        'queue_start', 'request_data', 'request_start', 'server_pid', 'status', 'thread_id'], \
+        201, [1, 3, 2, 5])";
+    assert_eq!(told, expected);
+    let output = worker.drain();
+    assert!(output.contains("shutdown_signal"), "{output}");
+}
+
+#[test]
+fn signals_are_not_for_applications() {
+    let mut worker = Worker::serving();
+    let answer = worker.run(
+        "import os, signal\n\
+         before = signal.getsignal(signal.SIGTERM)\n\
+         assert signal.signal(signal.SIGTERM, print) is print\n\
+         assert signal.getsignal(signal.SIGTERM) is before\n\
+         def application(environ, start_response):\n    \
+             assert signal.signal(signal.SIGHUP, print) is print\n    \
+             start_response('200 OK', [])\n    \
+             child = os.fork()\n    \
+             if child == 0:\n        \
+                 try: signal.signal(signal.SIGHUP, signal.SIG_IGN)\n        \
+                 except ValueError: os._exit(3)\n        \
+                 os._exit(0)\n    \
+             return [b'%d' % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]\n",
+    );
+    // In a child it is as ever: this thread is its main thread now.
+    assert_eq!(answer.ok(), "0");
+    assert!(answer.log.iter().all(|(level, _)| *level == Level::Info), "{:?}", answer.log);
+    let log = answer.log_text();
+    assert!(log.contains("handler for signal 15 is not registered"), "{log}");
+    assert!(log.contains("run.wsgi\", line 3") && log.contains("in application"), "{log}");
+    worker.order(&wire::control::ToWorker::Drain);
+    assert_eq!(worker.report(), FromWorker::Drained);
+}
+
+#[test]
+fn an_installed_package_of_the_same_name_is_grafted_on() {
+    let mut worker = Worker::spawn();
+    let home = worker.scratch.path("home");
+    std::fs::create_dir_all(home.join("mod_wsgi/server")).unwrap();
+    std::fs::write(home.join("mod_wsgi/__init__.py"), "raise ImportError('not ours')\n").unwrap();
+    std::fs::write(home.join("mod_wsgi/server/__init__.py"), "NAME = 'grafted'\n").unwrap();
+    worker.configure(Settings { home: Some(home), ..settings() });
+    worker.assign();
+    let answer = worker.run(
+        "import mod_wsgi.server\n\
+         def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             return [mod_wsgi.server.NAME.encode(), mod_wsgi.process_group.encode()]\n",
+    );
+    assert_eq!(answer.ok(), "graftedprocesses");
+}
