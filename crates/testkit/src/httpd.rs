@@ -28,6 +28,7 @@ pub struct Httpd {
     conf: String,
     files: Vec<(String, Vec<u8>)>,
     variables: Vec<(String, String)>,
+    wrapper: Vec<String>,
     expected: Vec<String>,
 }
 
@@ -40,6 +41,7 @@ impl Default for Httpd {
             conf: String::new(),
             files: Vec::new(),
             variables: Vec::new(),
+            wrapper: Vec::new(),
             expected: Vec::new(),
         }
     }
@@ -90,6 +92,13 @@ impl Httpd {
     /// Sets a variable in the environment of httpd, which is otherwise bare.
     pub fn env(mut self, name: &str, value: &str) -> Httpd {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs httpd by way of another program, such as valgrind, named by its path: it has to become
+    /// httpd without a fork. httpd's own words follow these.
+    pub fn under(mut self, words: &[&str]) -> Httpd {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -192,7 +201,8 @@ impl Httpd {
         let text = config::render(&Setting { apache, mpm, folder, port, dist, conf });
         directory.write("httpd.conf", text.as_bytes())?;
         let variables = self.variables.clone();
-        Ok(World { apache, directory, port, variables })
+        let wrapper = self.wrapper.clone();
+        Ok(World { apache, directory, port, variables, wrapper })
     }
 }
 
@@ -235,13 +245,21 @@ struct World {
     directory: Directory,
     port: u16,
     variables: Vec<(String, String)>,
+    wrapper: Vec<String>,
 }
 
 impl World {
     /// httpd with this world's configuration, and nothing of our own environment: a library path
     /// meant for the tests must not help a worker to find its libpython.
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.apache.program);
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(&self.apache.program),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(&self.apache.program);
+                command
+            }
+        };
         command
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
