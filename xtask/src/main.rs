@@ -1,11 +1,13 @@
 //! Developer commands: `cargo xtask COMMAND`. Each command has a file of its own.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
 mod dist;
 mod docker;
 mod environments;
 mod flask_site;
+mod instructions;
 mod lint;
 mod python;
 mod requirements;
@@ -29,6 +31,11 @@ Usage: cargo xtask COMMAND
   dist --out DIR [--python PYTHON]... [--debug]
                      put everything a server needs into one folder, with a worker for each Python
   test [FILTER]      all tests, in a container too where a Docker engine answers
+  bench [--quick] [--row NAME]
+                     compare with mod_wsgi, uWSGI, Granian and gunicorn; in full, this writes
+                     docs/performance.md
+  instructions [--functions] [--record]
+                     count the instructions of a request, and compare with the last record
   docker-base        make the base image of the container tests where no registry can be reached
   tidy               the rules of this repository that no other tool checks
   lint               format, clippy, documentation, tidy; then `test` is all that a change must pass
@@ -55,6 +62,8 @@ fn run() -> Result<()> {
         Some("demo") => demo::run(arguments),
         Some("dist") => dist::run(arguments),
         Some("test") => test::run(arguments),
+        Some("bench") => bench::run(arguments),
+        Some("instructions") => instructions::run(arguments),
         Some("docker-base") => nothing_more(arguments).and_then(|()| docker::run()),
         Some("tidy") => nothing_more(arguments).and_then(|()| tidy::run()),
         Some("lint") => nothing_more(arguments).and_then(|()| lint::run()),

@@ -73,6 +73,14 @@ pub fn ensure() -> Result<()> {
     Ok(())
 }
 
+/// Sees to it that a tool of one command only is there; the Debian package has its name.
+pub fn ensure_tool(name: &str, why: &str) -> Result<()> {
+    match shell::on_path(name) {
+        Some(_) => Ok(()),
+        None => install(&[name], &format!("{name}: {why}")),
+    }
+}
+
 /// Installs Debian packages when we may, otherwise says how to.
 pub fn install(packages: &[&str], why: &str) -> Result<()> {
     let list = packages.join(" ");
