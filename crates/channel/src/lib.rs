@@ -10,4 +10,6 @@ mod inbox;
 mod outbox;
 
 pub use inbox::{Inbox, ReceiveError};
-pub use outbox::{send, send_message, send_with_descriptor, try_send, try_send_with_descriptor};
+pub use outbox::{
+    send, send_message, send_with_descriptor, try_send, try_send_both, try_send_with_descriptor,
+};

@@ -38,6 +38,24 @@ pub fn try_send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// [`try_send`] for bytes that lie in two places.
+///
+/// # Errors
+/// `sendmsg(2)`'s, but for [`io::ErrorKind::WouldBlock`].
+pub fn try_send_both(socket: impl AsFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    let parts = [IoSlice::new(first), IoSlice::new(second)];
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    loop {
+        let mut nothing = SendAncillaryBuffer::default();
+        match rustix::net::sendmsg(&socket, &parts, &mut nothing, flags) {
+            Ok(sent) => return Ok(sent),
+            Err(Errno::AGAIN) => return Ok(0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Encodes and sends one message.
 ///
 /// # Errors

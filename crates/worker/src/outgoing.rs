@@ -7,13 +7,17 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use wire::exchange::{FromWorker, Level};
+use wire::{Header, Message};
 
 use crate::lines::Lines;
 
 /// How much is gathered before it is sent.
 const GATHER: usize = 64 << 10;
-/// Longest piece of body in one frame; well below what the receiving end accepts.
-const MAX_DATA: usize = 256 << 10;
+/// Longest piece of body in one frame. A socket's buffer holds about three, so that the receiving
+/// end passes one on while the next ones come, and its own buffer stays small enough to be kept.
+const MAX_DATA: usize = 64 << 10;
+/// Pieces of this length and more are sent from where they are, not copied to be gathered.
+const DIRECT: usize = 16 << 10;
 
 /// Frames on their way to the httpd child.
 ///
@@ -99,12 +103,37 @@ impl Outgoing {
     /// The connection is broken.
     pub fn push_data(&mut self, data: &[u8], wait: &mut impl FnMut(&OwnedFd)) -> io::Result<()> {
         for piece in data.chunks(MAX_DATA) {
+            if piece.len() >= DIRECT {
+                self.send_directly(piece, wait)?;
+                continue;
+            }
             self.push(&FromWorker::Data(piece));
             if self.buffer.len() >= GATHER {
                 self.flush(wait)?;
             }
         }
         Ok(())
+    }
+
+    /// Sends what has been gathered, and then a frame with a piece of the response body.
+    fn send_directly(&mut self, data: &[u8], wait: &mut impl FnMut(&OwnedFd)) -> io::Result<()> {
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
+        let len = u32::try_from(data.len()).expect("pieces are below 4 GiB");
+        let message = FromWorker::Data(data);
+        Header { len, kind: message.kind(), descriptors: message.descriptors() }
+            .encode(&mut self.buffer);
+        while self.broken.is_none() && self.sent < self.buffer.len() + data.len() {
+            let gathered = self.buffer.get(self.sent..).unwrap_or_default();
+            let rest = &data[self.sent.saturating_sub(self.buffer.len())..];
+            match channel::try_send_both(socket, gathered, rest) {
+                Ok(0) => wait(socket),
+                Ok(sent) => self.sent += sent,
+                Err(error) => self.broken = Some(error.kind()),
+            }
+        }
+        self.sent_all()
     }
 
     /// Sends what has been gathered.
@@ -122,6 +151,11 @@ impl Outgoing {
                 Err(error) => self.broken = Some(error.kind()),
             }
         }
+        self.sent_all()
+    }
+
+    /// Starts to gather anew.
+    fn sent_all(&mut self) -> io::Result<()> {
         self.buffer.clear();
         self.sent = 0;
         match self.broken {
