@@ -13,6 +13,8 @@ use super::string;
 pub struct Brigade<'r> {
     raw: NonNull<c::apr_bucket_brigade>,
     request: Request<'r>,
+    /// What a read found after it had something to give.
+    failed: Option<BodyError>,
 }
 
 /// The client, or a filter on the way to it, takes no more.
@@ -35,7 +37,7 @@ impl<'r> Brigade<'r> {
         // SAFETY: the pool is the request's; the connection's allocator outlives it.
         let raw = unsafe { c::apr_brigade_create(request.pool().as_ptr(), allocator) };
         let raw = NonNull::new(raw).expect("APR aborts when memory is short");
-        Self { raw, request }
+        Self { raw, request, failed: None }
     }
 
     fn allocator(&self) -> *mut c::apr_bucket_alloc_t {
@@ -159,38 +161,68 @@ impl<'r> Brigade<'r> {
         self.append(bucket);
     }
 
-    /// Waits for the next piece of the request body and appends it to `into`: between 1 and
-    /// `at_most` bytes, or none at the end of the body (`false`). httpd sends `100 Continue` first
-    /// where the client waits for it.
+    /// Waits for the next piece of the request body, takes what else is there already, and appends
+    /// it to `into`: between 1 and `at_most` bytes, or none at the end of the body (`false`). httpd
+    /// sends `100 Continue` first where the client waits for it.
     ///
     /// # Errors
     /// [`BodyError`]; nothing further can be read.
     pub fn read(&mut self, at_most: u32, into: &mut Vec<u8>) -> Result<bool, BodyError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let start = into.len();
         loop {
-            // SAFETY: input filters and brigade belong to the request.
-            let status = unsafe {
-                c::ap_get_brigade(
-                    self.request.rec().input_filters,
-                    self.raw.as_ptr(),
-                    c::AP_MODE_READBYTES,
-                    c::APR_BLOCK_READ,
-                    at_most.into(),
-                )
-            };
-            if status != c::APR_SUCCESS as c_int {
-                return Err(self.error(status));
-            }
-            let before = into.len();
-            let ended = self.drain(into)?;
-            if into.len() > before {
-                // An end that came along is seen again at the next read (`ap_http_filter` goes on
-                // answering with EOS).
-                return Ok(true);
-            }
-            if ended {
-                return Ok(false);
+            // A read gives what one call of recv brought (`ap_core_input_filter`), 8000 bytes at
+            // most, however much has come.
+            let got = into.len() - start;
+            match self.read_once(at_most as usize, got, into) {
+                // An end that came along with data is seen again at the next read
+                // (`ap_http_filter` goes on answering with EOS).
+                Ok(Piece::End) => return Ok(into.len() > start),
+                Ok(Piece::Data) if into.len() - start < at_most as usize => {}
+                Ok(Piece::Data | Piece::NotYet) => return Ok(true),
+                Err(error) if into.len() == start => return Err(error),
+                Err(error) => {
+                    self.failed = Some(error);
+                    return Ok(true);
+                }
             }
         }
+    }
+
+    /// Reads what comes first; when something has been `got` already, what is there.
+    fn read_once(
+        &mut self,
+        at_most: usize,
+        got: usize,
+        into: &mut Vec<u8>,
+    ) -> Result<Piece, BodyError> {
+        let waits = got == 0;
+        let wanted = (at_most - got).cast_signed() as c::apr_off_t;
+        // SAFETY: input filters and brigade belong to the request.
+        let status = unsafe {
+            c::ap_get_brigade(
+                self.request.rec().input_filters,
+                self.raw.as_ptr(),
+                c::AP_MODE_READBYTES,
+                if waits { c::APR_BLOCK_READ } else { c::APR_NONBLOCK_READ },
+                wanted,
+            )
+        };
+        if !waits && status == libc::EAGAIN {
+            return Ok(Piece::NotYet);
+        }
+        if status != c::APR_SUCCESS as c_int {
+            return Err(self.error(status));
+        }
+        let before = into.len();
+        Ok(match self.drain(into)? {
+            true => Piece::End,
+            // Some filters answer so instead of with EAGAIN.
+            false if !waits && into.len() == before => Piece::NotYet,
+            false => Piece::Data,
+        })
     }
 
     /// Moves the data of all buckets to `into`. Says whether one of them was the end.
@@ -247,6 +279,16 @@ impl Drop for Brigade<'_> {
         // request can live long after its brigade (keep-alive, logging).
         unsafe { c::apr_brigade_destroy(self.raw.as_ptr()) };
     }
+}
+
+/// What a single read of a request body brought.
+enum Piece {
+    /// Data, or nothing yet where it waits.
+    Data,
+    /// Nothing, as nothing is there.
+    NotYet,
+    /// Possibly data, and the end.
+    End,
 }
 
 /// What follows the bytes of a [`Brigade::pass`].
