@@ -578,13 +578,16 @@ impl<'r, 'c> Exchange<'r, 'c> {
     /// Receives more; before it has to wait, what has come so far goes to the client.
     fn receive(&mut self, inbox: &mut Inbox) -> Result<(), Outcome> {
         let deadline = Instant::now() + self.request.server().timeout();
+        // Nothing has come yet when the request has only just been sent.
+        let mut look = self.heard;
         loop {
-            match inbox.try_receive(self.worker) {
-                Ok(0) => return Err(self.lost("its worker closed the connection")),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
+            match std::mem::replace(&mut look, true).then(|| inbox.try_receive(self.worker)) {
+                None => {}
+                Some(Ok(0)) => return Err(self.lost("its worker closed the connection")),
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Some(Err(error)) => {
                     return Err(self.lost(&format!("the connection to its worker broke ({error})")));
                 }
             }
