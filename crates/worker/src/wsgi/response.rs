@@ -200,6 +200,10 @@ fn send(
 }
 
 fn close(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> PyResult<()> {
+    // These have no close(), and asking them makes an exception.
+    if result.is_exact_instance_of::<PyList>() || result.is_exact_instance_of::<PyTuple>() {
+        return Ok(());
+    }
     match result.getattr_opt(intern!(py, "close"))? {
         Some(close) => {
             // It may take its time; the response need not wait for it.
