@@ -27,8 +27,8 @@ fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<exchange::FromWorker<'_>>(11);
     check_kinds::<broker::ToBroker<'_>>(1);
     check_kinds::<broker::FromBroker>(2);
-    check_kinds::<control::ToWorker>(3);
-    check_kinds::<control::FromWorker>(5);
+    check_kinds::<control::ToWorker>(4);
+    check_kinds::<control::FromWorker>(6);
     check_kinds::<generation::ToSupervisor>(2);
     check_kinds::<generation::FromSupervisor>(2);
 }

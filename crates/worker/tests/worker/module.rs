@@ -68,9 +68,10 @@ fn log_handler() {
             logger.warning('one\\ntwo\\n')\n    \
             start_response('200 OK', [])\n    \
             return []\n";
-    let answer = worker.run(source);
+    let script = worker.scratch.script(source);
+    let answer = worker.get(&script);
     answer.ok();
-    let path = worker.scratch.path("run.wsgi").display().to_string();
+    let path = script.display();
     let expected: Vec<_> = [
         (Level::Debug, 7, "at 5"),
         (Level::Debug, 7, "at 10"),
@@ -167,7 +168,7 @@ fn signals_are_not_for_applications() {
     assert!(answer.log.iter().all(|(level, _)| *level == Level::Info), "{:?}", answer.log);
     let log = answer.log_text();
     assert!(log.contains("handler for signal 15 is not registered"), "{log}");
-    assert!(log.contains("run.wsgi\", line 3") && log.contains("in application"), "{log}");
+    assert!(log.contains(".wsgi\", line 3") && log.contains("in application"), "{log}");
     worker.order(&wire::control::ToWorker::Drain);
     assert_eq!(worker.report(), FromWorker::Drained);
 }
