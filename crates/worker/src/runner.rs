@@ -50,7 +50,7 @@ impl Toolbox {
     /// Loads a script before any request asks for it. What is wrong with it goes to the log, and
     /// again to that of the first request.
     pub fn preload(&self, py: Python<'_>, script: &[u8]) {
-        match self.scripts.load(py, script) {
+        match self.scripts.load(py, script, None) {
             Ok(_) => {}
             Err(ScriptError::Script(lines)) => eprintln!("{}", lines.join("\n")),
             Err(ScriptError::Python(error)) => error.print(py),
@@ -162,7 +162,13 @@ impl Runner<'_> {
         environ: Bound<'_, PyDict>,
     ) -> Outcome {
         let Toolbox { scripts, failures, .. } = self.toolbox;
-        let application = match scripts.application(py, script, callable) {
+        let wants_reload = |globals: &Bound<'_, PyDict>| {
+            scripts.wants_reload(globals, script).unwrap_or_else(|error| {
+                failures.log(py, exchange, "reload_required() failed in", script, &error);
+                false
+            })
+        };
+        let application = match scripts.application(py, script, callable, wants_reload) {
             Ok(application) => application,
             Err(ScriptError::Script(lines)) => {
                 exchange.log(py, Source::Errors, (lines.join("\n") + "\n").as_bytes());

@@ -17,6 +17,7 @@ use crate::ffi::latin1;
 pub struct Scripts {
     load: Py<PyAny>,
     script_error: Py<PyAny>,
+    is_outdated: Py<PyAny>,
     /// A copy of what `load` knows, so that a request needs neither it nor its lock. No Python
     /// object is dropped while this lock is held: a destructor could want it, too.
     known: Mutex<HashMap<Box<[u8]>, Loaded>>,
@@ -52,6 +53,7 @@ impl Scripts {
         Ok(Self {
             load: module.getattr("load")?.unbind(),
             script_error: module.getattr("ScriptError")?.unbind(),
+            is_outdated: module.getattr("is_outdated")?.unbind(),
             known: Mutex::default(),
         })
     }
@@ -65,10 +67,12 @@ impl Scripts {
         py: Python<'py>,
         path: &[u8],
         callable: &[u8],
+        wants_reload: impl FnOnce(&Bound<'py, PyDict>) -> bool,
     ) -> Result<Bound<'py, PyAny>, ScriptError> {
         let globals = match self.loaded(py, path) {
+            Some(globals) if wants_reload(&globals) => self.load(py, path, Some(globals))?,
             Some(globals) => globals,
-            None => self.load(py, path)?,
+            None => self.load(py, path, None)?,
         };
         let name = latin1(py, callable).map_err(ScriptError::Python)?;
         let found = globals.get_item(name).map_err(ScriptError::Python)?;
@@ -109,7 +113,24 @@ impl Scripts {
         self.known.lock_py_attached(py).expect("nobody panics in here")
     }
 
-    /// Loads the script at `path`, unless another thread just has.
+    /// Whether a script wants to be loaded again: it has lost its `__mtime__`, or its function
+    /// `reload_required` says so of the resource asked for.
+    ///
+    /// # Errors
+    /// What that function raises.
+    pub fn wants_reload(&self, globals: &Bound<'_, PyDict>, resource: &[u8]) -> PyResult<bool> {
+        let py = globals.py();
+        let settled = globals.contains(intern!(py, "__mtime__"))?
+            && !globals.contains(intern!(py, "reload_required"))?;
+        if settled {
+            return Ok(false);
+        }
+        let resource = OsStr::from_bytes(resource);
+        self.is_outdated.bind(py).call1((globals, resource))?.extract()
+    }
+
+    /// Loads the script at `path`, unless another thread just has. What is in `outdated` is not
+    /// good enough.
     ///
     /// # Errors
     /// [`ScriptError`].
@@ -117,8 +138,9 @@ impl Scripts {
         &self,
         py: Python<'py>,
         path: &[u8],
+        outdated: Option<Bound<'py, PyDict>>,
     ) -> Result<Bound<'py, PyDict>, ScriptError> {
-        let result = self.load.bind(py).call1((PyBytes::new(py, path),));
+        let result = self.load.bind(py).call1((PyBytes::new(py, path), outdated));
         let (mtime, globals) = result
             .and_then(|pair| pair.extract::<(i128, Bound<'py, PyDict>)>())
             .map_err(|error| self.explain(py, error))?;

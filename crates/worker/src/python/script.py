@@ -21,25 +21,33 @@ class ScriptError(Exception):
         self.lines = [_printable(line) for line in lines]
 
 
-def load(path):
+def load(path, outdated=None):
     """Return the file's time of change and the globals of the script at ``path``, loaded now or
-    earlier."""
+    earlier. The globals ``outdated`` are not good any more."""
     path = os.fsdecode(path)
     with _lock:
         try:
             with open(path, "rb") as file:
                 mtime = os.fstat(file.fileno()).st_mtime_ns
                 known = _loaded.get(path)
-                if known is not None and known[0] == mtime:
+                if known is not None and known[0] == mtime and known[1] is not outdated:
                     return known
                 source = file.read()
         except OSError as error:
             raise ScriptError(f"cannot read WSGI script '{path}': {error.strerror}") from None
         code = _compile(source, path)
         _loaded.pop(path, None)
-        namespace = _run(code, path)
+        namespace = _run(code, path, mtime)
         _loaded[path] = mtime, namespace
         return _loaded[path]
+
+
+def is_outdated(namespace, resource):
+    """Say whether a loaded script wants to be loaded again, by its own word."""
+    if not isinstance(namespace.get("__mtime__"), int):
+        return True
+    required = namespace.get("reload_required")
+    return required is not None and bool(required(resource))
 
 
 def _compile(source, path):
@@ -53,11 +61,12 @@ def _compile(source, path):
         raise ScriptError(f"cannot compile WSGI script '{path}': {error}") from None
 
 
-def _run(code, path):
+def _run(code, path, mtime):
     digest = hashlib.md5(os.fsencode(path), usedforsecurity=False).hexdigest()
     name = f"_mod_wsgi_{digest}"
     module = types.ModuleType(name)
     module.__file__ = path
+    module.__mtime__ = mtime // 1000
     # Wrappers written for Python 2 activate their virtual environment with it.
     module.execfile = execfile
     sys.modules[name] = module

@@ -231,3 +231,34 @@ fn requests_that_come_while_a_script_is_loaded_wait_for_it() {
         }
     });
 }
+
+#[test]
+fn a_script_may_ask_to_be_loaded_again() {
+    let worker = Worker::serving();
+    let source = "import sys\n\
+        sys.loads = getattr(sys, 'loads', 0) + 1\n\
+        assert isinstance(__mtime__, int)\n\
+        def reload_required(resource):\n    \
+            assert resource == __file__\n    \
+            if sys.loads == 3: raise KeyError('no matter')\n    \
+            return sys.loads < 3\n\
+        def application(environ, start_response):\n    \
+            start_response('200 OK', [])\n    \
+            return [str(sys.loads).encode()]\n";
+    let script = worker.scratch.write("again.wsgi", source);
+    let answers = [(); 4].map(|()| worker.get(&script));
+    assert_eq!(
+        [0, 1, 2, 3].map(|number: usize| answers[number].ok().to_owned()),
+        ["1", "2", "3", "3"]
+    );
+    assert!(answers[3].log_text().contains("KeyError: 'no matter'"), "{:?}", answers[3].log);
+
+    let source = "import sys\n\
+        sys.lost = getattr(sys, 'lost', 0) + 1\n\
+        def application(environ, start_response):\n    \
+            globals().pop('__mtime__', None)\n    \
+            start_response('200 OK', [])\n    \
+            return [str(sys.lost).encode()]\n";
+    let script = worker.scratch.write("lost.wsgi", source);
+    assert_eq!([(); 3].map(|()| worker.get(&script).ok().to_owned()), ["1", "2", "3"]);
+}
