@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use super::bindings as c;
 use super::module::{module_index, this};
@@ -242,6 +243,24 @@ impl<'r> Request<'r> {
         let open = status == c::APR_SUCCESS as c_int && descriptor >= 0;
         // SAFETY: httpd closes a connection's socket after the connection's last request.
         open.then(|| unsafe { BorrowedFd::borrow_raw(descriptor) })
+    }
+
+    /// Lets the client see a reset instead of an end, for a response that only the connection's end
+    /// delimits (HTTP/1.0).
+    pub fn reset_connection(self) {
+        if let Some(socket) = self.client_socket() {
+            // A close that does not linger resets (socket(7), SO_LINGER). Without it, the client
+            // sees an ordinary end, which is no worse than before.
+            let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+        }
+        // SAFETY: the request's connection is alive, and this thread's. httpd closes an aborted one
+        // at once, without an orderly shutdown before (`ap_start_lingering_close`).
+        unsafe { (*self.rec().connection).aborted = 1 };
+    }
+
+    /// Whether httpd frames the response body in chunks.
+    pub fn is_chunked(self) -> bool {
+        self.rec().chunked != 0
     }
 
     /// Whether this is a stream of an HTTP/2 connection.

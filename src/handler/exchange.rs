@@ -209,6 +209,8 @@ struct Exchange<'r, 'c> {
     unflushed: bool,
     /// Something has gone down the output filters: the head is, or is about to be, on its way.
     passed: bool,
+    /// The response has a Content-Length.
+    announced: bool,
     /// Bytes of body that the announced length still allows.
     allowance: Option<u64>,
     /// The announced length has been exceeded, which is said once.
@@ -246,6 +248,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             begun: false,
             unflushed: false,
             passed: false,
+            announced: false,
             allowance: None,
             exceeded: false,
             heard: false,
@@ -362,6 +365,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
         head.apply(self.request);
         self.begun = true;
         self.unflushed = true;
+        self.announced = head.content_length.is_some();
         // Of a response without a body, the length says what another one would have had.
         let announced = head.content_length.filter(|_| head.allows_body());
         self.allowance = announced.filter(|_| !self.request.is_header_only());
@@ -472,6 +476,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
         self.request.close_connection();
         // A client that has gone as well needs no telling.
         let _ = self.pass(&[], Then::Broken);
+        let delimited = self.announced || self.request.is_chunked() || self.request.is_stream();
+        if !delimited && !self.request.is_header_only() {
+            self.request.reset_connection();
+        }
         // After OK, httpd itself would end an HTTP/2 stream as if all were well
         // (`ap_finalize_request_protocol`).
         Outcome::Answered(Ok(if self.request.is_stream() { AP_FILTER_ERROR } else { OK }))
