@@ -2,6 +2,7 @@
 
 mod bad_scripts;
 mod broken_workers;
+mod conformance;
 mod delivery;
 mod directives;
 mod flat;

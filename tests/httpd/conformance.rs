@@ -1,0 +1,163 @@
+//! What HTTP and PEP 3333 promise, case by case: bytes in, responses out, each case a few lines.
+
+mod hostile_applications;
+mod hostile_clients;
+
+use testkit::{Connection, Response, Running};
+
+use crate::serving;
+
+/// What a well-behaved application does, under the eyes of `wsgiref.validate`.
+const VALIDATED: &str = r#"
+from wsgiref.validate import validator
+
+
+def app(environ, start_response):
+    path, stream = environ["PATH_INFO"], environ["wsgi.input"]
+    headers = [("Content-Type", "text/plain")]
+    if path == "/breaks" or path == "/breaks-with-length":
+        length = [("Content-Length", "900000")] if "length" in path else []
+        start_response("200 OK", headers + length)
+        def body():
+            yield b"begun" * 30000
+            raise KeyError("too late")
+        return body()
+    if path == "/echo":
+        body = [stream.read(int(environ.get("CONTENT_LENGTH") or -1))]
+    elif path == "/lines":
+        body = [b"|".join(stream.readlines())]
+    elif path == "/unread":
+        body = [b"unread"]
+    elif path == "/many":
+        body = (b"%d," % number for number in range(5))
+        start_response("200 OK", headers)
+        return body
+    elif path == "/written":
+        write = start_response("200 OK", headers)
+        write(b"written ")
+        return [b"returned"]
+    elif path == "/empty":
+        start_response("204 No Content", [])
+        return [b""]
+    else:
+        body = [("%s %s" % (environ["REQUEST_METHOD"], path)).encode()]
+    start_response("200 OK", headers)
+    return body
+
+
+checked = validator(app)
+
+
+def application(environ, start_response):
+    # What the validator returns is no list any more, and its length is not known beforehand.
+    return (app if environ["PATH_INFO"] == "/list" else checked)(environ, start_response)
+"#;
+
+/// Sends bytes and reads the responses to requests of these methods.
+#[track_caller]
+fn exchange(httpd: &Running, bytes: &str, methods: &[&str]) -> (Connection, Vec<Response>) {
+    let mut connection = httpd.connect();
+    connection.send(bytes.as_bytes()).expect("httpd reads");
+    let responses = methods.iter().map(|method| {
+        let response = connection.read_response(method).expect("a response");
+        check_form(&response);
+        response
+    });
+    let responses = responses.collect();
+    (connection, responses)
+}
+
+/// What holds for every response that httpd sends, whatever it was made of.
+#[track_caller]
+fn check_form(response: &Response) {
+    let count =
+        |name: &str| response.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count();
+    assert!(count("Content-Length") + count("Transfer-Encoding") <= 1, "{response}");
+    for (name, value) in &response.headers {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        assert!(!name.is_empty() && name.bytes().all(token), "{response}");
+        assert!(!value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t'), "{response}");
+        assert!(!name.eq_ignore_ascii_case("X-Injected"), "{response}");
+    }
+    assert!(response.status >= 200, "{response}");
+}
+
+/// Sends the bytes on a connection of their own, and wants these bodies in answer to GETs or POSTs.
+#[track_caller]
+fn answers(httpd: &Running, bytes: &str, bodies: &[&str]) -> Connection {
+    let methods = vec!["GET"; bodies.len()];
+    let (connection, responses) = exchange(httpd, bytes, &methods);
+    let got: Vec<_> = responses.iter().map(|response| response.text()).collect();
+    assert_eq!(got, bodies, "{bytes}");
+    assert!(responses.iter().all(|response| response.complete), "{bytes}");
+    connection
+}
+
+#[test]
+fn requests_and_what_comes_of_them() {
+    // The validator knows a few methods only.
+    let httpd = serving(VALIDATED)
+        .expect_log("REQUEST_METHOD: 'FROB'")
+        .expect_log("warnings.warn(")
+        .start();
+    let h = "HTTP/1.1\r\nHost: localhost\r\n";
+    for (bytes, bodies) in [
+        (format!("GET /a {h}\r\n"), &["GET /a"][..]),
+        (format!("GET /a {h}\r\nGET /b {h}\r\nGET /c {h}\r\n"), &["GET /a", "GET /b", "GET /c"]),
+        (format!("POST /echo {h}Content-Length: 3\r\n\r\nabcGET /b {h}\r\n"), &["abc", "GET /b"]),
+        (
+            format!("POST /unread {h}Content-Length: 3\r\n\r\nabcGET /b {h}\r\n"),
+            &["unread", "GET /b"],
+        ),
+        (
+            format!(
+                "POST /lines {h}Transfer-Encoding: chunked\r\n\r\n3\r\na\nb\r\n1;x=y\r\nc\r\n0\r\nX: y\r\n\r\nGET /b {h}\r\n"
+            ),
+            &["a\n|bc", "GET /b"],
+        ),
+        (
+            format!(
+                "POST /unread {h}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET /b {h}\r\n"
+            ),
+            &["unread", "GET /b"],
+        ),
+        (format!("GET /many {h}\r\nGET /written {h}\r\n"), &["0,1,2,3,4,", "written returned"]),
+        (
+            format!("DELETE /x {h}\r\nPATCH /y {h}\r\nOPTIONS /z {h}\r\n"),
+            &["DELETE /x", "PATCH /y", "OPTIONS /z"],
+        ),
+        (format!("FROB /x {h}\r\n"), &["FROB /x"]),
+        ("GET http://localhost/a HTTP/1.1\r\nHost: other\r\n\r\n".to_owned(), &["GET /a"]),
+    ] {
+        answers(&httpd, &bytes, bodies);
+    }
+    let (_, responses) =
+        exchange(&httpd, &format!("HEAD /a {h}\r\nGET /b {h}\r\n"), &["HEAD", "GET"]);
+    assert_eq!(responses[1].text(), "GET /b");
+    let (_, responses) =
+        exchange(&httpd, &format!("GET /empty {h}\r\nGET /b {h}\r\n"), &["GET", "GET"]);
+    assert_eq!((responses[0].status, responses[1].text().as_str()), (204, "GET /b"));
+}
+
+#[test]
+fn http_1_0() {
+    let httpd = serving(VALIDATED).start();
+    let mut connection = answers(&httpd, "GET /a HTTP/1.0\r\n\r\n", &["GET /a"]);
+    assert!(connection.is_closed().expect("an end"));
+    let mut connection = answers(&httpd, "GET /many HTTP/1.0\r\n\r\n", &["0,1,2,3,4,"]);
+    assert!(connection.is_closed().expect("an end"));
+    let keep = "GET /list HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    answers(&httpd, &keep.repeat(2), &["GET /list", "GET /list"]);
+}
+
+#[test]
+fn a_response_that_breaks_off_is_visibly_incomplete() {
+    let httpd = serving(VALIDATED).expect_log("[wsgi:error]").start();
+    for path in ["/breaks", "/breaks-with-length"] {
+        for version in ["1.0", "1.1"] {
+            let request = format!("GET {path} HTTP/{version}\r\nHost: localhost\r\n\r\n");
+            let (_, responses) = exchange(&httpd, &request, &["GET"]);
+            assert!(!responses[0].complete, "{path} {version}");
+        }
+    }
+}
