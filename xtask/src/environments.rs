@@ -53,5 +53,7 @@ fn virtualenv(stage: &Path, python: &Python) -> Result<PathBuf> {
 fn pip(environment: &Path) -> Command {
     let mut command = Command::new(environment.join("bin/pip"));
     command.args(["--quiet", "--disable-pip-version-check"]);
+    // What pip has built and kept for another Python of the same version may be linked to that one.
+    command.env("PIP_NO_CACHE_DIR", "1");
     command
 }
