@@ -26,6 +26,9 @@ const RECORD_HEAD: &str = "\
 const FEW: u32 = 100;
 const MANY: u32 = 600;
 
+/// Of fewer instructions, a change says nothing.
+const SIGNIFICANT: f64 = 100.0;
+
 /// How many functions `--functions` lists.
 const LISTED: usize = 60;
 
@@ -221,7 +224,7 @@ fn parse_record(text: &str) -> BTreeMap<String, f64> {
 /// One line for each part, with the change.
 fn compare(now: &BTreeMap<String, f64>, before: &BTreeMap<String, f64>) -> String {
     let line = |(part, cost): (&String, &f64)| match before.get(part) {
-        Some(old) if *old >= 1.0 => {
+        Some(old) if *old >= SIGNIFICANT => {
             let change = (cost / old - 1.0) * 100.0;
             format!("{part:26}{cost:9.0} instructions per request, {change:+.1} %\n")
         }

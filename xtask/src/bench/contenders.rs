@@ -96,7 +96,6 @@ WSGISocketPrefix {{dir}}/run/wsgi
 "
             )
         };
-        // Not python-home=, with which mod_wsgi does not find all of the standard library here.
         let packages = installed.packages.display();
         let daemon = format!(
             "WSGIDaemonProcess bench user={{user}} group={{group}} processes={} threads={THREADS} \

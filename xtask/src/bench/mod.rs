@@ -32,10 +32,10 @@ struct Effort {
 }
 
 /// For a table that can be relied on.
-const FULL: Effort = Effort { rounds: 5, duration: Duration::from_secs(2) };
+const FULL: Effort = Effort { rounds: 5, duration: Duration::from_secs(1) };
 
 /// For a look.
-const QUICK: Effort = Effort { rounds: 3, duration: Duration::from_secs(1) };
+const QUICK: Effort = Effort { rounds: 2, duration: Duration::from_secs(1) };
 
 /// Set by a signal that wants us to end: the servers are stopped first.
 #[derive(Clone, Debug, Default)]
