@@ -34,7 +34,7 @@ const SEARCH_PATIENCE: Duration = Duration::from_secs(15);
 const GATHER: usize = 4096;
 
 /// Most bytes of a request body that are read at a time.
-const BODY_PIECE: u32 = 128 << 10;
+const BODY_PIECE: u32 = 64 << 10;
 
 /// A client that closes its direction this soon after its request may only have nothing more to say,
 /// as one at the end of a pipe, and wait for the answer. Later it is one that goes away.
