@@ -14,7 +14,9 @@ const FUNCTIONS: &[&str] = &[
     "ap_(get_server_name|get_server_name_for_url|get_server_port|get_server_version)",
     "ap_(hook_check_config|hook_child_init|hook_handler|hook_monitor|hook_post_config)",
     "ap_(hook_pre_config|hook_translate_name|http_scheme|log_error_|log_rerror_|mpm_query)",
-    "ap_(get_module_config|set_module_config|check_cmd_context)",
+    "ap_(get_module_config|set_module_config|check_cmd_context|walk_config)",
+    "ap_(pregcomp|pregsub|regexec|server_root_relative)",
+    "ap_(hook_check_access|register_auth_provider)",
     "ap_(map_http_request_error|pass_brigade|remove_input_filter|request_has_body)",
     "ap_(run_http_scheme|runtime_dir_relative|set_content_length|set_content_type)",
     "ap_(setup_client_block|state_query|get_server_revision|bucket_error_create)",
@@ -27,15 +29,23 @@ const FUNCTIONS: &[&str] = &[
     "apr_(strerror|table_(addn|do|get|setn|unset|elts))",
     "mwrs_.*",
 ];
-const TYPES: &[&str] =
-    &["ap_version_t", "apr_table_entry_t", "command_rec", "module", "server_rec", "request_rec"];
+const TYPES: &[&str] = &[
+    "ap_version_t",
+    "apr_table_entry_t",
+    "command_rec",
+    "module",
+    "server_rec",
+    "request_rec",
+    "auth[nz]_provider",
+];
 const VARS: &[&str] = &[
     "ap_server_conf",
     "ap_unixd_config",
-    "NOT_IN_.*|ACCESS_CONF|RSRC_CONF|OR_AUTHCFG|OR_FILEINFO|OPT_EXECCGI",
+    "GLOBAL_ONLY|NOT_IN_.*|ACCESS_CONF|RSRC_CONF|OR_AUTHCFG|OR_FILEINFO|OPT_EXECCGI",
     "APR_(HOOK_.*|OC_REASON_DEATH|SUCCESS|EOF|FOPEN_READ)",
-    "AP_(FILTER_ERROR|MPMQ_.*|SQ_.*|REQ_REJECT_PATH_INFO|VERSION_.*)",
-    "DECLINED|OK|DONE|HTTP_.*|M_GET|MODULE_MAGIC_.*|REQUEST_CHUNKED_DECHUNK",
+    "AP_(AUTH_INTERNAL_PER_CONF|FILTER_ERROR|FTYPE_PROTOCOL|MPMQ_.*|REG_EXTENDED|SQ_.*)",
+    "AP_REQ_REJECT_PATH_INFO|AP_VERSION_.*|AUTHZ?_.*",
+    "DECLINED|OK|DONE|HTTP_.*|M_GET|MODULE_MAGIC_.*|REQUEST_CHUNKED_DECHUNK|REQUEST_CHUNKED_ERROR",
 ];
 
 fn main() {

@@ -69,3 +69,13 @@ int mwrs_has_body(const request_rec *r)
 {
     return r->read_chunked || r->remaining > 0;
 }
+
+int mwrs_passes_authorization(const request_rec *r)
+{
+#ifdef AP_CGI_PASS_AUTH_ON
+    const core_dir_config *conf = ap_get_core_module_config(r->per_dir_config);
+    return conf->cgi_pass_auth == AP_CGI_PASS_AUTH_ON;
+#else
+    return 0;
+#endif
+}

@@ -37,4 +37,7 @@ int mwrs_brigade_append_file(apr_bucket_brigade *bb, apr_file_t *file, apr_off_t
 /* ap_request_has_body() came with httpd 2.4.54; the same rule on what r holds, for older ones. */
 int mwrs_has_body(const request_rec *r);
 
+/* Whether CGIPassAuth On is in force (core_dir_config::cgi_pass_auth). */
+int mwrs_passes_authorization(const request_rec *r);
+
 #endif

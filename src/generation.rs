@@ -19,7 +19,7 @@ use wire::Secret;
 use wire::exchange::Level;
 use wire::generation::{FromSupervisor, ToSupervisor};
 
-use crate::config::install_directory;
+use crate::config::{ScriptOwner, install_directory};
 use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
@@ -46,10 +46,30 @@ pub struct Generation {
 }
 
 /// What httpd's children know of a process group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupFacts {
     /// `ServerName` of the virtual host that defines the group and alone may use it.
     pub only_for: Option<Vec<u8>>,
+    /// Why it takes no requests, if it does not.
+    pub not_served: Option<&'static str>,
+    /// Whose scripts it runs, if not anybody's.
+    pub script_owner: Option<ScriptOwner>,
+    /// How to speak with its workers.
+    pub link: Link,
+}
+
+/// How httpd's children speak with the workers of a group. What is not set is left to httpd or the
+/// system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Link {
+    /// `connect-timeout=`.
+    pub connect_timeout: Option<Duration>,
+    /// `socket-timeout=`.
+    pub socket_timeout: Option<Duration>,
+    /// `send-buffer-size=`, in bytes.
+    pub send_buffer_size: Option<u32>,
+    /// `receive-buffer-size=`, in bytes.
+    pub receive_buffer_size: Option<u32>,
 }
 
 /// The running configuration cycle. Children have the one that was current when they were forked.
@@ -107,7 +127,7 @@ pub fn start(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
 }
 
 fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
-    let generation = describe::generation(pool)?;
+    let generation = describe::generation(pool, main)?;
     let groups = describe::facts(main);
     *CURRENT.write().unwrap_or_else(PoisonError::into_inner) =
         Some(Arc::new(Generation { groups, ..generation }));

@@ -5,6 +5,7 @@
 //! directives; `generation` starts the supervisor. `docs/ARCHITECTURE.md` tells the whole story.
 #![deny(unsafe_code)]
 
+mod access;
 mod config;
 #[expect(unsafe_code, reason = "the one place that speaks C; see docs/SAFETY.md")]
 mod ffi;

@@ -1,17 +1,30 @@
 //! From URL to script: WSGIScriptAlias, and SCRIPT_NAME back from what httpd made of it.
 
-use crate::config::{Arguments, Name, ServerConfig, Setting};
+use crate::config::{Arguments, Name, ServerConfig, Setting, flag, lossy};
 
+use crate::ffi::pool::Pool;
+use crate::ffi::regex::Regex;
 use crate::ffi::request::Request;
 use crate::ffi::{DECLINED, OK};
 
 /// The handler that aliases lead to, and that `SetHandler` and `AddHandler` may name.
 pub const HANDLER: &std::ffi::CStr = c"wsgi-script";
 
-/// A `WSGIScriptAlias`.
-#[derive(Debug, PartialEq, Eq)]
+/// How an alias recognises its URLs.
+#[derive(Debug, PartialEq)]
+pub enum Mount {
+    /// By the path in front (`WSGIScriptAlias`).
+    Prefix,
+    /// By an expression, whose groups the target may name (`WSGIScriptAliasMatch`).
+    Pattern(Regex),
+}
+
+/// A `WSGIScriptAlias` or `WSGIScriptAliasMatch`.
+#[derive(Debug, PartialEq)]
 pub struct Alias {
-    /// URL path, as written.
+    /// How it recognises its URLs.
+    pub kind: Mount,
+    /// URL path or expression, as written.
     pub mount: Vec<u8>,
     /// Script file, or directory of scripts, as written.
     pub target: Vec<u8>,
@@ -66,6 +79,7 @@ impl Alias {
             return Err(AliasError::Arguments);
         };
         let mut alias = Self {
+            kind: Mount::Prefix,
             mount,
             target,
             process_group: None,
@@ -73,7 +87,6 @@ impl Alias {
             callable_object: None,
             pass_authorization: None,
         };
-        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let group = |value: Vec<u8>, what, option| {
             if value.is_empty() {
                 return Err(AliasError::EmptyName { what, option });
@@ -97,11 +110,8 @@ impl Alias {
                 }
                 b"callable-object" => alias.callable_object = Some(value),
                 b"pass-authorization" => {
-                    alias.pass_authorization = Some(match value.to_ascii_lowercase().as_slice() {
-                        b"on" => true,
-                        b"off" => false,
-                        _ => return Err(AliasError::Flag(lossy(&value))),
-                    });
+                    let passed = flag(&value).ok_or_else(|| AliasError::Flag(lossy(&value)))?;
+                    alias.pass_authorization = Some(passed);
                 }
                 _ => return Err(AliasError::Option(lossy(name))),
             }
@@ -111,7 +121,18 @@ impl Alias {
 
     /// The file that `uri` is mapped to: the target, and what of the URI lies behind the mount
     /// point. `None` when it does not lie below the mount point.
-    fn map(&self, uri: &[u8]) -> Option<Vec<u8>> {
+    fn map(&self, pool: Pool<'_>, uri: &[u8]) -> Option<Vec<u8>> {
+        match &self.kind {
+            Mount::Prefix => self.map_prefix(uri),
+            Mount::Pattern(regex) => {
+                // What lies in front of the match is consumed with it.
+                let found = regex.find(pool, uri, &self.target)?;
+                Some([found.substituted.as_slice(), &uri[found.end..]].concat())
+            }
+        }
+    }
+
+    fn map_prefix(&self, uri: &[u8]) -> Option<Vec<u8>> {
         let consumed = match_prefix(uri, &self.mount)?;
         // With `/` as the mount point, the whole URI is behind it.
         let rest = if self.mount == b"/" { uri } else { &uri[consumed..] };
@@ -150,7 +171,8 @@ pub fn translate<'r>(request: Request<'r>, config: &'r ServerConfig) -> i32 {
     if !uri.starts_with(b"/") && !uri.is_empty() {
         return DECLINED;
     }
-    let found = config.aliases.iter().find_map(|alias| Some((alias, alias.map(uri)?)));
+    let pool = request.pool();
+    let found = config.aliases.iter().find_map(|alias| Some((alias, alias.map(pool, uri)?)));
     let Some((alias, filename)) = found else {
         return DECLINED;
     };
@@ -189,7 +211,7 @@ mod tests {
     #[track_caller]
     fn maps(line: &str, uri: &str, expected: Option<&str>) {
         let alias = Alias::parse(line.as_bytes()).unwrap();
-        let mapped = alias.map(uri.as_bytes()).map(|path| String::from_utf8(path).unwrap());
+        let mapped = alias.map_prefix(uri.as_bytes()).map(|path| String::from_utf8(path).unwrap());
         assert_eq!(mapped.as_deref(), expected, "{line} with {uri}");
     }
 

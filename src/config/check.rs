@@ -1,15 +1,23 @@
 //! What can only be judged when the whole configuration has been read: the `check_config` hook,
 //! which `apachectl configtest` runs too.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use nix::unistd::Uid;
 use wire::exchange::Level;
 
+use super::registry::Registry;
+use super::values::{lossy, path};
 use super::{python, registry};
 use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
-use crate::ffi::process::module_path;
-use crate::ffi::server::Server;
+use crate::ffi::process::{configured_ids, module_path};
+use crate::ffi::server::{Server, runtime_path};
 
 /// The directory that holds the module, and beside it the supervisor and the workers.
 pub fn install_directory() -> PathBuf {
@@ -22,21 +30,21 @@ pub fn install_directory() -> PathBuf {
 /// # Errors
 /// When httpd must not start; the reason has been logged.
 pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
-    let log = |level: Level, text: String| log_server(Some(main), level.number(), text.as_bytes());
+    let log = |level: Level, text: &str| log_server(Some(main), level.number(), text.as_bytes());
     let registry = registry::of(pool).borrow();
-    for (name, location) in registry.undefined() {
-        let name = String::from_utf8_lossy(name);
-        let text = format!(
-            "The process group '{name}' that is named at {location} is defined nowhere: requests \
-             that it is to serve get status 500. Add a line 'WSGIDaemonProcess {name}', or correct \
-             the name."
-        );
-        log(Level::Warning, text);
-    }
+    let mut warnings = groups_without_definition(&registry);
+    warnings.extend(scripts_that_cannot_be_read(&registry));
+    warnings.extend(groups_with_two_logs(main));
+
     let servers = || main.and_following().filter_map(Server::settings);
     let groups = || servers().flat_map(|settings| &settings.groups);
     let has_groups = groups().next().is_some();
-    if !has_groups && servers().all(|settings| settings.aliases.is_empty()) {
+    let serves = has_groups || !servers().all(|settings| settings.aliases.is_empty());
+    if serves {
+        warnings.extend(socket_directory_that_httpd_cannot_enter(pool, main));
+    }
+    warnings.iter().for_each(|text| log(Level::Warning, text));
+    if !serves {
         return Ok(());
     }
     let directory = install_directory();
@@ -47,14 +55,109 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
              one build (cargo xtask dist).",
             supervisor.display()
         );
-        log(Level::Error, text);
+        log(Level::Error, &text);
         return Err(());
     }
+    let has_home = main.settings().is_some_and(|settings| settings.globals.worker.is_some());
     match python::default_worker(&directory) {
-        Err(error) if !has_groups || groups().any(|group| group.worker.is_none()) => {
-            log(Level::Error, error.to_string());
+        Err(error)
+            if !has_home && (!has_groups || groups().any(|group| group.worker.is_none())) =>
+        {
+            log(Level::Error, &error.to_string());
             Err(())
         }
         _ => Ok(()),
     }
+}
+
+fn groups_without_definition(registry: &Registry) -> Vec<String> {
+    let warn = |(name, location): &(Vec<u8>, _)| {
+        let name = lossy(name);
+        format!(
+            "The process group '{name}' that is named at {location} is defined nowhere: requests \
+             that it is to serve get status 500. Add a line 'WSGIDaemonProcess {name}', or correct \
+             the name."
+        )
+    };
+    registry.undefined().map(warn).collect()
+}
+
+fn scripts_that_cannot_be_read(registry: &Registry) -> Vec<String> {
+    let warn = |(script, location): &(Vec<u8>, _)| {
+        let problem = match std::fs::metadata(path(script)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => "does not exist",
+            // Who checks the configuration need not be who runs it.
+            Err(_) => return None,
+            Ok(metadata) if metadata.mode() & 0o444 == 0 => "may be read by nobody (see its mode)",
+            Ok(_) => return None,
+        };
+        let script = lossy(script);
+        Some(format!("{script}, which is named at {location}, {problem}. Correct path or mode."))
+    };
+    registry.scripts().iter().filter_map(warn).collect()
+}
+
+/// Virtual hosts that lead into the same group, but log to different files: only one of these gets
+/// the lines that belong to no request.
+fn groups_with_two_logs(main: Server<'_>) -> Vec<String> {
+    let inherited = main.settings().map_or(&[][..], |settings| &settings.aliases);
+    let mut logs: HashMap<&[u8], Vec<&[u8]>> = HashMap::new();
+    for server in main.and_following().filter(|server| server.is_virtual()) {
+        let aliases = server.settings().map_or(&[][..], |settings| &settings.aliases);
+        let own = aliases.iter().filter(|it| !inherited.iter().any(|other| Arc::ptr_eq(it, other)));
+        for group in own.filter_map(|alias| alias.process_group.as_ref()?.literal()) {
+            let logs = logs.entry(group).or_default();
+            if !logs.contains(&server.error_log_name()) {
+                logs.push(server.error_log_name());
+            }
+        }
+    }
+    let mut warnings: Vec<_> = logs
+        .into_iter()
+        .filter(|(name, logs)| logs.len() > 1 && !name.is_empty())
+        .map(|(name, logs)| {
+            let (name, first, second) = (lossy(name), lossy(logs[0]), lossy(logs[1]));
+            format!(
+                "Virtual hosts with the error logs {first} and {second} share the process group \
+                 '{name}': what its applications write outside of requests goes to the log of the \
+                 server that defines the group. Give each virtual host a WSGIDaemonProcess of its \
+                 own to keep them apart."
+            )
+        })
+        .collect();
+    warnings.sort();
+    warnings
+}
+
+fn socket_directory_that_httpd_cannot_enter(pool: Pool<'_>, main: Server<'_>) -> Option<String> {
+    let configured = main.settings().and_then(|settings| settings.globals.socket_prefix.clone());
+    let prefix = configured.or_else(|| runtime_path(pool, "wsgi"))?;
+    let ids = Uid::effective().is_root().then(configured_ids);
+    let closed = prefix.ancestors().skip(1).find(|directory| !may_enter(directory, ids))?;
+    let why = if closed.is_dir() { "cannot be entered by httpd's User" } else { "is no directory" };
+    Some(format!(
+        "Sockets are made in {}, but {} {why}: no request will be served. Correct it, or name \
+         another place with WSGISocketPrefix.",
+        prefix.parent().unwrap_or(&prefix).display(),
+        closed.display()
+    ))
+}
+
+/// Whether a directory is there, and user and group `ids` may enter it.
+fn may_enter(directory: &Path, ids: Option<(u32, u32)>) -> bool {
+    if directory.as_os_str().as_bytes().is_empty() {
+        return true;
+    }
+    let metadata = match std::fs::metadata(directory) {
+        Err(error) => return error.kind() == ErrorKind::PermissionDenied,
+        Ok(metadata) => metadata,
+    };
+    let needed = match ids {
+        // Without root, httpd's children are who checks.
+        None | Some((0, _)) => return metadata.is_dir(),
+        Some((uid, _)) if metadata.uid() == uid => 0o100,
+        Some((_, gid)) if metadata.gid() == gid => 0o010,
+        Some(_) => 0o001,
+    };
+    metadata.is_dir() && metadata.mode() & needed != 0
 }

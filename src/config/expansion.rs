@@ -129,7 +129,12 @@ impl Facts for Request<'_> {
     }
 
     fn script_name(&self) -> Vec<u8> {
-        crate::mapping::script_name(*self)
+        let mut name = crate::mapping::script_name(*self);
+        let sensitive = self.server().settings().and_then(|it| it.globals.case_sensitivity);
+        if sensitive == Some(false) {
+            name.make_ascii_lowercase();
+        }
+        name
     }
 
     fn variable(&self, name: &CString) -> Option<Vec<u8>> {

@@ -1,21 +1,28 @@
-//! Which process groups the configuration defines and names, while it is being read.
+//! What is known about the whole configuration while it is being read: which process groups it
+//! defines and names, and what else can only be judged at its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::expansion::Name;
 use crate::ffi::command::Location;
 use crate::ffi::pool::Pool;
 
-/// Definitions and uses of process groups, over all servers.
+/// Definitions and uses, over all servers.
 #[derive(Debug, Default)]
 pub struct Registry {
     defined: Vec<(Vec<u8>, Location)>,
     used: Vec<(Vec<u8>, Location)>,
+    scripts: Vec<(Vec<u8>, Location)>,
 }
 
 /// The registry of the configuration cycle whose pool is `pool`.
 pub fn of(pool: Pool<'_>) -> &RefCell<Registry> {
     pool.shared(c"mod_wsgi_rs: process groups", RefCell::default)
+}
+
+/// Whether the lines that are being read stand in a `<WSGIInterpreterOptions>`.
+pub fn in_block(pool: Pool<'_>) -> &Cell<bool> {
+    pool.shared(c"mod_wsgi_rs: in interpreter options", Cell::default)
 }
 
 impl Registry {
@@ -40,9 +47,19 @@ impl Registry {
         }
     }
 
+    /// Notes that a script is named, which httpd's user will have to see.
+    pub fn use_script(&mut self, path: &[u8], location: Location) {
+        self.scripts.push((path.to_vec(), location));
+    }
+
     /// The groups that are named but nowhere defined, and where.
     pub fn undefined(&self) -> impl Iterator<Item = &(Vec<u8>, Location)> {
         let is_defined = |name: &Vec<u8>| self.defined.iter().any(|(defined, _)| defined == name);
         self.used.iter().filter(move |(name, _)| !is_defined(name))
+    }
+
+    /// The scripts that are named, and where.
+    pub fn scripts(&self) -> &[(Vec<u8>, Location)] {
+        &self.scripts
     }
 }

@@ -6,13 +6,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 
+use wire::exchange::Level;
+
 use super::bindings as c;
+use super::log::log_server;
 use super::pool::Pool;
 use super::server::Server;
 use super::{boundary, string};
-use crate::config::{DirConfig, ServerConfig};
+use crate::config::{Compatibility, DirConfig, ServerConfig};
 
-/// A directive: one entry makes httpd know it.
+/// A directive: one entry makes httpd know it, and `docs/compatibility.md` tell of it.
 pub struct Directive {
     /// Its name, as users write it.
     pub name: &'static CStr,
@@ -20,19 +23,30 @@ pub struct Directive {
     pub context: Context,
     /// How httpd hands over its arguments.
     pub form: Form,
-    /// What httpd says when the form is wrong.
+    /// What holds where it is not set, in words.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is made by a test"))]
+    pub default: &'static str,
+    /// What it is about: httpd says so when the form is wrong.
     pub usage: &'static CStr,
+    /// How it compares with mod_wsgi's.
+    pub compatibility: Compatibility,
     /// What it does.
     pub set: Setter,
 }
 
 /// Where a directive may stand.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
+    /// Main server only (`RSRC_CONF`, and `GLOBAL_ONLY`).
+    Main,
     /// Main server and `<VirtualHost>` (`RSRC_CONF`).
     Server,
     /// Also `<Directory>`, `<Location>` and `<Files>`, but not .htaccess (`ACCESS_CONF`).
     ServerAndDirectory,
+    /// Also .htaccess, where AllowOverride has FileInfo (`OR_FILEINFO`).
+    FileInfo,
+    /// Sections, and .htaccess where AllowOverride has AuthConfig, but not servers (`OR_AUTHCFG`).
+    AuthConfig,
 }
 
 /// How httpd hands over a directive's arguments.
@@ -100,6 +114,59 @@ impl<'c> Command<'c> {
         unsafe { CStr::from_ptr(entry.name) }.to_str().unwrap_or("directive")
     }
 
+    /// Refuses to stand anywhere but in the main server's own configuration.
+    fn check_context(self, context: Context) -> Result<(), Vec<u8>> {
+        if context != Context::Main {
+            return Ok(());
+        }
+        let forbidden = c::GLOBAL_ONLY as _;
+        // SAFETY: alive for the call in which httpd gave it to us.
+        let problem = unsafe { c::ap_check_cmd_context(self.raw.as_ptr(), forbidden) };
+        // SAFETY: null, or a sentence in the pool of the configuration cycle.
+        match unsafe { string::bytes(problem) } {
+            None => Ok(()),
+            Some(problem) => Err(problem.to_vec()),
+        }
+    }
+
+    /// Reads the lines inside of this one, which opens a section.
+    ///
+    /// # Errors
+    /// httpd's or a directive's sentence.
+    pub fn read_section(self) -> Result<(), String> {
+        // SAFETY: the node of the line in the configuration tree, or null.
+        let Some(node) = (unsafe { self.rec().directive.as_ref() }) else { return Ok(()) };
+        let (inside, context) = (node.first_child, self.rec().context);
+        // SAFETY: the section's lines, and the settings that httpd was filling in, which is what
+        // sections of httpd's own modules hand on (mod_version.c).
+        let problem = unsafe { c::ap_walk_config(inside, self.raw.as_ptr(), context) };
+        // SAFETY: null, or a sentence in the pool of the configuration cycle.
+        match unsafe { string::bytes(problem) } {
+            None => Ok(()),
+            Some(problem) => Err(String::from_utf8_lossy(problem).into_owned()),
+        }
+    }
+
+    /// `path`, seen from `ServerRoot`. `None`: it is no path.
+    pub fn below_server_root(self, path: &[u8]) -> Option<PathBuf> {
+        let path = self.pool().string(path);
+        // SAFETY: the pool is alive, the path a C string.
+        let full = unsafe { c::ap_server_root_relative(self.pool().as_ptr(), path.as_ptr()) };
+        // SAFETY: a C string in the pool, or null.
+        let full = unsafe { string::bytes(full) }?;
+        Some(PathBuf::from(std::ffi::OsStr::from_bytes(full)))
+    }
+
+    /// Warns about the line, in a way that `apachectl configtest` shows. A .htaccess file is read for
+    /// each request, and is not warned about.
+    pub fn warn(self, text: &str) {
+        if self.rec().override_ & (c::RSRC_CONF | c::ACCESS_CONF) == 0 {
+            return;
+        }
+        let text = format!("{} at {}: {text}", self.name(), self.location());
+        log_server(None, Level::Warning.number(), text.as_bytes());
+    }
+
     /// Where the line stands.
     pub fn location(self) -> Location {
         let mut location = Location { file: PathBuf::new(), line: 0 };
@@ -122,9 +189,8 @@ pub struct CommandTable<const N: usize>([c::command_rec; N]);
 unsafe impl<const N: usize> Sync for CommandTable<N> {}
 
 impl<const N: usize> CommandTable<N> {
-    /// Makes the table of `directives`; `N` is one more than there are.
-    pub const fn new(directives: &'static [Directive]) -> Self {
-        assert!(directives.len() + 1 == N, "one entry for each directive, and the end");
+    /// Makes the table of the directives in all `themes`; `N` is one more than there are.
+    pub const fn new(themes: &[&'static [Directive]]) -> Self {
         const END: c::command_rec = c::command_rec {
             name: std::ptr::null(),
             func: c::cmd_func { raw_args: None },
@@ -134,27 +200,37 @@ impl<const N: usize> CommandTable<N> {
             errmsg: std::ptr::null(),
         };
         let mut table = [END; N];
-        let mut index = 0;
-        while index < directives.len() {
-            let directive = &directives[index];
-            table[index] = c::command_rec {
-                name: directive.name.as_ptr(),
-                // TAKE1 and RAW_ARGS have the same signature, and the same place in the union.
-                func: c::cmd_func { raw_args: Some(set_directive) },
-                cmd_data: std::ptr::from_ref(directive).cast_mut().cast(),
-                req_override: match directive.context {
-                    Context::Server => c::RSRC_CONF,
-                    Context::ServerAndDirectory => c::RSRC_CONF | c::ACCESS_CONF,
-                },
-                args_how: match directive.form {
-                    Form::One => c::TAKE1,
-                    Form::Raw => c::RAW_ARGS,
-                },
-                errmsg: directive.usage.as_ptr(),
-            };
-            index += 1;
+        let (mut theme, mut index, mut place) = (0, 0, 0);
+        while theme < themes.len() {
+            if index == themes[theme].len() {
+                (theme, index) = (theme + 1, 0);
+                continue;
+            }
+            table[place] = Self::entry(&themes[theme][index]);
+            (index, place) = (index + 1, place + 1);
         }
+        assert!(place + 1 == N, "one entry for each directive, and the end");
         Self(table)
+    }
+
+    const fn entry(directive: &'static Directive) -> c::command_rec {
+        c::command_rec {
+            name: directive.name.as_ptr(),
+            // TAKE1 and RAW_ARGS have the same signature, and the same place in the union.
+            func: c::cmd_func { raw_args: Some(set_directive) },
+            cmd_data: std::ptr::from_ref(directive).cast_mut().cast(),
+            req_override: match directive.context {
+                Context::Main | Context::Server => c::RSRC_CONF,
+                Context::ServerAndDirectory => c::RSRC_CONF | c::ACCESS_CONF,
+                Context::FileInfo => c::OR_FILEINFO,
+                Context::AuthConfig => c::OR_AUTHCFG,
+            },
+            args_how: match directive.form {
+                Form::One => c::TAKE1,
+                Form::Raw => c::RAW_ARGS,
+            },
+            errmsg: directive.usage.as_ptr(),
+        }
     }
 
     pub(super) const fn as_ptr(&self) -> *const c::command_rec {
@@ -177,6 +253,9 @@ unsafe extern "C" fn set_directive(
         let command = Command { raw, lifetime: PhantomData };
         // SAFETY: httpd calls this only through a `CommandTable`, whose data is a directive.
         let directive = unsafe { &*command.rec().info.cast::<Directive>() };
+        if let Err(message) = command.check_context(directive.context) {
+            return command.pool().string(&message).as_ptr().cast_const();
+        }
         // SAFETY: the arguments are a C string for the time of the call.
         let arguments = unsafe { string::bytes(arguments) }.unwrap_or_default();
         let outcome = match directive.set {

@@ -48,7 +48,7 @@ pub(super) fn module_index() -> c_int {
 ///
 /// # Safety
 /// Called by httpd alone, as `module_struct::register_hooks`.
-unsafe extern "C" fn register_hooks(_: *mut c::apr_pool_t) {
+unsafe extern "C" fn register_hooks(pool: *mut c::apr_pool_t) {
     /// mod_alias comes first: an overlapping `Alias` wins, as with mod_wsgi.
     struct Names<const N: usize>([*const c_char; N]);
     // SAFETY: httpd only reads the names, and they are literals.
@@ -74,6 +74,8 @@ unsafe extern "C" fn register_hooks(_: *mut c::apr_pool_t) {
         unsafe { c::ap_hook_translate_name(Some(translate_name), before, after, middle) };
         // SAFETY: as above.
         unsafe { c::ap_hook_handler(Some(handler), none, none, middle) };
+        // SAFETY: the pool of the configuration cycle.
+        super::hooks::register(unsafe { Pool::from_raw(pool) });
     });
 }
 

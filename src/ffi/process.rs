@@ -1,6 +1,6 @@
 //! httpd's processes: which one this is, whom it runs as, and the parent's watch over others.
 
-use std::ffi::{OsStr, c_int, c_void};
+use std::ffi::{CString, OsStr, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -44,6 +44,19 @@ pub fn module_path() -> Option<PathBuf> {
     // SAFETY: the name that the dynamic loader keeps for a mapped file.
     let name = unsafe { string::bytes(found.dli_fname) }?;
     Some(PathBuf::from(OsStr::from_bytes(name)))
+}
+
+/// Whether the system has that locale.
+pub fn has_locale(name: &[u8]) -> bool {
+    let Ok(name) = CString::new(name) else { return false };
+    // SAFETY: a C string, and no locale that would be changed.
+    let locale = unsafe { libc::newlocale(libc::LC_ALL_MASK, name.as_ptr(), std::ptr::null_mut()) };
+    if locale.is_null() {
+        return false;
+    }
+    // SAFETY: just made, and in use nowhere.
+    unsafe { libc::freelocale(locale) };
+    true
 }
 
 /// Adds a component to the `Server:` header (`ap_add_version_component`).

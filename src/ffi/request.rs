@@ -130,6 +130,21 @@ impl<'r> Request<'r> {
         !unsafe { c::ap_auth_type(self.as_ptr()) }.is_null()
     }
 
+    /// Whether `CGIPassAuth On` is in force.
+    pub fn passes_authorization(self) -> bool {
+        // SAFETY: the request is alive.
+        unsafe { c::mwrs_passes_authorization(self.as_ptr()) != 0 }
+    }
+
+    /// Whether a filter of this request's own would see the response's body: one that compresses,
+    /// for example, whose headers need a body to come out right.
+    pub fn has_content_filter(self) -> bool {
+        // SAFETY: the first of the request's filters, or null; filters stand in order of their type.
+        let Some(first) = (unsafe { self.rec().output_filters.as_ref() }) else { return false };
+        // SAFETY: a filter's record lives as long as the process.
+        unsafe { (*first.frec).ftype < c::AP_FTYPE_PROTOCOL }
+    }
+
     /// When the request was received, in microseconds since the epoch.
     pub fn received(self) -> u64 {
         u64::try_from(self.rec().request_time).unwrap_or(0)
@@ -354,10 +369,12 @@ impl<'r> Request<'r> {
     /// whether there is one.
     ///
     /// # Errors
-    /// The HTTP status to answer with: 400, or 501 for an unknown transfer coding.
-    pub fn set_up_body(self) -> Result<bool, c_int> {
+    /// The HTTP status to answer with: 400, 411 for a `chunked` body that is not allowed, or 501 for
+    /// an unknown transfer coding.
+    pub fn set_up_body(self, chunked: bool) -> Result<bool, c_int> {
+        let policy = if chunked { c::REQUEST_CHUNKED_DECHUNK } else { c::REQUEST_CHUNKED_ERROR };
         // SAFETY: the request is alive.
-        match unsafe { c::ap_setup_client_block(self.as_ptr(), c::REQUEST_CHUNKED_DECHUNK) } {
+        match unsafe { c::ap_setup_client_block(self.as_ptr(), policy) } {
             // SAFETY: as above.
             c::OK => Ok(unsafe { c::mwrs_has_body(self.as_ptr()) } != 0),
             status => Err(status),

@@ -50,6 +50,12 @@ impl<'s> Server<'s> {
         unsafe { string::bytes(self.rec().server_admin) }.unwrap_or_default()
     }
 
+    /// `ErrorLog`, as written.
+    pub fn error_log_name(self) -> &'s [u8] {
+        // SAFETY: a C string of the configuration cycle, or null.
+        unsafe { string::bytes(self.rec().error_fname) }.unwrap_or_default()
+    }
+
     /// `Timeout`.
     pub fn timeout(self) -> Duration {
         Duration::from_micros(self.rec().timeout.try_into().unwrap_or(0))

@@ -1,17 +1,22 @@
 //! The configuration cycle as the supervisor, and as httpd's children, need to know it.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::unistd::{Uid, getegid, geteuid};
 use wire::Secret;
-use wire::control::Settings;
+use wire::control::{Python, Settings};
 use wire::exchange::Level;
-use wire::generation::{Configuration, Group, Identity};
+use wire::generation::{Configuration, Group, Identity, Limits};
 
-use super::{Generation, GroupFacts};
-use crate::config::{DaemonProcess, install_directory, python, working_directory};
+use super::{Generation, GroupFacts, Link};
+use crate::config::{
+    DaemonProcess, Globals, HashSeed, install_directory, python, working_directory,
+};
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
 use crate::ffi::server::{Server, httpd_version, runtime_path};
@@ -26,10 +31,11 @@ const DEFAULT_SHUTDOWN_TIMEOUT: u32 = 5;
 ///
 /// # Errors
 /// A sentence.
-pub fn generation(pool: Pool<'_>) -> Result<Generation, String> {
-    let name = format!("wsgi.{}.{}/control.sock", std::process::id(), process::generation());
-    let control = runtime_path(pool, &name)
-        .ok_or_else(|| format!("DefaultRuntimeDir is no usable path for {name}"))?;
+pub fn generation(pool: Pool<'_>, main: Server<'_>) -> Result<Generation, String> {
+    let prefix = socket_prefix(pool, main)?;
+    let suffix = format!(".{}.{}/control.sock", std::process::id(), process::generation());
+    let control =
+        PathBuf::from(OsString::from_vec([prefix.as_bytes(), suffix.as_bytes()].concat()));
     let mut bytes = [0; Secret::SIZE];
     let mut filled = 0;
     while filled < bytes.len() {
@@ -43,18 +49,40 @@ pub fn generation(pool: Pool<'_>) -> Result<Generation, String> {
     Ok(Generation { control, secret: Secret::new(bytes), groups: HashMap::new() })
 }
 
+/// The beginning of the name of the directory for sockets.
+fn socket_prefix(pool: Pool<'_>, main: Server<'_>) -> Result<OsString, String> {
+    if let Some(prefix) =
+        main.settings().and_then(|settings| settings.globals.socket_prefix.clone())
+    {
+        return Ok(prefix.into());
+    }
+    let path = runtime_path(pool, "wsgi");
+    path.map(Into::into).ok_or_else(|| "DefaultRuntimeDir is no usable path for sockets".to_owned())
+}
+
 /// What httpd's children need to know of each group.
 pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
-    let everywhere = (Vec::new(), GroupFacts { only_for: None });
-    let defined = main.and_following().flat_map(|server| {
-        let groups = server.settings().map(|settings| settings.groups.as_slice());
-        groups.unwrap_or_default().iter().map(move |group| {
-            let only_for = server.is_virtual().then(|| server.name().to_vec());
-            (group.name.clone(), GroupFacts { only_for })
-        })
-    });
-    // The default group may be used from everywhere, wherever its definition stands.
-    defined.filter(|(name, _)| !name.is_empty()).chain([everywhere]).collect()
+    let facts_of = |group: &DaemonProcess, only_for| GroupFacts {
+        only_for,
+        not_served: group.why_not_served(),
+        script_owner: group.script_owner,
+        link: Link {
+            connect_timeout: group.connect_timeout,
+            socket_timeout: group.socket_timeout,
+            send_buffer_size: group.send_buffer_size,
+            receive_buffer_size: group.receive_buffer_size,
+        },
+    };
+    let mut facts = HashMap::from([(Vec::new(), GroupFacts::default())]);
+    for server in main.and_following() {
+        for group in server.settings().into_iter().flat_map(|settings| &settings.groups) {
+            // The default group may be used from everywhere, wherever its definition stands.
+            let is_shared = group.name.is_empty() || !server.is_virtual();
+            let only_for = (!is_shared).then(|| server.name().to_vec());
+            facts.insert(group.name.clone(), facts_of(group, only_for));
+        }
+    }
+    facts
 }
 
 /// What the supervisor is told, and the error logs that go along, the main server's first.
@@ -68,17 +96,23 @@ pub fn configuration<'s>(
     let mut logs = Logs { main: main.error_log(), list: Vec::new() };
     let main_log = logs.number(main);
     let ids = httpd_ids();
+    let globals = main.settings().map(|settings| Arc::clone(&settings.globals)).unwrap_or_default();
     let mut groups = Vec::new();
+    let mut has_default = false;
     for server in main.and_following() {
         for daemon in server.settings().map(|settings| &settings.groups).into_iter().flatten() {
-            let log = logs.number(server);
-            groups.push(group(daemon, ids, log, Level::from_number(server.log_level()))?);
+            has_default |= daemon.name.is_empty();
+            if daemon.why_not_served().is_some() {
+                continue;
+            }
+            let log = (logs.number(server), Level::from_number(server.log_level()));
+            groups.push(group(daemon, &globals, ids, log)?);
         }
     }
-    if groups.iter().all(|group| !group.settings.process_group.is_empty()) {
-        let level = Level::from_number(main.log_level());
+    if !has_default && globals.restrict_embedded != Some(true) {
+        let log = (main_log, Level::from_number(main.log_level()));
         // Without a worker, the requests that need this group are told why; others are served.
-        match group(&DaemonProcess::default(), ids, main_log, level) {
+        match group(&DaemonProcess::default(), &globals, ids, log) {
             Ok(default) => groups.push(default),
             Err(problem) => tracing::warn!("no default process group: {problem}"),
         }
@@ -106,22 +140,33 @@ fn httpd_ids() -> (u32, u32) {
 
 fn group(
     daemon: &DaemonProcess,
+    globals: &Globals,
     ids: (u32, u32),
-    log: u32,
-    log_level: Level,
+    (log, log_level): (u32, Level),
 ) -> Result<Group, String> {
-    let worker = match &daemon.worker {
+    let worker = match daemon.worker.as_ref().or(globals.worker.as_ref()) {
         Some(worker) => worker.clone(),
         None => python::default_worker(&install_directory()).map_err(|error| error.to_string())?,
     };
     let identity = daemon.identity(ids)?;
     let user = identity.as_ref().map(|identity| &identity.user);
+    let interpreter = globals.interpreter_of(&daemon.name);
+    let is_default = daemon.name.is_empty();
+    let python_home = daemon.python_home.as_ref().or(globals.python_home.as_ref());
+    let eggs = globals.python_eggs.as_ref().filter(|_| is_default);
     let text = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
     let environment = [
         user.map(|user| text("HOME", user.home.as_os_str().as_bytes())),
         daemon.lang.as_deref().map(|lang| text("LANG", lang)),
         daemon.locale.as_deref().map(|locale| text("LC_ALL", locale)),
+        daemon.python_eggs.as_ref().or(eggs).map(|eggs| text("PYTHON_EGG_CACHE", eggs)),
+        // A Python that cannot do without its lock refuses to start when it is told to.
+        interpreter
+            .free_threading
+            .filter(|_| worker.program.to_string_lossy().ends_with('t'))
+            .map(|free| text("PYTHON_GIL", if free { b"0" } else { b"1" })),
     ];
+    let switch_interval = daemon.switch_interval.or(interpreter.switch_interval);
     Ok(Group {
         settings: Settings {
             process_group: daemon.name.clone(),
@@ -132,21 +177,41 @@ fn group(
             umask: daemon.umask,
             working_directory: working_directory(daemon, user, ids.0),
             home: daemon.home.clone(),
-            python_home: daemon.python_home.clone(),
-            python_path: daemon.python_path.clone(),
+            python_home: python_home.cloned(),
+            python_path: [interpreter.python_path.as_slice(), &daemon.python_path].concat(),
+            stack_size: daemon.stack_size,
+            python: Python {
+                switch_interval,
+                warnings: globals.python_warnings.clone(),
+                optimize: globals.python_optimize.unwrap_or(0),
+                dont_write_bytecode: globals.dont_write_bytecode.unwrap_or(false),
+                hash_seed: globals.python_hash_seed.and_then(HashSeed::fixed),
+                skip_exit_handlers: globals.destroy_interpreter == Some(false),
+                restrict_stdin: interpreter.restrict_stdin.unwrap_or(false),
+                restrict_stdout: interpreter.restrict_stdout.unwrap_or(false),
+                restrict_signal: interpreter.restrict_signal.unwrap_or(true),
+            },
             httpd_version: httpd_version(),
         },
         identity: identity.map(|identity| Identity {
             uid: identity.user.uid,
             gid: identity.gid,
             user: identity.user.name,
+            groups: daemon.supplementary_groups.clone(),
         }),
         program: worker.program,
         libpython: worker.libpython,
         display_name: daemon.display_name.clone(),
         environment: environment.into_iter().flatten().collect(),
         prestart: daemon.location.is_some(),
-        shutdown_timeout: DEFAULT_SHUTDOWN_TIMEOUT,
+        shutdown_timeout: daemon.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
+        listen_backlog: daemon.listen_backlog,
+        limits: Limits {
+            cpu_priority: daemon.cpu_priority.unwrap_or(0),
+            cpu_time: daemon.cpu_time_limit.unwrap_or(0),
+            memory: daemon.memory_limit.unwrap_or(0),
+            virtual_memory: daemon.virtual_memory_limit.unwrap_or(0),
+        },
         log,
         log_level,
     })

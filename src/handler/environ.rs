@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::target::Target;
+use super::trust::{self, Entries};
 use crate::ffi::request::Request;
 use crate::ffi::server::banner;
 use crate::ffi::table::Table;
@@ -15,7 +16,7 @@ type Text<'r> = Cow<'r, [u8]>;
 
 /// Names and values, and what they say about the connection.
 pub struct Environ<'r> {
-    entries: Vec<(Text<'r>, Text<'r>)>,
+    entries: Entries<'r>,
     /// Whether `wsgi.url_scheme` is `https`.
     pub https: bool,
 }
@@ -26,9 +27,14 @@ impl<'r> Environ<'r> {
         let mut environ = Self { entries: Vec::with_capacity(64), https: false };
         environ.add_variables(request.environment());
         environ.add_headers(request.headers_in(), target.pass_authorization);
+        environ.https |= request.scheme() == b"https";
         environ.add_request(request);
+        if target.map_head_to_get && request.method() == b"HEAD" {
+            environ.add("REQUEST_METHOD", &b"GET"[..]);
+        }
         environ.add_server(request);
-        environ.add_module(request);
+        environ.add_module(request, target);
+        environ.believe_proxies(request);
         environ
     }
 
@@ -107,15 +113,24 @@ impl<'r> Environ<'r> {
         self.add("CONTEXT_DOCUMENT_ROOT", request.context_document_root());
     }
 
-    fn add_module(&mut self, request: Request<'r>) {
+    fn add_module(&mut self, request: Request<'r>, target: &'r Target) {
+        let script = if target.is_handler_script { target.script.as_slice() } else { b"" };
         self.add("mod_wsgi.request_handler", request.handler());
-        self.add("mod_wsgi.handler_script", &b""[..]);
+        self.add("mod_wsgi.handler_script", script);
         self.add("mod_wsgi.script_name", script_name(request));
         self.add("mod_wsgi.path_info", path_info(request));
         self.add("mod_wsgi.listener_host", request.local_ip());
         self.add_number("mod_wsgi.listener_port", request.local_port());
         self.add_number("mod_wsgi.server_pid", std::process::id());
         self.add_if("mod_wsgi.request_id", request.log_id());
+    }
+
+    fn believe_proxies(&mut self, request: Request<'r>) {
+        let Some(config) = request.dir_config() else { return };
+        if let Some(headers) = config.trusted_proxy_headers.as_deref() {
+            let proxies = config.trusted_proxies.as_deref();
+            trust::apply(&mut self.entries, &mut self.https, headers, proxies);
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::ffi::{
     AP_FILTER_ERROR, HTTP_BAD_GATEWAY, HTTP_BAD_REQUEST, HTTP_GATEWAY_TIME_OUT,
     HTTP_INTERNAL_SERVER_ERROR, HTTP_SERVICE_UNAVAILABLE, OK,
 };
-use crate::generation::Generation;
+use crate::generation::{Generation, Link};
 
 /// How long a request looks for a worker that begins it, when those it finds are leaving.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(15);
@@ -54,10 +54,11 @@ pub fn run(
     let key = (target.process_group.clone(), target.application_group.clone());
     let message = |may_refuse| {
         ToWorker::Request(Message {
-            script: request.filename(),
+            script: &target.script,
             callable: &target.callable,
             application_group: &target.application_group,
             https: environ.https,
+            script_reloading: target.script_reloading,
             may_refuse,
             received: request.received(),
             has_body,
@@ -68,7 +69,7 @@ pub fn run(
     let mut may_reuse = true;
     let mut lost_once = false;
     loop {
-        let (workers, mut connection) = find(generation, &key, may_reuse)
+        let (workers, mut connection) = find(generation, &key, target.link, may_reuse)
             .map_err(|problem| unavailable(request, target, &problem))?;
         let may_refuse = connection.reused && workers.have_choice();
         let mut bytes = std::mem::take(&mut connection.greeting);
@@ -78,7 +79,7 @@ pub fn run(
             Err(error) => Outcome::NotBegun(format!("cannot be sent ({error})")),
             Ok(()) => {
                 let Connection { stream, inbox, .. } = &mut connection;
-                Exchange::new(request, stream).run(inbox)
+                Exchange::new(request, target, stream).run(inbox)
             }
         };
         match outcome {
@@ -128,9 +129,10 @@ pub fn run(
 fn find(
     generation: &Generation,
     key: &(Vec<u8>, Vec<u8>),
+    link: Link,
     may_reuse: bool,
 ) -> Result<(Arc<Workers>, Connection), Unavailable> {
-    let workers = Workers::of(generation, key)?;
+    let workers = Workers::of(generation, key, link)?;
     if let Some(connection) = may_reuse.then(|| workers.reuse()).flatten() {
         return Ok((workers, connection));
     }
@@ -139,7 +141,7 @@ fn find(
         // The workers' socket has gone, with the supervisor that made it or by its order: ask anew.
         Err(Unavailable::NoConnection { source, .. }) if is_gone(&source) => {
             workers.forget(key);
-            let workers = Workers::of(generation, key)?;
+            let workers = Workers::of(generation, key, link)?;
             let connection = workers.connect()?;
             Ok((workers, connection))
         }
@@ -178,6 +180,16 @@ fn age(request: Request<'_>) -> f64 {
     received.elapsed().unwrap_or_default().as_secs_f64()
 }
 
+/// Headers of an application's error that httpd's page for it needs, too.
+fn keep_in_error_page(request: Request<'_>, headers: &[(&[u8], &[u8])]) {
+    const KEPT: [&[u8]; 4] = [b"www-authenticate", b"proxy-authenticate", b"allow", b"retry-after"];
+    for (name, value) in headers {
+        if KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept)) {
+            request.err_headers_out().add(name, value);
+        }
+    }
+}
+
 /// How an exchange ended.
 enum Outcome {
     /// The response is complete, and the connection can serve another request.
@@ -199,6 +211,12 @@ enum Outcome {
 struct Exchange<'r, 'c> {
     request: Request<'r>,
     worker: &'c UnixStream,
+    /// How long the worker may say nothing (`socket-timeout=`, or httpd's `Timeout`).
+    patience: Duration,
+    /// `WSGIErrorOverride`.
+    overrides_errors: bool,
+    /// The status of a response that httpd's own page takes the place of.
+    page: Option<i32>,
     response: Brigade<'r>,
     /// Made when the application first reads.
     body: Option<Brigade<'r>>,
@@ -238,10 +256,13 @@ enum Presence {
 }
 
 impl<'r, 'c> Exchange<'r, 'c> {
-    fn new(request: Request<'r>, worker: &'c UnixStream) -> Self {
+    fn new(request: Request<'r>, target: &Target, worker: &'c UnixStream) -> Self {
         Self {
             request,
             worker,
+            patience: target.link.socket_timeout.unwrap_or_else(|| request.server().timeout()),
+            overrides_errors: target.error_override,
+            page: None,
             response: Brigade::new(request),
             body: None,
             body_error: None,
@@ -323,7 +344,19 @@ impl<'r, 'c> Exchange<'r, 'c> {
             FromWorker::Head { .. } if self.begun => {
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker sends a second head")));
             }
+            FromWorker::Head { .. } if self.page.is_some() => {
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker sends a second head")));
+            }
+            FromWorker::Data(_) if self.page.is_some() => {}
+            FromWorker::End if self.page.is_some() => {
+                let status = self.page.unwrap_or(HTTP_INTERNAL_SERVER_ERROR);
+                return Ok(Some(Outcome::Failed(status)));
+            }
             FromWorker::Head { status, headers } => match Head::check(status, headers) {
+                Ok(head) if self.overrides_errors && head.code >= 400 => {
+                    keep_in_error_page(self.request, headers);
+                    self.page = Some(head.code.into());
+                }
                 Ok(head) => self.begin(&head),
                 Err(problem) => {
                     error!("The application's response cannot be sent: {problem}.");
@@ -585,7 +618,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
 
     /// Receives more; before it has to wait, what has come so far goes to the client.
     fn receive(&mut self, inbox: &mut Inbox) -> Result<(), Outcome> {
-        let deadline = Instant::now() + self.request.server().timeout();
+        let deadline = Instant::now() + self.patience;
         // Nothing has come yet when the request has only just been sent.
         let mut look = self.heard;
         loop {
@@ -604,8 +637,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let patience = self.request.server().timeout().as_secs();
-                let why = format!("nothing has come from the worker for {patience} s (Timeout)");
+                let patience = self.patience.as_secs();
+                let why = format!(
+                    "nothing has come from the worker for {patience} s (Timeout or socket-timeout=)"
+                );
                 return Err(self.broken(HTTP_GATEWAY_TIME_OUT, &why));
             }
             let timeout =

@@ -3,11 +3,14 @@
 mod environ;
 mod exchange;
 mod head;
+mod owner;
 mod target;
+mod trust;
 mod workers;
 
 use tracing::{error, info};
 
+use crate::config::HandlerScript;
 use crate::ffi::request::{FileKind, Request};
 use crate::ffi::{
     DECLINED, HTTP_FORBIDDEN, HTTP_INTERNAL_SERVER_ERROR, HTTP_NOT_FOUND,
@@ -15,7 +18,7 @@ use crate::ffi::{
 };
 use crate::generation;
 use crate::mapping::HANDLER;
-use target::Target;
+use target::{Target, TargetError};
 
 /// The media type that also leads here, from `AddType`.
 const MEDIA_TYPE: &[u8] = b"application/x-httpd-wsgi";
@@ -23,16 +26,30 @@ const MEDIA_TYPE: &[u8] = b"application/x-httpd-wsgi";
 /// The `handler` hook. Returns an HTTP status for httpd to make a page of, or `OK` when the
 /// response has been passed on.
 pub fn handle(request: Request<'_>) -> i32 {
-    if request.handler() != HANDLER.to_bytes() && request.handler() != MEDIA_TYPE {
+    let name = request.handler();
+    let is_script = name == HANDLER.to_bytes() || name == MEDIA_TYPE;
+    let handler = match request.dir_config() {
+        Some(config) if !is_script => config.handler_scripts.iter().find(|it| it.handler == name),
+        _ => None,
+    };
+    let handler = handler.map(|handler| &**handler);
+    if !is_script && handler.is_none() {
         return DECLINED;
     }
-    crate::log::in_request(request, || match check(request).and_then(|body| run(request, body)) {
-        Ok(status) | Err(status) => status,
+    crate::log::in_request(request, || {
+        // A handler script may answer for files that are not there.
+        let checked = if is_script { check_script(request) } else { Ok(()) };
+        let outcome = checked
+            .and_then(|()| check_body(request))
+            .and_then(|has_body| run(request, handler, has_body));
+        match outcome {
+            Ok(status) | Err(status) => status,
+        }
     })
 }
 
-/// Turns away what no application should see. Returns whether there is a request body.
-fn check(request: Request<'_>) -> Result<bool, i32> {
+/// Turns away requests for what is no script.
+fn check_script(request: Request<'_>) -> Result<(), i32> {
     let script = String::from_utf8_lossy(request.filename());
     if request.alias().is_none() && !request.allows_exec_cgi() {
         error!(
@@ -56,7 +73,13 @@ fn check(request: Request<'_>) -> Result<bool, i32> {
         error!("AcceptPathInfo is off, and the URL goes on behind {script}.");
         return Err(HTTP_NOT_FOUND);
     }
-    let has_body = request.set_up_body()?;
+    Ok(())
+}
+
+/// Turns away bodies that no application should see. Returns whether there is one.
+fn check_body(request: Request<'_>) -> Result<bool, i32> {
+    let chunked = request.dir_config().and_then(|config| config.chunked_request);
+    let has_body = request.set_up_body(chunked.unwrap_or(true))?;
     if has_body && request.body_is_over_limit() {
         info!("The request body is larger than LimitRequestBody allows.");
         return Err(HTTP_REQUEST_ENTITY_TOO_LARGE);
@@ -64,14 +87,17 @@ fn check(request: Request<'_>) -> Result<bool, i32> {
     Ok(has_body)
 }
 
-fn run(request: Request<'_>, has_body: bool) -> Result<i32, i32> {
+fn run(request: Request<'_>, handler: Option<&HandlerScript>, has_body: bool) -> Result<i32, i32> {
     let Some(generation) = generation::current() else {
         error!("No supervisor has been started: see the error log at httpd's start.");
         return Err(HTTP_INTERNAL_SERVER_ERROR);
     };
-    let target = Target::of(request, &generation).map_err(|problem| {
+    let target = Target::of(request, handler, &generation).map_err(|problem| {
         error!("{problem}");
-        HTTP_INTERNAL_SERVER_ERROR
+        match problem {
+            TargetError::Owner(_) => HTTP_FORBIDDEN,
+            _ => HTTP_INTERNAL_SERVER_ERROR,
+        }
     })?;
     exchange::run(request, &target, &generation, has_body)
 }

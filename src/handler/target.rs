@@ -1,12 +1,18 @@
 //! What a request is for: process group, application group, callable, from merged settings.
 
-use crate::config::Name;
+use crate::config::{DirConfig, HandlerScript, MapHead, Name, ServerConfig, lossy};
 use crate::ffi::request::Request;
-use crate::generation::Generation;
+use crate::generation::{Generation, GroupFacts, Link};
 
 /// Where a request goes, and what is called there.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
+    /// Path of the script: the file that the URL was mapped to, or a `WSGIHandlerScript`.
+    pub script: Vec<u8>,
+    /// Whether it is the latter.
+    pub is_handler_script: bool,
+    /// Whether the script is loaded again when it has changed.
+    pub script_reloading: bool,
     /// Name of the process group; empty for the default one.
     pub process_group: Vec<u8>,
     /// Name of the application group; empty for `%{GLOBAL}`.
@@ -15,6 +21,12 @@ pub struct Target {
     pub callable: Vec<u8>,
     /// Whether the application sees the Authorization header.
     pub pass_authorization: bool,
+    /// Whether the application sees GET for HEAD.
+    pub map_head_to_get: bool,
+    /// Whether httpd's error pages replace those of the application.
+    pub error_override: bool,
+    /// How to speak with the group's workers.
+    pub link: Link,
 }
 
 /// Why a request can go nowhere.
@@ -39,25 +51,56 @@ pub enum TargetError {
         /// Who wanted it.
         server: String,
     },
+    /// The group takes no requests at all.
+    #[error("The process group '{0}' takes no requests: {1}.")]
+    NotServed(String, &'static str),
+    /// `WSGIRestrictProcess` does not name it.
+    #[error("WSGIRestrictProcess does not allow the process group '{0}' here.")]
+    Restricted(String),
+    /// `WSGIRestrictEmbedded On`, and no process group.
+    #[error(
+        "WSGIRestrictEmbedded does not allow the default process group: name another one with \
+         WSGIProcessGroup or process-group=."
+    )]
+    NoDefaultGroup,
+    /// A Python hook should choose the group.
+    #[error("WSGIDispatchScript {0} is not run, as this version cannot: the request is denied.")]
+    Dispatch(String),
+    /// `script-user=` or `script-group=` does not allow the script.
+    #[error("The script is not run: {0}.")]
+    Owner(String),
 }
 
 impl Target {
-    /// Resolves the request's target: options of the alias win over directives.
+    /// Resolves the request's target: options of the alias, or of the handler script, win over
+    /// directives.
     ///
     /// # Errors
     /// [`TargetError`].
-    pub fn of(request: Request<'_>, generation: &Generation) -> Result<Self, TargetError> {
-        let alias = request.alias();
+    pub fn of(
+        request: Request<'_>,
+        handler: Option<&HandlerScript>,
+        generation: &Generation,
+    ) -> Result<Self, TargetError> {
+        let alias = request.alias().filter(|_| handler.is_none());
         let config = request.dir_config();
-        let of_alias = |option: fn(&crate::mapping::Alias) -> Option<&Name>| alias.and_then(option);
-        let process_group = of_alias(|alias| alias.process_group.as_ref())
+        let process_group = handler
+            .map_or_else(
+                || alias.and_then(|alias| alias.process_group.as_ref()),
+                |handler| handler.process_group.as_ref(),
+            )
             .or_else(|| config?.process_group.as_deref())
             .map_or_else(Vec::new, |name| name.expand(&request));
-        let application_group = of_alias(|alias| alias.application_group.as_ref())
+        let application_group = handler
+            .map_or_else(
+                || alias.and_then(|alias| alias.application_group.as_ref()),
+                |handler| handler.application_group.as_ref(),
+            )
             .or_else(|| config?.application_group.as_deref())
             .unwrap_or(&Name::Resource)
             .expand(&request);
         let callable = match alias.and_then(|alias| alias.callable_object.as_ref()) {
+            _ if handler.is_some() => b"handle_request".to_vec(),
             Some(name) => name.clone(),
             None => config
                 .and_then(|config| config.callable_object.as_deref())
@@ -65,37 +108,89 @@ impl Target {
         };
         // Without an order to do otherwise, the application checks passwords itself where httpd
         // does not.
-        let pass_authorization = alias
-            .and_then(|alias| alias.pass_authorization)
-            .unwrap_or_else(|| !request.has_authentication());
-        may_use(generation, &process_group, request.server().name())?;
-        Ok(Self { process_group, application_group, callable, pass_authorization })
+        let pass_authorization = handler
+            .map_or_else(
+                || alias.and_then(|alias| alias.pass_authorization),
+                |handler| handler.pass_authorization,
+            )
+            .or_else(|| config?.pass_authorization)
+            .unwrap_or_else(|| !request.has_authentication())
+            || request.passes_authorization();
+        if let Some(hook) = config.and_then(|config| config.dispatch_script.as_deref()) {
+            return Err(TargetError::Dispatch(lossy(&hook.script)));
+        }
+        let facts = may_use(generation, &process_group, request.server().name())?;
+        check_restrictions(&process_group, config, request.server().settings())?;
+        if let Some(owner) = facts.script_owner {
+            super::owner::check(request.filename(), owner).map_err(TargetError::Owner)?;
+        }
+        let map_head = config.and_then(|config| config.map_head_to_get).unwrap_or(MapHead::Auto);
+        Ok(Self {
+            script: handler.map_or(request.filename(), |handler| &handler.script).to_vec(),
+            is_handler_script: handler.is_some(),
+            script_reloading: config.and_then(|config| config.script_reloading).unwrap_or(true),
+            process_group,
+            application_group,
+            callable,
+            pass_authorization,
+            map_head_to_get: match map_head {
+                MapHead::Off => false,
+                MapHead::On => true,
+                MapHead::Auto => request.has_content_filter(),
+            },
+            error_override: config.and_then(|config| config.error_override).unwrap_or(false),
+            link: facts.link,
+        })
     }
 }
 
-fn may_use(generation: &Generation, group: &[u8], server: &[u8]) -> Result<(), TargetError> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+fn may_use<'g>(
+    generation: &'g Generation,
+    group: &[u8],
+    server: &[u8],
+) -> Result<&'g GroupFacts, TargetError> {
     let Some(facts) = generation.groups.get(group) else {
-        return Err(TargetError::UnknownGroup(text(group)));
+        return Err(TargetError::UnknownGroup(lossy(group)));
     };
-    match &facts.only_for {
-        Some(owner) if owner != server => Err(TargetError::ForeignGroup {
-            group: text(group),
-            owner: text(owner),
-            server: text(server),
+    match (&facts.only_for, facts.not_served) {
+        (Some(owner), _) if owner != server => Err(TargetError::ForeignGroup {
+            group: lossy(group),
+            owner: lossy(owner),
+            server: lossy(server),
         }),
-        _ => Ok(()),
+        (_, Some(why)) => Err(TargetError::NotServed(lossy(group), why)),
+        _ => Ok(facts),
     }
+}
+
+fn check_restrictions(
+    group: &[u8],
+    config: Option<&DirConfig>,
+    server: Option<&ServerConfig>,
+) -> Result<(), TargetError> {
+    let allowed = config.and_then(|config| config.restrict_process.as_deref());
+    if allowed.is_some_and(|names| !names.iter().any(|name| name.eq_ignore_ascii_case(group))) {
+        let name = if group.is_empty() { "%{GLOBAL}".to_owned() } else { lossy(group) };
+        return Err(TargetError::Restricted(name));
+    }
+    let restricted = server.and_then(|server| server.globals.restrict_embedded);
+    if group.is_empty() && restricted == Some(true) {
+        return Err(TargetError::NoDefaultGroup);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::GroupFacts;
+    use crate::config::Globals;
 
     fn generation() -> Generation {
         let group = |name: &str, only_for: Option<&str>| {
-            (name.into(), GroupFacts { only_for: only_for.map(Into::into) })
+            (
+                name.into(),
+                GroupFacts { only_for: only_for.map(Into::into), ..GroupFacts::default() },
+            )
         };
         Generation {
             control: "/nowhere".into(),
@@ -107,12 +202,34 @@ mod tests {
     #[test]
     fn a_virtual_hosts_group_is_its_own() {
         let generation = generation();
-        assert_eq!(may_use(&generation, b"", b"b.example"), Ok(()));
-        assert_eq!(may_use(&generation, b"all", b"b.example"), Ok(()));
-        assert_eq!(may_use(&generation, b"own", b"a.example"), Ok(()));
+        assert!(may_use(&generation, b"", b"b.example").is_ok());
+        assert!(may_use(&generation, b"all", b"b.example").is_ok());
+        assert!(may_use(&generation, b"own", b"a.example").is_ok());
         let error = may_use(&generation, b"own", b"b.example").unwrap_err();
         assert!(matches!(error, TargetError::ForeignGroup { .. }), "{error}");
         let error = may_use(&generation, b"typo", b"a.example").unwrap_err();
         assert_eq!(error, TargetError::UnknownGroup("typo".into()));
+    }
+
+    #[test]
+    fn restrictions() {
+        let config = |names: &[&str]| DirConfig {
+            restrict_process: Some(names.iter().map(|name| name.as_bytes().to_vec()).collect()),
+            ..DirConfig::default()
+        };
+        let check = |group: &str, names: &[&str]| {
+            check_restrictions(group.as_bytes(), Some(&config(names)), None)
+        };
+        assert_eq!(check_restrictions(b"any", Some(&DirConfig::default()), None), Ok(()));
+        assert_eq!(check("One", &["zero", "one"]), Ok(()));
+        assert_eq!(check("", &[""]), Ok(()));
+        assert_eq!(check("two", &["one"]), Err(TargetError::Restricted("two".into())));
+        assert_eq!(check("", &["one"]), Err(TargetError::Restricted("%{GLOBAL}".into())));
+        assert!(check("one", &[]).is_err());
+
+        let globals = Globals { restrict_embedded: Some(true), ..Globals::default() };
+        let server = ServerConfig { globals: globals.into(), ..ServerConfig::default() };
+        assert_eq!(check_restrictions(b"", None, Some(&server)), Err(TargetError::NoDefaultGroup));
+        assert_eq!(check_restrictions(b"one", None, Some(&server)), Ok(()));
     }
 }

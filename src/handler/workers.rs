@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use channel::Inbox;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{
+    Timeout, set_socket_recv_buffer_size, set_socket_send_buffer_size, set_socket_timeout,
+};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wire::broker::{FromBroker, ToBroker};
 use wire::{Secret, VERSION};
 
-use crate::generation::Generation;
+use crate::generation::{Generation, Link};
 
-/// How long a request waits for a worker to be there and to accept it (`connect-timeout=`).
+/// How long a request waits for a worker to be there and to accept it without `connect-timeout=`.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The workers of one application group, as this child knows them.
@@ -24,6 +26,7 @@ pub struct Workers {
     socket: PathBuf,
     secret: Secret,
     processes: u32,
+    link: Link,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -79,11 +82,11 @@ impl Workers {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub fn of(generation: &Generation, key: &Key) -> Result<Arc<Self>, Unavailable> {
+    pub fn of(generation: &Generation, key: &Key, link: Link) -> Result<Arc<Self>, Unavailable> {
         if let Some(workers) = known().get_or_insert_default().get(key) {
             return Ok(Arc::clone(workers));
         }
-        let workers = Arc::new(ask(generation, key)?);
+        let workers = Arc::new(ask(generation, key, link)?);
         known().get_or_insert_default().insert(key.clone(), Arc::clone(&workers));
         Ok(workers)
     }
@@ -107,7 +110,7 @@ impl Workers {
     /// # Errors
     /// [`Unavailable::NoConnection`].
     pub fn connect(&self) -> Result<Connection, Unavailable> {
-        let stream = connect(&self.socket)
+        let stream = connect(&self.socket, self.link)
             .map_err(|source| Unavailable::NoConnection { socket: self.socket.clone(), source })?;
         let mut greeting = Vec::new();
         wire::encode(&wire::exchange::hello(self.secret), &mut greeting);
@@ -136,12 +139,14 @@ impl Workers {
 fn ask(
     generation: &Generation,
     (process_group, application_group): &Key,
+    link: Link,
 ) -> Result<Workers, Unavailable> {
     let no_supervisor = |problem: String| Unavailable::NoSupervisor {
         control: generation.control.clone(),
         problem,
     };
-    let stream = connect(&generation.control).map_err(|error| no_supervisor(error.to_string()))?;
+    let stream =
+        connect(&generation.control, link).map_err(|error| no_supervisor(error.to_string()))?;
     let question = ToBroker::Acquire {
         version: VERSION,
         secret: generation.secret,
@@ -149,9 +154,9 @@ fn ask(
         application_group,
     };
     channel::send_message(&stream, &question).map_err(|error| no_supervisor(error.to_string()))?;
-    match Inbox::new().wait::<FromBroker>(&stream, CONNECT_PATIENCE) {
+    match Inbox::new().wait::<FromBroker>(&stream, patience(link)) {
         Ok(FromBroker::Granted { socket, secret, processes }) => {
-            Ok(Workers { socket, secret, processes, idle: Mutex::default() })
+            Ok(Workers { socket, secret, processes, link, idle: Mutex::default() })
         }
         Ok(FromBroker::Unavailable { reason, retry_after }) => {
             Err(Unavailable::Refused { reason, retry_after })
@@ -160,12 +165,23 @@ fn ask(
     }
 }
 
+/// `connect-timeout=`; nobody can wait for no time at all.
+fn patience(link: Link) -> Duration {
+    link.connect_timeout.unwrap_or(CONNECT_PATIENCE).max(Duration::from_secs(1))
+}
+
 /// Connects, and waits at most so long for a place in the listener's queue.
-fn connect(path: &Path) -> io::Result<UnixStream> {
+fn connect(path: &Path, link: Link) -> io::Result<UnixStream> {
     let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
     // unix(7): a full queue blocks connect for as long as a send may block.
-    set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_PATIENCE))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(patience(link)))?;
+    if let Some(bytes) = link.send_buffer_size {
+        set_socket_send_buffer_size(&socket, bytes as usize)?;
+    }
+    if let Some(bytes) = link.receive_buffer_size {
+        set_socket_recv_buffer_size(&socket, bytes as usize)?;
+    }
     loop {
         match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
             Ok(()) => return Ok(UnixStream::from(socket)),

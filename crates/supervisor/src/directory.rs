@@ -105,20 +105,21 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Makes a non-blocking listening socket that only httpd's user can connect to.
+    /// Makes a non-blocking listening socket that only httpd's user can connect to, with room for so
+    /// many connections that wait, or as many as the system allows.
     ///
     /// # Errors
     /// [`DirectoryError::System`].
-    pub fn listen(&self, name: &str) -> Result<OwnedFd, DirectoryError> {
+    pub fn listen(&self, name: &str, backlog: Option<u32>) -> Result<OwnedFd, DirectoryError> {
         let path = self.socket(name);
-        self.bind(&path).map_err(|error| DirectoryError::System {
+        self.bind(&path, backlog).map_err(|error| DirectoryError::System {
             action: "listen on",
             path,
             source: error.into(),
         })
     }
 
-    fn bind(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+    fn bind(&self, path: &Path, backlog: Option<u32>) -> rustix::io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -132,7 +133,9 @@ impl Directory {
             rustix::fs::chownat(CWD, path, Some(uid), None, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         // The kernel lowers it to net.core.somaxconn.
-        rustix::net::listen(&socket, i32::from(i16::MAX))?;
+        let most = i32::from(i16::MAX);
+        let backlog = backlog.map_or(most, |backlog| i32::try_from(backlog).unwrap_or(most));
+        rustix::net::listen(&socket, backlog)?;
         Ok(socket)
     }
 

@@ -100,8 +100,8 @@ pub enum Event {
 pub enum Action {
     /// Start a worker of the group. [`Event::Started`] or [`Event::NotStarted`] has to follow.
     Spawn(WorkerId, GroupIndex),
-    /// Make the socket and the secret of a set.
-    OpenSet(SetId),
+    /// Make the socket and the secret of a set of the group.
+    OpenSet(SetId, GroupIndex),
     /// Close and remove the socket of a set.
     CloseSet(SetId),
     /// Tell the worker to serve the set, which is the application group of that name, and to load

@@ -10,10 +10,10 @@ use std::process::Command;
 
 use nix::unistd::{Gid, Uid};
 use rustix::pipe::PipeFlags;
-use rustix::process::Rlimit;
-use wire::generation::{Group, Identity};
+use rustix::process::{Resource, Rlimit};
+use wire::generation::{Group, Identity, Limits as Settled};
 
-use crate::sys::{self, Credentials};
+use crate::sys::{self, Credentials, Limits};
 
 /// Variables that name the user. They are corrected where httpd's environment has them.
 const USER_VARIABLES: [&str; 3] = ["USER", "LOGNAME", "USERNAME"];
@@ -61,7 +61,7 @@ pub fn spawn(group: &Group, descriptors: Rlimit) -> Result<Spawned, String> {
         command.arg0(name);
     }
     set_environment(&mut command, group);
-    sys::prepare_before_exec(&mut command, credentials, descriptors);
+    sys::prepare_before_exec(&mut command, credentials, limits(group, descriptors));
     let child = command.spawn();
     // Our copies of the worker's ends: without this, its pipes would never come to an end.
     drop(command);
@@ -97,8 +97,37 @@ fn what_failed(stderr: &OwnedFd) -> Option<String> {
 /// Looks up the user's groups, which must not be done between fork and exec.
 fn credentials(identity: &Identity) -> io::Result<Credentials> {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    let user = CString::new(identity.user.as_str())?;
-    Ok(Credentials { uid, gid, groups: nix::unistd::getgrouplist(&user, gid)? })
+    let groups = match &identity.groups {
+        Some(groups) => {
+            let others = groups.iter().copied().map(Gid::from_raw);
+            std::iter::once(gid).chain(others.filter(|other| *other != gid)).collect()
+        }
+        None => {
+            let user = CString::new(identity.user.as_str())?;
+            nix::unistd::getgrouplist(&user, gid)?
+        }
+    };
+    Ok(Credentials { uid, gid, groups })
+}
+
+/// What the worker may use of the system.
+fn limits(group: &Group, descriptors: Rlimit) -> Limits {
+    let at_most =
+        |limit: u64| (limit > 0).then_some(Rlimit { current: Some(limit), maximum: Some(limit) });
+    let Settled { cpu_priority, cpu_time, memory, virtual_memory } = group.limits;
+    let cpu_time = (cpu_time > 0).then(|| {
+        // At the first limit the worker drains, and has its usual time for that before the second.
+        let soft = u64::from(cpu_time);
+        let hard = soft + 1 + u64::from(group.shutdown_timeout);
+        Rlimit { current: Some(soft), maximum: Some(hard) }
+    });
+    let resources = [
+        (Resource::Nofile, Some(descriptors)),
+        (Resource::Cpu, cpu_time),
+        (Resource::Data, at_most(memory)),
+        (Resource::As, at_most(virtual_memory)),
+    ];
+    Limits { cpu_priority, resources }
 }
 
 /// httpd's environment, with what the group changes in it.

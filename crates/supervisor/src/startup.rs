@@ -133,13 +133,20 @@ mod tests {
                 threads: 1,
                 ..Settings::default()
             },
-            identity: Some(Identity { uid: 33, gid: 33, user: "www-data".to_owned() }),
+            identity: Some(Identity {
+                uid: 33,
+                gid: 33,
+                user: "www-data".to_owned(),
+                groups: None,
+            }),
             program: PathBuf::from("/usr/lib/wsgi-worker"),
             libpython: None,
             display_name: None,
             environment: Vec::new(),
             prestart: true,
             shutdown_timeout: 5,
+            listen_backlog: None,
+            limits: wire::generation::Limits::default(),
             log: 0,
             log_level: Level::Warning,
         };

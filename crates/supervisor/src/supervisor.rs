@@ -74,7 +74,7 @@ impl Supervisor {
         let Configuration { secret, directory, httpd_uid, httpd_gid, groups, .. } = configuration;
         let httpd = (Uid::from_raw(httpd_uid), Gid::from_raw(httpd_gid));
         let directory = Directory::make(&directory, Uid::effective().is_root().then_some(httpd))?;
-        let control = directory.listen(CONTROL).inspect_err(|_| {
+        let control = directory.listen(CONTROL, None).inspect_err(|_| {
             // The error that led here is the one to tell.
             let _ = directory.remove();
         })?;

@@ -55,18 +55,37 @@ pub fn reset_signal_effects() {
     }
 }
 
-/// Makes `command` change to `credentials`, set its descriptor limit and receive all signals,
-/// between fork and exec. If anything fails, the program is not executed, and `spawn` returns the
-/// error.
+/// What a process may use of the system.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Nice value; 0 leaves it.
+    pub cpu_priority: i32,
+    /// Limits of resources; `None` leaves them.
+    pub resources: [(Resource, Option<Rlimit>); 4],
+}
+
+/// Makes `command` change to `credentials`, set its limits and receive all signals, between fork
+/// and exec. If anything fails, the program is not executed, and `spawn` returns the error; but a
+/// limit that the system does not allow costs only a line on standard error.
 pub fn prepare_before_exec(
     command: &mut Command,
     credentials: Option<Credentials>,
-    descriptors: Rlimit,
+    limits: Limits,
 ) {
     let no_signals = SigSet::empty();
     let prepare = move || {
         no_signals.thread_set_mask()?;
-        rustix::process::setrlimit(Resource::Nofile, descriptors)?;
+        for (resource, limit) in limits.resources {
+            let Some(limit) = limit else { continue };
+            if rustix::process::setrlimit(resource, limit).is_err() {
+                say("A limit of the process group cannot be set: its worker runs without it.\n");
+            }
+        }
+        if limits.cpu_priority != 0
+            && rustix::process::setpriority_process(None, limits.cpu_priority).is_err()
+        {
+            say("cpu-priority= cannot be set: the worker runs without it.\n");
+        }
         match &credentials {
             Some(credentials) => become_user(credentials),
             None => Ok(()),
@@ -105,9 +124,13 @@ fn become_user(credentials: &Credentials) -> io::Result<()> {
 
 /// Says on standard error which step failed: `spawn` tells the parent only the error's number.
 fn complain(what: &str, error: nix::Error) -> io::Result<()> {
-    // What cannot be said is lost, and the error number remains.
-    let _ = rustix::io::write(rustix::stdio::stderr(), what.as_bytes());
+    say(what);
     Err(io::Error::from_raw_os_error(error as i32))
+}
+
+/// Writes to the worker's standard error. What cannot be said is lost.
+fn say(what: &str) {
+    let _ = rustix::io::write(rustix::stdio::stderr(), what.as_bytes());
 }
 
 #[cfg(test)]
@@ -118,8 +141,9 @@ mod tests {
     fn nobody_becomes_root_this_way() {
         let root = Credentials { uid: Uid::from_raw(0), gid: Gid::from_raw(0), groups: Vec::new() };
         let mut command = Command::new("/bin/true");
-        let limit = rustix::process::getrlimit(Resource::Nofile);
-        prepare_before_exec(&mut command, Some(root), limit);
+        let limit = (Resource::Nofile, None);
+        let limits = Limits { cpu_priority: 0, resources: [limit; 4] };
+        prepare_before_exec(&mut command, Some(root), limits);
         command.stderr(std::process::Stdio::null());
         assert_eq!(command.spawn().unwrap_err().raw_os_error(), Some(libc::EPERM));
     }

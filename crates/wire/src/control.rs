@@ -90,8 +90,35 @@ pub struct Settings {
     pub python_home: Option<PathBuf>,
     /// `python-path=`: directories for `site.addsitedir()`, in front of `sys.path`.
     pub python_path: Vec<PathBuf>,
+    /// `stack-size=`: bytes of stack for each thread that runs requests.
+    pub stack_size: Option<u64>,
+    /// How Python is set up.
+    pub python: Python,
     /// httpd's version, for `apache.version`.
     pub httpd_version: (u32, u32, u32),
+}
+
+/// What the directives about Python say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Python {
+    /// `switch-interval=` or `WSGISwitchInterval`, in microseconds.
+    pub switch_interval: Option<u64>,
+    /// `WSGIPythonWarnings`, in order.
+    pub warnings: Vec<Vec<u8>>,
+    /// `WSGIPythonOptimize`.
+    pub optimize: u32,
+    /// `WSGIDontWriteBytecode`.
+    pub dont_write_bytecode: bool,
+    /// `WSGIPythonHashSeed`; without it, hashes are random.
+    pub hash_seed: Option<u32>,
+    /// `WSGIDestroyInterpreter Off`: exit handlers do not run.
+    pub skip_exit_handlers: bool,
+    /// `WSGIRestrictStdin`.
+    pub restrict_stdin: bool,
+    /// `WSGIRestrictStdout`.
+    pub restrict_stdout: bool,
+    /// `WSGIRestrictSignal`.
+    pub restrict_signal: bool,
 }
 
 impl Message<'_> for ToWorker {
@@ -198,6 +225,8 @@ impl Settings {
         writer.option(self.home.as_deref(), Writer::path);
         writer.option(self.python_home.as_deref(), Writer::path);
         writer.list(&self.python_path, |writer, path| writer.path(path));
+        writer.option(self.stack_size, Writer::u64);
+        self.python.write(writer);
         writer.u32(self.httpd_version.0);
         writer.u32(self.httpd_version.1);
         writer.u32(self.httpd_version.2);
@@ -215,11 +244,42 @@ impl Settings {
             home: reader.option("home", |reader| reader.path("home"))?,
             python_home: reader.option("python home", |reader| reader.path("python home"))?,
             python_path: reader.list("python path", 4, |reader| reader.path("python path"))?,
+            stack_size: reader.option("stack size", |reader| reader.u64("stack size"))?,
+            python: Python::read(reader)?,
             httpd_version: (
                 reader.u32("httpd version")?,
                 reader.u32("httpd version")?,
                 reader.u32("httpd version")?,
             ),
+        })
+    }
+}
+
+impl Python {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.option(self.switch_interval, Writer::u64);
+        writer.list(&self.warnings, |writer, filter| writer.bytes(filter));
+        writer.u32(self.optimize);
+        writer.bool(self.dont_write_bytecode);
+        writer.option(self.hash_seed, Writer::u32);
+        writer.bool(self.skip_exit_handlers);
+        writer.bool(self.restrict_stdin);
+        writer.bool(self.restrict_stdout);
+        writer.bool(self.restrict_signal);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            switch_interval: reader.option("interval", |reader| reader.u64("interval"))?,
+            warnings: reader
+                .list("warnings", 4, |reader| Ok(reader.bytes("warnings")?.to_owned()))?,
+            optimize: reader.u32("optimize")?,
+            dont_write_bytecode: reader.bool("dont write bytecode")?,
+            hash_seed: reader.option("hash seed", |reader| reader.u32("hash seed"))?,
+            skip_exit_handlers: reader.bool("skip exit handlers")?,
+            restrict_stdin: reader.bool("restrict stdin")?,
+            restrict_stdout: reader.bool("restrict stdout")?,
+            restrict_signal: reader.bool("restrict signal")?,
         })
     }
 }

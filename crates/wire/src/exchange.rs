@@ -52,6 +52,8 @@ pub struct Request<'a> {
     pub application_group: &'a [u8],
     /// Whether `wsgi.url_scheme` is `https`.
     pub https: bool,
+    /// Whether the script is loaded again when it has changed (`WSGIScriptReloading`).
+    pub script_reloading: bool,
     /// Whether the worker may answer [`Refusal::Busy`]: there are other workers to ask.
     pub may_refuse: bool,
     /// When httpd received the request, in microseconds since the epoch (`request_rec::request_time`).
@@ -260,6 +262,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 writer.bytes(request.callable);
                 writer.bytes(request.application_group);
                 writer.bool(request.https);
+                writer.bool(request.script_reloading);
                 writer.bool(request.may_refuse);
                 writer.u64(request.received);
                 writer.bool(request.has_body);
@@ -285,6 +288,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 callable: reader.bytes("callable")?,
                 application_group: reader.bytes("application group")?,
                 https: reader.bool("https")?,
+                script_reloading: reader.bool("script reloading")?,
                 may_refuse: reader.bool("may refuse")?,
                 received: reader.u64("received")?,
                 has_body: reader.bool("has body")?,

@@ -72,6 +72,10 @@ pub struct Group {
     pub prestart: bool,
     /// `shutdown-timeout=`, in seconds: how long a worker may take to exit.
     pub shutdown_timeout: u32,
+    /// `listen-backlog=`; without it, as many as the system allows.
+    pub listen_backlog: Option<u32>,
+    /// Limits of the system, set before the worker is executed.
+    pub limits: Limits,
     /// Which [`ToSupervisor::LogFile`] its log lines go to.
     pub log: u32,
     /// Least severe level that is logged there.
@@ -87,6 +91,21 @@ pub struct Identity {
     pub gid: u32,
     /// Login name, for the supplementary groups.
     pub user: String,
+    /// `supplementary-groups=`, in the place of those that the user has.
+    pub groups: Option<Vec<u32>>,
+}
+
+/// Limits of a process; 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// `cpu-priority=`: nice value, negative for more than others have.
+    pub cpu_priority: i32,
+    /// `cpu-time-limit=`, in seconds.
+    pub cpu_time: u32,
+    /// `memory-limit=`, in bytes (`RLIMIT_DATA`).
+    pub memory: u64,
+    /// `virtual-memory-limit=`, in bytes (`RLIMIT_AS`).
+    pub virtual_memory: u64,
 }
 
 impl Message<'_> for ToSupervisor {
@@ -189,6 +208,9 @@ impl Group {
             writer.u32(identity.uid);
             writer.u32(identity.gid);
             writer.bytes(identity.user.as_bytes());
+            writer.option(identity.groups.as_deref(), |writer, groups| {
+                writer.list(groups, |writer, group| writer.u32(*group));
+            });
         });
         writer.path(&self.program);
         writer.option(self.libpython.as_deref(), Writer::path);
@@ -199,6 +221,11 @@ impl Group {
         });
         writer.bool(self.prestart);
         writer.u32(self.shutdown_timeout);
+        writer.option(self.listen_backlog, Writer::u32);
+        writer.u32(self.limits.cpu_priority.cast_unsigned());
+        writer.u32(self.limits.cpu_time);
+        writer.u64(self.limits.memory);
+        writer.u64(self.limits.virtual_memory);
         writer.u32(self.log);
         self.log_level.write(writer);
     }
@@ -211,6 +238,9 @@ impl Group {
                     uid: reader.u32("uid")?,
                     gid: reader.u32("gid")?,
                     user: reader.text("user")?.to_owned(),
+                    groups: reader.option("groups", |reader| {
+                        reader.list("groups", 4, |reader| reader.u32("groups"))
+                    })?,
                 })
             })?,
             program: reader.path("program")?,
@@ -222,6 +252,13 @@ impl Group {
             })?,
             prestart: reader.bool("prestart")?,
             shutdown_timeout: reader.u32("shutdown timeout")?,
+            listen_backlog: reader.option("backlog", |reader| reader.u32("backlog"))?,
+            limits: Limits {
+                cpu_priority: reader.u32("cpu priority")?.cast_signed(),
+                cpu_time: reader.u32("cpu time")?,
+                memory: reader.u64("memory")?,
+                virtual_memory: reader.u64("virtual memory")?,
+            },
             log: reader.u32("log")?,
             log_level: Level::read(reader)?,
         })

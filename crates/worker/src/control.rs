@@ -10,7 +10,7 @@ use std::time::Duration;
 use channel::Inbox;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXCPU};
 use wire::FrameError;
 use wire::control::{FromWorker, ToWorker};
 use wire::exchange::Level;
@@ -29,10 +29,11 @@ pub struct Control {
 
 /// What happened to a worker.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 pub enum Event {
     /// The supervisor said something; a descriptor may have come along.
     Order(ToWorker, Option<OwnedFd>),
-    /// Somebody else wants the worker to end: SIGTERM or SIGINT.
+    /// Somebody else wants the worker to end: SIGTERM, SIGINT, or its `cpu-time-limit=`.
     Signal,
     /// The supervisor is gone. Told once.
     Orphaned,
@@ -68,7 +69,7 @@ impl Control {
         // A handler that writes into a pipe, rather than blocked signals: programs that the
         // application starts would inherit the mask and could not be ended.
         let (signals, noted) = UnixStream::pair()?;
-        for signal in [SIGTERM, SIGINT] {
+        for signal in [SIGTERM, SIGINT, SIGXCPU] {
             signal_hook::low_level::pipe::register(signal, noted.try_clone()?)?;
         }
 

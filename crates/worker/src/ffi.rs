@@ -53,7 +53,11 @@ pub enum Location {
 ///
 /// # Panics
 /// When Python is initialised already.
-pub fn initialize(location: &Location, argv0: &CStr) -> Result<(), String> {
+pub fn initialize(
+    location: &Location,
+    argv0: &CStr,
+    settings: &wire::control::Python,
+) -> Result<(), String> {
     // SAFETY: `Py_IsInitialized` can be called at any time.
     let already = unsafe { python::Py_IsInitialized() };
     assert_eq!(already, 0, "Python is initialised once");
@@ -65,8 +69,21 @@ pub fn initialize(location: &Location, argv0: &CStr) -> Result<(), String> {
     let mut config = unsafe { config.assume_init() };
     config.parse_argv = 0;
     config.install_signal_handlers = 0;
+    if settings.optimize > 0 {
+        config.optimization_level = i32::try_from(settings.optimize.min(2)).unwrap_or(2);
+    }
+    if settings.dont_write_bytecode {
+        config.write_bytecode = 0;
+    }
+    if let Some(seed) = settings.hash_seed {
+        config.use_hash_seed = 1;
+        config.hash_seed = seed.into();
+    }
 
     let outcome = fill_in(&mut config, location, argv0).and_then(|()| {
+        for filter in &settings.warnings {
+            add_warning(&mut config, filter)?;
+        }
         // SAFETY: the configuration is valid, and Python not initialised (asserted above).
         check(unsafe { python::Py_InitializeFromConfig(&config) })
     });
@@ -93,6 +110,21 @@ fn fill_in(config: &mut python::PyConfig, location: &Location, argv0: &CStr) -> 
     };
     // SAFETY: `field` points into the same configuration; `path` is a C string and is copied.
     check(unsafe { python::PyConfig_SetBytesString(config, field, path.as_ptr()) })
+}
+
+/// Adds a filter as behind the option `-W`.
+fn add_warning(config: &mut python::PyConfig, filter: &[u8]) -> Result<(), String> {
+    let Ok(filter) = CString::new(filter) else { return Ok(()) };
+    // SAFETY: a C string. Python's memory is set up: `PyConfig_SetBytesArgv` in `fill_in` did that.
+    let wide = unsafe { python::Py_DecodeLocale(filter.as_ptr(), std::ptr::null_mut()) };
+    if wide.is_null() {
+        return Err("a WSGIPythonWarnings cannot be decoded".to_owned());
+    }
+    // SAFETY: a list of an initialised configuration, and a wide C string, which is copied.
+    let outcome = check(unsafe { python::PyWideStringList_Append(&mut config.warnoptions, wide) });
+    // SAFETY: `Py_DecodeLocale` gives memory that is to be freed this way, and it is used no more.
+    unsafe { python::PyMem_RawFree(wide.cast()) };
+    outcome
 }
 
 fn check(status: python::PyStatus) -> Result<(), String> {

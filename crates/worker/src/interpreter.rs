@@ -61,7 +61,7 @@ impl Interpreter {
             return Err(InterpreterError::WrongVersion(number.to_owned()));
         }
         let location = location(settings.python_home.as_deref())?;
-        ffi::initialize(&location, c"mod_wsgi").map_err(|reason| {
+        ffi::initialize(&location, c"mod_wsgi", &settings.python).map_err(|reason| {
             let place = match &location {
                 Location::Program(path) => format!("as {}", path.to_string_lossy()),
                 Location::Home(path) => format!("with python-home={}", path.to_string_lossy()),
@@ -144,5 +144,11 @@ fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<Interpreter> {
     let directories = PyTuple::new(py, settings.python_path.iter().map(|path| bytes(path)))?;
     setup.call_method1("search", (settings.home.as_deref().map(bytes), directories))?;
     modules.graft(py)?;
+    let python = &settings.python;
+    setup.call_method1("restrict", (python.restrict_stdin, python.restrict_stdout))?;
+    if let Some(micros) = python.switch_interval {
+        let seconds = std::time::Duration::from_micros(micros).as_secs_f64();
+        py.import("sys")?.call_method1("setswitchinterval", (seconds,))?;
+    }
     Ok(Interpreter { setup: setup.unbind(), modules })
 }

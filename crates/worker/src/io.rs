@@ -221,8 +221,8 @@ impl Io {
                     connection.authentic = true;
                     self.forget(connection.token);
                 }
-                Ok(Step::Queue { script, may_refuse }) => {
-                    let job = Job { connection, script, queued: now() };
+                Ok(Step::Queue { script, reloading, may_refuse }) => {
+                    let job = Job { connection, script, reloading, queued: now() };
                     match self.worker.queue.push(job, may_refuse) {
                         Ok(()) => return,
                         Err(job) => connection = job.connection,
@@ -251,13 +251,17 @@ impl Io {
     fn examine(&self, connection: &mut Connection) -> Result<Step, Offence> {
         match connection.inbox.peek().map_err(Offence::NoRequest)? {
             None => Ok(Step::Wait),
-            Some(ToWorker::Request(Request { script, application_group, may_refuse, .. })) => {
-                Ok(if application_group == self.worker.application_group {
-                    Step::Queue { script: script.to_vec(), may_refuse }
-                } else {
-                    Step::Refuse(Refusal::WrongGroup)
-                })
-            }
+            Some(ToWorker::Request(Request {
+                script,
+                script_reloading,
+                application_group,
+                may_refuse,
+                ..
+            })) => Ok(if application_group == self.worker.application_group {
+                Step::Queue { script: script.to_vec(), reloading: script_reloading, may_refuse }
+            } else {
+                Step::Refuse(Refusal::WrongGroup)
+            }),
             Some(ToWorker::ClientGone { .. }) => {
                 let _ = connection.inbox.next::<ToWorker<'_>>();
                 Ok(Step::Late)
@@ -296,7 +300,7 @@ enum Step {
     /// The connection is authentic.
     Greeted,
     /// A request is there.
-    Queue { script: Vec<u8>, may_refuse: bool },
+    Queue { script: Vec<u8>, reloading: bool, may_refuse: bool },
     /// A request is there, for somebody else.
     Refuse(Refusal),
 }

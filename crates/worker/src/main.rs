@@ -101,6 +101,7 @@ fn run(control: &mut Control, reporter: &Reporter) -> Result<(), Box<dyn Error>>
     };
     set_up_process(&settings)?;
     let interpreter = Interpreter::start(&settings)?;
+    let runs_exit_handlers = !settings.python.skip_exit_handlers;
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
 
     match control.next(None)? {
@@ -122,7 +123,9 @@ fn run(control: &mut Control, reporter: &Reporter) -> Result<(), Box<dyn Error>>
         Event::Order(..) | Event::Signal | Event::Orphaned | Event::Nothing => {}
     }
     reporter.send(&FromWorker::Drained);
-    interpreter.finish();
+    if runs_exit_handlers {
+        interpreter.finish();
+    }
     process_log::write_all_rests();
     ffi::exit_now(0)
 }

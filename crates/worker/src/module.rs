@@ -63,7 +63,9 @@ impl Modules {
             wrap_pyfunction!(request_data, py)?,
         );
         support.call_method1("fill", (&module, functions))?;
-        support.call_method0("restrict_signals")?;
+        if settings.python.restrict_signal {
+            support.call_method0("restrict_signals")?;
+        }
 
         let apache = PyModule::new(py, "apache")?;
         let (major, minor, patch) = settings.httpd_version;

@@ -39,7 +39,7 @@ impl Reload {
 
     /// Lets a request pass, or holds it back.
     pub fn admit(&self, py: Python<'_>, scripts: &Scripts, job: Job) -> Option<Job> {
-        if !scripts.has_changed(py, &job.script) {
+        if !job.reloading || !scripts.has_changed(py, &job.script) {
             return Some(job);
         }
         let mut state = self.lock(py);

@@ -23,6 +23,9 @@ use crate::wsgi::{Client, Constants, Environ, Input, LogStream, Times, respond, 
 /// Python code recurses deeply; this is what the main thread of a program has.
 const STACK: usize = 8 << 20;
 
+/// With less, a thread could not even log that it has too little.
+const LEAST_STACK: usize = 128 << 10;
+
 /// What the runners share of Python.
 #[derive(Debug)]
 pub struct Toolbox {
@@ -63,11 +66,13 @@ impl Toolbox {
 /// # Errors
 /// The system's.
 pub fn start(worker: &Arc<Worker>, toolbox: &Arc<Toolbox>) -> io::Result<()> {
+    let stack = worker.settings.stack_size.and_then(|bytes| usize::try_from(bytes).ok());
+    let stack = stack.unwrap_or(STACK).max(LEAST_STACK);
     for id in 0..usize::from(worker.settings.threads.max(1)) {
         let (worker, toolbox) = (Arc::clone(worker), Arc::clone(toolbox));
         std::thread::Builder::new()
             .name(format!("wsgi-{}", id + 1))
-            .stack_size(STACK)
+            .stack_size(stack)
             .spawn(move || run(&worker, &toolbox, id))?;
     }
     Ok(())
@@ -116,7 +121,7 @@ impl Runner<'_> {
     fn serve(
         &mut self,
         py: Python<'_>,
-        Job { mut connection, script, queued }: Job,
+        Job { mut connection, script, reloading, queued }: Job,
     ) -> Option<Connection> {
         let taken = now();
         let Ok(Some(ToWorker::Request(request))) = connection.inbox.next() else {
@@ -138,7 +143,7 @@ impl Runner<'_> {
         let exchange = Arc::new(Exchange::new(connection, about, buffer));
         exchange.enter(py);
         let outcome = match environ {
-            Ok(environ) => self.answer(py, &exchange, &script, &callable, environ),
+            Ok(environ) => self.answer(py, &exchange, &script, &callable, reloading, environ),
             Err(error) => {
                 self.toolbox.failures.log(py, &exchange, "cannot begin", &script, &error);
                 Outcome::Failed(500)
@@ -159,14 +164,16 @@ impl Runner<'_> {
         exchange: &Arc<Exchange>,
         script: &[u8],
         callable: &[u8],
+        reloading: bool,
         environ: Bound<'_, PyDict>,
     ) -> Outcome {
         let Toolbox { scripts, failures, .. } = self.toolbox;
         let wants_reload = |globals: &Bound<'_, PyDict>| {
-            scripts.wants_reload(globals, script).unwrap_or_else(|error| {
-                failures.log(py, exchange, "reload_required() failed in", script, &error);
-                false
-            })
+            reloading
+                && scripts.wants_reload(globals, script).unwrap_or_else(|error| {
+                    failures.log(py, exchange, "reload_required() failed in", script, &error);
+                    false
+                })
         };
         let application = match scripts.application(py, script, callable, wants_reload) {
             Ok(application) => application,

@@ -58,7 +58,8 @@ impl Scripts {
         })
     }
 
-    /// The callable named `callable` of the script at `path`, which is loaded first if need be.
+    /// The callable named `callable` of the script at `path`, which is loaded first if need be; also
+    /// when it has changed, if `reloading`.
     ///
     /// # Errors
     /// [`ScriptError`].

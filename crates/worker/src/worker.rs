@@ -34,6 +34,8 @@ pub struct Job {
     pub connection: Connection,
     /// Path of its script.
     pub script: Vec<u8>,
+    /// Whether a change of the script matters (`WSGIScriptReloading`).
+    pub reloading: bool,
     /// When it had been received, in microseconds since the epoch.
     pub queued: u64,
 }

@@ -50,7 +50,7 @@ fn nobody_but_us_can_enter_a_new_directory() {
     let place = Place::new();
     let directory = Directory::make(&place.join("wsgi.1.0"), None).unwrap();
     assert_eq!(fs::metadata(&directory.path).unwrap().mode() & 0o777, 0o700);
-    let socket = directory.listen("1.sock").unwrap();
+    let socket = directory.listen("1.sock", None).unwrap();
     assert_eq!(fs::metadata(directory.socket("1.sock")).unwrap().mode() & 0o777, 0o600);
     drop(socket);
     directory.remove().unwrap();
@@ -67,7 +67,7 @@ fn root_lets_the_group_of_httpd_in() {
     let directory = Directory::make(&place.join("wsgi.1.0"), Some(httpd)).unwrap();
     let found = fs::metadata(&directory.path).unwrap();
     assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (0, 65_534, 0o710));
-    let _socket = directory.listen("1.sock").unwrap();
+    let _socket = directory.listen("1.sock", None).unwrap();
     let found = fs::metadata(directory.socket("1.sock")).unwrap();
     assert_eq!((found.uid(), found.mode() & 0o777), (65_534, 0o600));
 }
@@ -79,7 +79,7 @@ fn a_directory_of_a_killed_supervisor_is_taken_over() {
     leave_behind(&path);
     let directory = Directory::make(&path, None).unwrap();
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
-    directory.listen(CONTROL).unwrap();
+    directory.listen(CONTROL, None).unwrap();
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_directory_in_use_is_not() {
     let place = Place::new();
     let path = place.join("wsgi.1.0");
     let directory = Directory::make(&path, None).unwrap();
-    let _listening = directory.listen(CONTROL).unwrap();
+    let _listening = directory.listen(CONTROL, None).unwrap();
     let error = Directory::make(&path, None).unwrap_err().to_string();
     assert!(error.contains("in use by another supervisor"), "{error}");
 }
@@ -126,7 +126,7 @@ fn a_path_without_room_for_sockets_is_refused_with_the_cure() {
     // The longest path that is let through really has room for the longest socket name.
     let name = "x".repeat(LONGEST_PATH - LONGEST_NAME - 2 - place.0.as_os_str().len());
     let directory = Directory::make(&place.join(&name), None).unwrap();
-    directory.listen(&format!("{}.sock", u32::MAX)).unwrap();
+    directory.listen(&format!("{}.sock", u32::MAX), None).unwrap();
 }
 
 #[test]

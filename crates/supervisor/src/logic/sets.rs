@@ -229,7 +229,7 @@ impl Logic {
         let processes = self.groups[group].plan.processes as usize;
         self.groups[group].reserve = self.groups[group].reserve.saturating_sub(processes);
         self.sets.insert(id, Set { group, application_group, waiting: Vec::new(), acquired: 0 });
-        self.actions.push(Action::OpenSet(id));
+        self.actions.push(Action::OpenSet(id, group));
         Ok(id)
     }
 

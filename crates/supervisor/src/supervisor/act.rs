@@ -16,8 +16,8 @@ impl Supervisor {
     pub(super) fn act(&mut self, action: Action) {
         match action {
             Action::Spawn(worker, group) => self.spawn(worker, group),
-            Action::OpenSet(set) => {
-                if let Err(reason) = self.open_set(set) {
+            Action::OpenSet(set, group) => {
+                if let Err(reason) = self.open_set(set, group) {
                     self.events.push_back(Event::SetFailed(set, reason));
                 }
             }
@@ -80,14 +80,15 @@ impl Supervisor {
         self.events.push_back(event);
     }
 
-    fn open_set(&mut self, set: SetId) -> Result<(), String> {
+    fn open_set(&mut self, set: SetId, group: usize) -> Result<(), String> {
         let mut random = [0; Secret::SIZE];
         let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
         if filled.map_err(|error| format!("no random bytes: {error}"))? != random.len() {
             return Err("too few random bytes".to_owned());
         }
-        let listener =
-            self.directory.listen(&socket_name(set)).map_err(|error| error.to_string())?;
+        let backlog = self.groups[group].listen_backlog;
+        let listener = self.directory.listen(&socket_name(set), backlog);
+        let listener = listener.map_err(|error| error.to_string())?;
         self.sets.insert(set, OpenSet { listener, secret: Secret::new(random) });
         Ok(())
     }

@@ -16,7 +16,7 @@ use wire::Secret;
 use wire::broker::{FromBroker, ToBroker};
 use wire::control::Settings;
 use wire::exchange::Level;
-use wire::generation::{Configuration, FromSupervisor, Group, Identity, ToSupervisor};
+use wire::generation::{Configuration, FromSupervisor, Group, Identity, Limits, ToSupervisor};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -46,6 +46,7 @@ pub fn group(name: &str, behaviour: &str) -> Group {
             uid: NOBODY,
             gid: NOBODY,
             user: "nobody".to_owned(),
+            groups: None,
         }),
         program: PathBuf::from("fake-worker"),
         libpython: None,
@@ -53,6 +54,8 @@ pub fn group(name: &str, behaviour: &str) -> Group {
         environment: vec![(b"FAKE".to_vec(), behaviour.as_bytes().to_vec())],
         prestart: false,
         shutdown_timeout: 10,
+        listen_backlog: None,
+        limits: Limits::default(),
         log: 0,
         log_level: Level::Info,
     }

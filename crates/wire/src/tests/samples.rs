@@ -10,9 +10,9 @@ use proptest::prelude::*;
 
 use crate::Secret;
 use crate::broker::{FromBroker, ToBroker};
-use crate::control::{self, Settings};
+use crate::control::{self, Python, Settings};
 use crate::exchange::{self, Level, Refusal, Request};
-use crate::generation::{Configuration, FromSupervisor, Group, Identity, ToSupervisor};
+use crate::generation::{Configuration, FromSupervisor, Group, Identity, Limits, ToSupervisor};
 
 type Pairs = Vec<(&'static [u8], &'static [u8])>;
 
@@ -56,7 +56,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
 
 fn request() -> impl Strategy<Value = Request<'static>> {
     let names = (slice(), slice(), slice());
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (names, flags, any::<u64>(), pairs()).prop_map(|(names, flags, received, environ)| Request {
         script: names.0,
         callable: names.1,
@@ -64,6 +64,7 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         https: flags.0,
         may_refuse: flags.1,
         has_body: flags.2,
+        script_reloading: flags.3,
         received,
         environ,
     })
@@ -123,8 +124,9 @@ pub fn from_broker() -> impl Strategy<Value = FromBroker> {
 fn settings() -> impl Strategy<Value = Settings> {
     let sizes = (any::<u16>(), any::<u32>(), any::<bool>(), any::<u32>(), option::of(any::<u32>()));
     let paths = (option::of(path()), option::of(path()), option::of(path()), vec(path(), 0..4));
-    (bytes(), sizes, paths, any::<(u32, u32, u32)>()).prop_map(
-        |(process_group, sizes, paths, httpd_version)| Settings {
+    let rest = (option::of(any::<u64>()), python(), any::<(u32, u32, u32)>());
+    (bytes(), sizes, paths, rest).prop_map(
+        |(process_group, sizes, paths, (stack_size, python, httpd_version))| Settings {
             process_group,
             threads: sizes.0,
             processes: sizes.1,
@@ -135,9 +137,27 @@ fn settings() -> impl Strategy<Value = Settings> {
             home: paths.1,
             python_home: paths.2,
             python_path: paths.3,
+            stack_size,
+            python,
             httpd_version,
         },
     )
+}
+
+fn python() -> impl Strategy<Value = Python> {
+    let numbers = (option::of(any::<u64>()), any::<u32>(), option::of(any::<u32>()));
+    let flags = any::<(bool, bool, bool, bool, bool)>();
+    (vec(bytes(), 0..3), numbers, flags).prop_map(|(warnings, numbers, flags)| Python {
+        warnings,
+        switch_interval: numbers.0,
+        optimize: numbers.1,
+        hash_seed: numbers.2,
+        dont_write_bytecode: flags.0,
+        skip_exit_handlers: flags.1,
+        restrict_stdin: flags.2,
+        restrict_stdout: flags.3,
+        restrict_signal: flags.4,
+    })
 }
 
 pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
@@ -167,12 +187,25 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
 }
 
 fn identity() -> impl Strategy<Value = Identity> {
-    (any::<u32>(), any::<u32>(), text()).prop_map(|(uid, gid, user)| Identity { uid, gid, user })
+    let groups = option::of(vec(any::<u32>(), 0..3));
+    (any::<u32>(), any::<u32>(), text(), groups).prop_map(|(uid, gid, user, groups)| Identity {
+        uid,
+        gid,
+        user,
+        groups,
+    })
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    any::<(i32, u32, u64, u64)>().prop_map(|(cpu_priority, cpu_time, memory, virtual_memory)| {
+        Limits { cpu_priority, cpu_time, memory, virtual_memory }
+    })
 }
 
 fn group() -> impl Strategy<Value = Group> {
     let program = (path(), option::of(path()), option::of(bytes()), vec((bytes(), bytes()), 0..3));
-    let rest = (any::<bool>(), any::<u32>(), any::<u32>(), level());
+    let backlog = option::of(any::<u32>());
+    let rest = (any::<bool>(), any::<u32>(), any::<u32>(), level(), backlog, limits());
     (settings(), option::of(identity()), program, rest).prop_map(
         |(settings, identity, program, rest)| Group {
             settings,
@@ -185,6 +218,8 @@ fn group() -> impl Strategy<Value = Group> {
             shutdown_timeout: rest.1,
             log: rest.2,
             log_level: rest.3,
+            listen_backlog: rest.4,
+            limits: rest.5,
         },
     )
 }

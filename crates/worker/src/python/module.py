@@ -231,7 +231,8 @@ def restrict_signals():
         if os.getpid() != worker:
             return register(signalnum, handler)
         stack = "".join(traceback.format_stack(sys._getframe(1)))
-        _log(_INFO, f"handler for signal {signalnum} is not registered, from:\n{stack}", None, 0)
+        text = f"Ignoring Python signal handler registration for signal {int(signalnum)} in WSGI process"
+        _log(_INFO, f"{text}; mod_wsgi manages signals, from:\n{stack}", None, 0)
         return handler
 
     restricted.__name__ = restricted.__qualname__ = "signal"

@@ -24,13 +24,36 @@ def start(stdout, stderr, note_fork):
     sys.stdout = text(stdout)
     sys.stderr = text(stderr, errors="backslashreplace")
 
+    set_handler = signal.signal
+
     def after_fork():
         note_fork()
+        # The child's signals are its own affair.
+        signal.signal = set_handler
         # The worker's handlers would tell the worker to end when somebody ends the child.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+            set_handler(number, signal.SIG_DFL)
 
     os.register_at_fork(after_in_child=after_fork)
+
+
+class _Restricted:
+    """A stream that nobody may use."""
+
+    def __init__(self, name):
+        object.__setattr__(self, "_name", name)
+
+    def __getattribute__(self, name):
+        stream = object.__getattribute__(self, "_name")
+        raise OSError(f"{stream} access restricted by mod_wsgi")
+
+
+def restrict(stdin, stdout):
+    """Take from the application what the configuration says it must not use."""
+    if stdin:
+        sys.stdin = _Restricted("sys.stdin")
+    if stdout:
+        sys.stdout = _Restricted("sys.stdout")
 
 
 def search(home, directories):
@@ -66,5 +89,5 @@ def _end_threads():
 
 def _flush():
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if stream is not None and type(stream) is not _Restricted:
             stream.flush()

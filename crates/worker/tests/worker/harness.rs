@@ -90,6 +90,7 @@ pub fn settings() -> Settings {
         processes: 1,
         peer_uid: rustix::process::getuid().as_raw(),
         httpd_version: (2, 4, 99),
+        python: control::Python { restrict_signal: true, ..control::Python::default() },
         ..Settings::default()
     }
 }
@@ -267,6 +268,7 @@ impl<'a> Ask<'a> {
                 callable: b"application",
                 application_group: GROUP,
                 https: false,
+                script_reloading: true,
                 may_refuse: false,
                 received: 1_700_000_000_250_000,
                 has_body: false,

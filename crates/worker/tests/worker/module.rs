@@ -167,7 +167,10 @@ fn signals_are_not_for_applications() {
     assert_eq!(answer.ok(), "0");
     assert!(answer.log.iter().all(|(level, _)| *level == Level::Info), "{:?}", answer.log);
     let log = answer.log_text();
-    assert!(log.contains("handler for signal 15 is not registered"), "{log}");
+    assert!(
+        log.contains("registration for signal 15 in WSGI process; mod_wsgi manages signals"),
+        "{log}"
+    );
     assert!(log.contains(".wsgi\", line 3") && log.contains("in application"), "{log}");
     worker.order(&wire::control::ToWorker::Drain);
     assert_eq!(worker.report(), FromWorker::Drained);

@@ -224,7 +224,7 @@ impl World {
                 self.processes.insert(id, Process::default());
                 return Some(Event::Started(id, 1000));
             }
-            Action::OpenSet(id) => {
+            Action::OpenSet(id, _) => {
                 assert!(self.sets.insert(id));
                 if self.sockets_fail {
                     return Some(Event::SetFailed(id, "no descriptors".to_owned()));

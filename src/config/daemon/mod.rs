@@ -1,16 +1,22 @@
 //! `WSGIDaemonProcess`: one process group and its options.
 
-use std::os::unix::ffi::OsStringExt;
+mod behaviour;
+mod process;
+mod transport;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::Uid;
 
 use super::arguments::{Arguments, Setting};
+use super::compatibility::Compatibility;
 use super::python::{self, Worker};
-use super::{ServerConfig, install_directory, registry};
+use super::settings::ServerConfig;
+use super::values::{self, Account, Verdict, lossy};
+use super::{install_directory, registry};
 use crate::ffi::command::{Command, Location};
-use crate::ffi::log::log_server;
 
 /// A process group, as configured.
 #[derive(Debug, Clone, Default)]
@@ -23,10 +29,14 @@ pub struct DaemonProcess {
     pub user: Option<Account>,
     /// `group=`.
     pub group: Option<u32>,
+    /// `supplementary-groups=`, if it was written.
+    pub supplementary_groups: Option<Vec<u32>>,
     /// `processes=`, if it was written.
     pub processes: Option<u32>,
-    /// `threads=`.
+    /// `threads=`; 0 is a service, which takes no requests.
     pub threads: Option<u16>,
+    /// `chroot=`.
+    pub chroot: Option<PathBuf>,
     /// `home=`.
     pub home: Option<PathBuf>,
     /// `python-home=`.
@@ -35,6 +45,10 @@ pub struct DaemonProcess {
     pub worker: Option<Worker>,
     /// `python-path=`.
     pub python_path: Vec<PathBuf>,
+    /// `python-eggs=`.
+    pub python_eggs: Option<Vec<u8>>,
+    /// `switch-interval=`, in microseconds.
+    pub switch_interval: Option<u64>,
     /// `display-name=`, `%{GROUP}` already expanded.
     pub display_name: Option<Vec<u8>>,
     /// `umask=`.
@@ -43,17 +57,39 @@ pub struct DaemonProcess {
     pub lang: Option<Vec<u8>>,
     /// `locale=`.
     pub locale: Option<Vec<u8>>,
+    /// `stack-size=`, in bytes.
+    pub stack_size: Option<u64>,
+    /// `listen-backlog=`.
+    pub listen_backlog: Option<u32>,
+    /// `shutdown-timeout=`, in seconds.
+    pub shutdown_timeout: Option<u32>,
+    /// `cpu-priority=`.
+    pub cpu_priority: Option<i32>,
+    /// `cpu-time-limit=`, in seconds.
+    pub cpu_time_limit: Option<u32>,
+    /// `memory-limit=`, in bytes.
+    pub memory_limit: Option<u64>,
+    /// `virtual-memory-limit=`, in bytes.
+    pub virtual_memory_limit: Option<u64>,
+    /// `connect-timeout=`.
+    pub connect_timeout: Option<Duration>,
+    /// `socket-timeout=`.
+    pub socket_timeout: Option<Duration>,
+    /// `send-buffer-size=`, in bytes.
+    pub send_buffer_size: Option<u32>,
+    /// `receive-buffer-size=`, in bytes.
+    pub receive_buffer_size: Option<u32>,
+    /// `script-user=` or `script-group=`.
+    pub script_owner: Option<ScriptOwner>,
 }
 
-/// A user, from the system's database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// User id.
-    pub uid: u32,
-    /// Login name.
-    pub name: String,
-    /// Home directory.
-    pub home: PathBuf,
+/// Whose scripts a group runs, and nobody else's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptOwner {
+    /// This user's.
+    User(u32),
+    /// This group's.
+    Group(u32),
 }
 
 /// Whom a group's workers run as.
@@ -85,121 +121,38 @@ enum DaemonError {
         "WSGI process blocked from running as root. user='{0}' has the user id 0; name an unprivileged user."
     )]
     Root(String),
+    #[error("Only one of script-user and script-group allowed.")]
+    TwoOwners,
     #[error("Invalid Python home for WSGI daemon process. python-home='{}': {source}", home.display())]
     Python { home: PathBuf, source: python::PythonError },
 }
 
-/// An option: its name, what it is called in messages, and what it does with its value. The error
-/// says what is wrong with the value, as the end of a sentence that began with it.
-struct DaemonOption {
-    name: &'static str,
-    what: &'static str,
-    set: fn(&mut DaemonProcess, &[u8]) -> Result<Verdict, String>,
+/// An option: all that parser and documentation need to know one.
+pub struct DaemonOption {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value is called in messages.
+    pub what: &'static str,
+    /// What holds where it is not written, in words.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is made by a test"))]
+    pub default: &'static str,
+    /// What it is about.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is made by a test"))]
+    pub usage: &'static str,
+    /// How it compares with mod_wsgi's.
+    pub compatibility: Compatibility,
+    /// What it does with its value. The error says what is wrong with that, as the end of a sentence
+    /// that began with it.
+    pub set: fn(&mut DaemonProcess, &[u8]) -> Result<Verdict, String>,
 }
 
-/// What to make of a value.
-enum Verdict {
-    /// Nothing to say about it.
-    Good,
-    /// Served, as mod_wsgi would, but hardly what was meant: why, as the end of a sentence.
-    Doubtful(String),
-}
-
-static OPTIONS: [DaemonOption; 11] = [
-    DaemonOption {
-        name: "user",
-        what: "user",
-        set: |group, value| {
-            group.user = Some(find_user(value)?);
-            Ok(Verdict::Good)
-        },
-    },
-    DaemonOption {
-        name: "group",
-        what: "group",
-        set: |group, value| {
-            group.group = Some(find_group(value)?);
-            Ok(Verdict::Good)
-        },
-    },
-    DaemonOption {
-        name: "processes",
-        what: "process count",
-        set: |group, value| number(value, 1, 10_000, &mut group.processes),
-    },
-    DaemonOption {
-        name: "threads",
-        what: "thread count",
-        set: |group, value| number(value, 1, 65_533, &mut group.threads),
-    },
-    DaemonOption {
-        name: "home",
-        what: "home directory",
-        set: |group, value| {
-            group.home = Some(absolute(value)?);
-            Ok(Verdict::Good)
-        },
-    },
-    DaemonOption {
-        name: "python-home",
-        what: "Python home",
-        set: |group, value| {
-            group.python_home = Some(absolute(value)?);
-            Ok(Verdict::Good)
-        },
-    },
-    DaemonOption {
-        name: "python-path",
-        what: "Python path",
-        set: |group, value| {
-            let entries = value.split(|byte| *byte == b':').filter(|entry| !entry.is_empty());
-            group.python_path = entries.map(path).collect();
-            Ok(Verdict::Good)
-        },
-    },
-    DaemonOption {
-        name: "display-name",
-        what: "display name",
-        set: |group, value| {
-            group.display_name = Some(match value {
-                b"%{GROUP}" => [b"(wsgi:", group.name.as_slice(), b")"].concat(),
-                value => value.to_vec(),
-            });
-            Ok(Verdict::Good)
-        },
-    },
-    DaemonOption {
-        name: "umask",
-        what: "umask",
-        set: |group, value| {
-            let text = std::str::from_utf8(value).unwrap_or_default();
-            match u32::from_str_radix(text, 8) {
-                Ok(mask) if mask <= 0o777 => group.umask = Some(mask),
-                _ => return Err("must be an octal number from 0 to 777".into()),
-            }
-            Ok(Verdict::Good)
-        },
-    },
-    DaemonOption {
-        name: "lang",
-        what: "lang",
-        set: |group, value| {
-            group.lang = Some(value.to_vec());
-            Ok(Verdict::Good)
-        },
-    },
-    DaemonOption {
-        name: "locale",
-        what: "locale",
-        set: |group, value| {
-            group.locale = Some(value.to_vec());
-            Ok(Verdict::Good)
-        },
-    },
-];
+/// Every option, by theme.
+pub static OPTIONS: [&[DaemonOption]; 3] =
+    [&process::OPTIONS, &behaviour::OPTIONS, &transport::OPTIONS];
 
 fn known_options() -> String {
-    OPTIONS.iter().map(|option| option.name).collect::<Vec<_>>().join(", ")
+    let names = OPTIONS.iter().copied().flatten().map(|option| option.name);
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// The `WSGIDaemonProcess` directive.
@@ -208,10 +161,7 @@ pub fn daemon_process(
     command: Command<'_>,
     arguments: &[u8],
 ) -> Result<(), String> {
-    let mut warn = |text: String| {
-        let text = format!("WSGIDaemonProcess at {}: {text}", command.location());
-        log_server(None, wire::exchange::Level::Warning.number(), text.as_bytes());
-    };
+    let mut warn = |text: String| command.warn(&text);
     let mut group = parse(arguments, &mut warn).map_err(|error| error.to_string())?;
     registry::of(command.pool()).borrow_mut().define(&group.name, command.location()).map_err(
         |before| {
@@ -237,13 +187,16 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
         Some(name) => name,
     };
     let mut group = DaemonProcess { name, ..DaemonProcess::default() };
+    let mut not_yet = Vec::new();
     while let Some(option) = arguments.option() {
         let Setting { name, value } =
             option.map_err(|word| DaemonError::Option { word: lossy(&word) })?;
-        let Some(option) = OPTIONS.iter().find(|option| option.name.as_bytes() == name) else {
+        let mut known = OPTIONS.iter().copied().flatten();
+        let Some(option) = known.find(|option| option.name.as_bytes() == name) else {
             let word = format!("{}={}", lossy(name), lossy(&value));
             return Err(DaemonError::Option { word });
         };
+        let owner = group.script_owner;
         let outcome = if value.is_empty() {
             Err("is empty; leave the option out to have its default".into())
         } else {
@@ -259,6 +212,19 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
                 return Err(DaemonError::Value { what, option, value, problem });
             }
         }
+        if matches!((owner, group.script_owner), (Some(before), Some(now)) if before.kind() != now.kind())
+        {
+            return Err(DaemonError::TwoOwners);
+        }
+        // Switched off is what it is.
+        let is_off = matches!(value.as_slice(), b"0") || values::flag(&value) == Some(false);
+        if matches!(option.compatibility, Compatibility::NotYet(_)) && !is_off {
+            not_yet.push(option.name);
+        }
+    }
+    if !not_yet.is_empty() {
+        let names = not_yet.join(", ");
+        warn(format!("no effect yet in this version: {names}; see docs/compatibility.md"));
     }
     match &group.user {
         // An unprivileged httpd cannot become anybody, so its `user=` has no effect, as with
@@ -267,6 +233,15 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
             Err(DaemonError::Root(user.name.clone()))
         }
         _ => Ok(group),
+    }
+}
+
+impl ScriptOwner {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Group(_) => "group",
+        }
     }
 }
 
@@ -282,91 +257,23 @@ impl DaemonProcess {
         }
         let user = match &self.user {
             Some(user) => user.clone(),
-            None => account(User::from_uid(Uid::from_raw(fallback.0))).map_err(|problem| {
+            None => values::find_uid(fallback.0).map_err(|problem| {
                 format!("httpd's own user, with the user id {}, {problem}", fallback.0)
             })?,
         };
         Ok(Some(Identity { user, gid: self.group.unwrap_or(fallback.1) }))
     }
-}
 
-/// Reads a number as mod_wsgi does (`atoi`), but says so where that drops something.
-fn number<N: TryFrom<i64>>(
-    value: &[u8],
-    least: i64,
-    most: i64,
-    into: &mut Option<N>,
-) -> Result<Verdict, String> {
-    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let bounds = || format!("must be a number from {least} to {most}");
-    let text = std::str::from_utf8(&value[..digits]).map_err(|_| bounds())?;
-    let number: i64 = text.parse().map_err(|_| bounds())?;
-    if !(least..=most).contains(&number) {
-        return Err(bounds());
-    }
-    *into = Some(N::try_from(number).map_err(|_| bounds())?);
-    Ok(if digits == value.len() {
-        Verdict::Good
-    } else {
-        Verdict::Doubtful(format!("is read as {number}: write the number alone"))
-    })
-}
-
-fn absolute(value: &[u8]) -> Result<PathBuf, String> {
-    match path(value) {
-        path if path.is_absolute() => Ok(path),
-        _ => Err("must be an absolute path".into()),
-    }
-}
-
-fn path(value: &[u8]) -> PathBuf {
-    PathBuf::from(std::ffi::OsString::from_vec(value.to_vec()))
-}
-
-/// `name` or `#uid`. A user id needs an entry too: its name decides the supplementary groups.
-fn find_user(value: &[u8]) -> Result<Account, String> {
-    let text = std::str::from_utf8(value).map_err(|_| "is no user name".to_owned())?;
-    match text.strip_prefix('#') {
-        None => account(User::from_name(text)),
-        Some(id) => match id.parse() {
-            Ok(id) => account(User::from_uid(Uid::from_raw(id))),
-            Err(_) => Err("is no user id".into()),
-        },
-    }
-}
-
-fn account(found: nix::Result<Option<User>>) -> Result<Account, String> {
-    match found {
-        Ok(Some(user)) => Ok(Account { uid: user.uid.as_raw(), name: user.name, home: user.dir }),
-        Ok(None) => {
-            Err("is not in the system's user database; create the user, or name another".into())
+    /// Why the group can take no requests, if it cannot. It has no workers then.
+    pub fn why_not_served(&self) -> Option<&'static str> {
+        if self.threads == Some(0) {
+            Some("it has threads=0, which makes it a service without requests")
+        } else if self.chroot.is_some() {
+            Some("it has chroot=, which this version cannot keep its applications in")
+        } else {
+            None
         }
-        Err(error) => Err(format!("cannot be looked up in the system's user database: {error}")),
     }
-}
-
-/// `name` or `#gid`.
-fn find_group(value: &[u8]) -> Result<u32, String> {
-    let text = std::str::from_utf8(value).map_err(|_| "is no group name".to_owned())?;
-    match text.strip_prefix('#') {
-        Some(id) => {
-            id.parse().map(Gid::from_raw).map(Gid::as_raw).map_err(|_| "is no group id".into())
-        }
-        None => match Group::from_name(text) {
-            Ok(Some(group)) => Ok(group.gid.as_raw()),
-            Ok(None) => {
-                Err("is not in the system's group database; create the group, or name another"
-                    .into())
-            }
-            Err(error) => {
-                Err(format!("cannot be looked up in the system's group database: {error}"))
-            }
-        },
-    }
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The directory that workers of the group start in: `home=`, or else the user's own directory
@@ -393,15 +300,15 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let line = "site user=nobody processes=2 threads=12 home=/srv python-path=/a:/b \
-                    display-name=%{GROUP} umask=0027 lang=C.UTF-8 locale=en_US.UTF-8";
+        let line = "site user=nobody processes=2 threads=12 home=/srv python-path=/usr:/etc \
+                    display-name=%{GROUP} umask=0027 lang=C.UTF-8 locale=C";
         let (group, warnings) = parsed(line);
         let group = group.unwrap();
         assert_eq!(group.name, b"site");
         assert_eq!(group.user.unwrap().name, "nobody");
         assert_eq!((group.processes, group.threads), (Some(2), Some(12)));
         assert_eq!(group.home.as_deref(), Some(Path::new("/srv")));
-        assert_eq!(group.python_path, [Path::new("/a"), Path::new("/b")]);
+        assert_eq!(group.python_path, [Path::new("/usr"), Path::new("/etc")]);
         assert_eq!(group.display_name.as_deref(), Some(b"(wsgi:site)".as_slice()));
         assert_eq!(group.umask, Some(0o27));
         assert_eq!(warnings, [""; 0]);
@@ -417,6 +324,23 @@ mod tests {
         let (group, warnings) = parsed("site threads=5x");
         assert_eq!(group.unwrap().threads, Some(5));
         assert_eq!(warnings, ["threads='5x' is read as 5: write the number alone"]);
+    }
+
+    #[test]
+    fn every_option_is_read_or_refused_and_none_may_be_empty() {
+        for option in OPTIONS.iter().copied().flatten() {
+            refused(&format!("site {}=", option.name), &["is empty", option.what]);
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_yet_is_named_in_one_warning() {
+        let (group, warnings) = parsed("site request-timeout=60 inactivity-timeout=0 threads=2");
+        group.unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("request-timeout"), "{warnings:?}");
+        // Switched off is what it is.
+        assert!(!warnings[0].contains("inactivity-timeout"), "{warnings:?}");
     }
 
     #[track_caller]
@@ -439,5 +363,6 @@ mod tests {
         refused("site user=", &["Invalid user", "is empty"]);
         refused("site home=relative", &["Invalid home directory", "absolute"]);
         refused("site umask=9", &["Invalid umask", "octal"]);
+        refused("site script-user=nobody script-group=nogroup", &["Only one of"]);
     }
 }

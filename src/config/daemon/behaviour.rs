@@ -1,0 +1,132 @@
+//! Options about time limits and limits of the system.
+
+use super::{DaemonOption, DaemonProcess};
+use crate::config::compatibility::Compatibility;
+use crate::config::values::{Verdict, number};
+
+/// As large as C's `int`.
+const MOST: i64 = i32::MAX as i64;
+
+pub static OPTIONS: [DaemonOption; 14] = [
+    DaemonOption {
+        name: "maximum-requests",
+        what: "request count",
+        default: "0 (no limit)",
+        usage: "requests after which a worker is replaced",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "inactivity-timeout",
+        what: "inactivity timeout",
+        default: "0 (no limit)",
+        usage: "seconds without a request after which a worker is replaced",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "restart-interval",
+        what: "restart interval",
+        default: "0 (no limit)",
+        usage: "seconds after which a worker is replaced",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "request-timeout",
+        what: "request timeout",
+        default: "0 (no limit)",
+        usage: "seconds that a request may take",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "interrupt-timeout",
+        what: "interrupt timeout",
+        default: "0 (none)",
+        usage: "seconds that a request has to end when it is interrupted",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "deadlock-timeout",
+        what: "deadlock timeout",
+        default: "300",
+        usage: "seconds without the GIL after which a worker is replaced",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "startup-timeout",
+        what: "startup timeout",
+        default: "0 (no limit)",
+        usage: "seconds that a script may take to load",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "graceful-timeout",
+        what: "graceful timeout",
+        default: "15",
+        usage: "seconds that requests have to end when a worker is replaced",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "eviction-timeout",
+        what: "eviction timeout",
+        default: "`graceful-timeout`",
+        usage: "the same on an order from outside",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "shutdown-timeout",
+        what: "shutdown timeout",
+        default: "5",
+        usage: "seconds that a worker has to exit",
+        compatibility: Compatibility::Same,
+        set: |group, value| number(value, 0, MOST, &mut group.shutdown_timeout),
+    },
+    DaemonOption {
+        name: "cpu-priority",
+        what: "CPU priority",
+        default: "0",
+        usage: "nice value of the workers",
+        compatibility: Compatibility::Better("out of range is warned about"),
+        set: cpu_priority,
+    },
+    DaemonOption {
+        name: "cpu-time-limit",
+        what: "CPU time limit",
+        default: "0 (no limit)",
+        usage: "seconds of CPU time after which a worker is replaced",
+        compatibility: Compatibility::Same,
+        set: |group, value| number(value, 0, MOST, &mut group.cpu_time_limit),
+    },
+    DaemonOption {
+        name: "memory-limit",
+        what: "memory limit",
+        default: "0 (no limit)",
+        usage: "bytes of data that a worker may have (RLIMIT_DATA)",
+        compatibility: Compatibility::Same,
+        set: |group, value| number(value, 0, i64::MAX, &mut group.memory_limit),
+    },
+    DaemonOption {
+        name: "virtual-memory-limit",
+        what: "virtual memory limit",
+        default: "0 (no limit)",
+        usage: "bytes of address space that a worker may have (RLIMIT_AS)",
+        compatibility: Compatibility::Same,
+        set: |group, value| number(value, 0, i64::MAX, &mut group.virtual_memory_limit),
+    },
+];
+
+fn cpu_priority(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    Ok(match number(value, -MOST, MOST, &mut group.cpu_priority)? {
+        Verdict::Good if !(-20..=19).contains(&group.cpu_priority.unwrap_or(0)) => {
+            Verdict::Doubtful("lies outside of -20 to 19 and counts as the nearest of these".into())
+        }
+        verdict => verdict,
+    })
+}

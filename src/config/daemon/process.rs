@@ -1,0 +1,260 @@
+//! Options about the process: identity, environment, Python, size.
+
+use std::io::ErrorKind;
+
+use super::{DaemonOption, DaemonProcess};
+use crate::config::compatibility::Compatibility;
+use crate::config::values::{
+    Verdict, absolute, find_group, find_user, flag, interval, number, path, search_path,
+};
+
+/// As large as C's `int`.
+const MOST: i64 = i32::MAX as i64;
+
+pub static OPTIONS: [DaemonOption; 18] = [
+    DaemonOption {
+        name: "user",
+        what: "user",
+        default: "httpd's `User`",
+        usage: "name or #id of the user that workers run as",
+        compatibility: Compatibility::Better("an unknown user is named with file and line"),
+        set: |group, value| {
+            group.user = Some(find_user(value)?);
+            Ok(Verdict::Good)
+        },
+    },
+    DaemonOption {
+        name: "group",
+        what: "group",
+        default: "httpd's `Group`",
+        usage: "name or #id of the group that workers run as",
+        compatibility: Compatibility::Better("an unknown group is named with file and line"),
+        set: |group, value| {
+            group.group = Some(find_group(value)?);
+            Ok(Verdict::Good)
+        },
+    },
+    DaemonOption {
+        name: "supplementary-groups",
+        what: "supplementary groups",
+        default: "those of the user",
+        usage: "further groups of the workers, separated by commas",
+        compatibility: Compatibility::Same,
+        set: supplementary_groups,
+    },
+    DaemonOption {
+        name: "umask",
+        what: "umask",
+        default: "httpd's",
+        usage: "mask for new files, octal",
+        compatibility: Compatibility::Same,
+        set: umask,
+    },
+    DaemonOption {
+        name: "chroot",
+        what: "chroot directory",
+        default: "none",
+        usage: "directory that workers are confined to",
+        compatibility: Compatibility::NotYet("requests for the group get status 500"),
+        set: chroot,
+    },
+    DaemonOption {
+        name: "home",
+        what: "home directory",
+        default: "the user's, if it is not httpd's user",
+        usage: "working directory, and first entry of sys.path",
+        compatibility: Compatibility::Same,
+        set: |group, value| {
+            group.home = Some(absolute(value)?);
+            Ok(Verdict::Good)
+        },
+    },
+    DaemonOption {
+        name: "lang",
+        what: "lang",
+        default: "httpd's",
+        usage: "environment variable LANG",
+        compatibility: Compatibility::Same,
+        set: |group, value| {
+            group.lang = Some(value.to_vec());
+            Ok(Verdict::Good)
+        },
+    },
+    DaemonOption {
+        name: "locale",
+        what: "locale",
+        default: "httpd's",
+        usage: "environment variable LC_ALL, and the locale",
+        compatibility: Compatibility::Better(
+            "a locale that is not installed is warned about at configtest",
+        ),
+        set: locale,
+    },
+    DaemonOption {
+        name: "python-home",
+        what: "Python home",
+        default: "`WSGIPythonHome`",
+        usage: "virtual environment or prefix of Python",
+        compatibility: Compatibility::Better("chooses the worker of the environment's version"),
+        set: |group, value| {
+            group.python_home = Some(absolute(value)?);
+            Ok(Verdict::Good)
+        },
+    },
+    DaemonOption {
+        name: "python-path",
+        what: "Python path",
+        default: "none",
+        usage: "directories in front of sys.path, separated by colons",
+        compatibility: Compatibility::Better(
+            "a directory that is not there is warned about at configtest",
+        ),
+        set: python_path,
+    },
+    DaemonOption {
+        name: "python-eggs",
+        what: "Python eggs",
+        default: "none",
+        usage: "environment variable PYTHON_EGG_CACHE",
+        compatibility: Compatibility::Same,
+        set: |group, value| {
+            group.python_eggs = Some(value.to_vec());
+            Ok(Verdict::Good)
+        },
+    },
+    DaemonOption {
+        name: "switch-interval",
+        what: "switch interval",
+        default: "`WSGISwitchInterval`",
+        usage: "seconds after which Python lets another thread run",
+        compatibility: Compatibility::Same,
+        set: switch_interval,
+    },
+    DaemonOption {
+        name: "display-name",
+        what: "display name",
+        default: "the worker's name",
+        usage: "name in lists of processes; %{GROUP} for (wsgi:NAME)",
+        compatibility: Compatibility::Better("is never cut"),
+        set: display_name,
+    },
+    DaemonOption {
+        name: "server-metrics",
+        what: "server metrics flag",
+        default: "Off",
+        usage: "On or Off: whether applications may ask for server metrics",
+        compatibility: Compatibility::NotYet("there is no `mod_wsgi.server_metrics()`"),
+        set: on_or_off,
+    },
+    DaemonOption {
+        name: "processes",
+        what: "process count",
+        default: "1",
+        usage: "workers for each application group",
+        compatibility: Compatibility::Better("per application group, not for all of them together"),
+        set: |group, value| number(value, 1, 10_000, &mut group.processes),
+    },
+    DaemonOption {
+        name: "threads",
+        what: "thread count",
+        default: "15",
+        usage: "requests that a worker runs at the same time",
+        compatibility: Compatibility::Better(
+            "0, for services, is **not yet** there: requests for the group get status 500",
+        ),
+        set: threads,
+    },
+    DaemonOption {
+        name: "stack-size",
+        what: "stack size",
+        default: "8 MiB",
+        usage: "bytes of stack for each thread",
+        compatibility: Compatibility::Same,
+        set: |group, value| number(value, 1, 1 << 40, &mut group.stack_size),
+    },
+    DaemonOption {
+        name: "listen-backlog",
+        what: "listen backlog",
+        default: "as many as the system allows",
+        usage: "connections that wait to be accepted",
+        compatibility: Compatibility::Same,
+        set: |group, value| number(value, 0, MOST, &mut group.listen_backlog),
+    },
+];
+
+fn supplementary_groups(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    let names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let found = names.map(|name| {
+        find_group(name).map_err(|why| format!("names '{}', which {why}", path(name).display()))
+    });
+    group.supplementary_groups = Some(found.collect::<Result<_, _>>()?);
+    Ok(Verdict::Good)
+}
+
+fn umask(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    match u32::from_str_radix(text, 8) {
+        Ok(mask) if mask <= 0o777 => group.umask = Some(mask),
+        _ => return Err("must be an octal number from 0 to 777".into()),
+    }
+    Ok(Verdict::Good)
+}
+
+fn chroot(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    group.chroot = Some(absolute(value)?);
+    Ok(Verdict::Good)
+}
+
+fn locale(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    group.locale = Some(value.to_vec());
+    Ok(if crate::ffi::process::has_locale(value) {
+        Verdict::Good
+    } else {
+        Verdict::Doubtful(
+            "is no locale of this system (see `locale -a`): applications will run in the C locale"
+                .into(),
+        )
+    })
+}
+
+fn python_path(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    group.python_path = search_path(value);
+    let mut missing = group.python_path.iter().filter(|entry| {
+        std::fs::metadata(entry).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    });
+    Ok(match missing.next() {
+        None => Verdict::Good,
+        Some(entry) => Verdict::Doubtful(format!("names {}, which is not there", entry.display())),
+    })
+}
+
+fn switch_interval(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    let interval = interval(value).ok_or("must be a positive number of seconds")?;
+    group.switch_interval = Some(interval);
+    Ok(Verdict::Good)
+}
+
+fn display_name(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    group.display_name = Some(match value {
+        b"%{GROUP}" => [b"(wsgi:", group.name.as_slice(), b")"].concat(),
+        value => value.to_vec(),
+    });
+    Ok(Verdict::Good)
+}
+
+fn on_or_off(_: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    flag(value).map(|_| Verdict::Good).ok_or_else(|| "must be On or Off".into())
+}
+
+fn threads(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    // mod_wsgi reads a word as 0, which makes a service that never serves.
+    if !value.trim_ascii_start().starts_with(b"0") {
+        return number(value, 1, 65_533, &mut group.threads);
+    }
+    match number(value, 0, 65_533, &mut group.threads)? {
+        Verdict::Good if group.threads == Some(0) => Ok(Verdict::Doubtful(
+            "makes the group a service, and services are not started yet in this version".into(),
+        )),
+        verdict => Ok(verdict),
+    }
+}

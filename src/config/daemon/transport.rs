@@ -1,0 +1,161 @@
+//! Options about what is between httpd and a worker, and which scripts may be run.
+
+use std::time::Duration;
+
+use super::{DaemonOption, DaemonProcess, ScriptOwner};
+use crate::config::compatibility::Compatibility;
+use crate::config::values::{Verdict, find_group, find_user, number};
+
+/// As large as C's `int`.
+const MOST: i64 = i32::MAX as i64;
+
+pub static OPTIONS: [DaemonOption; 12] = [
+    DaemonOption {
+        name: "connect-timeout",
+        what: "connect timeout",
+        default: "15",
+        usage: "seconds that a request waits for a worker to accept it",
+        compatibility: Compatibility::Same,
+        set: connect_timeout,
+    },
+    DaemonOption {
+        name: "socket-timeout",
+        what: "socket timeout",
+        default: "httpd's `Timeout`",
+        usage: "seconds that httpd waits for the next part of a response",
+        compatibility: Compatibility::Same,
+        set: socket_timeout,
+    },
+    DaemonOption {
+        name: "queue-timeout",
+        what: "queue timeout",
+        default: "0 (no limit)",
+        usage: "seconds after which a waiting request is turned away",
+        compatibility: Compatibility::NotYet("the limit is not watched"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "send-buffer-size",
+        what: "send buffer size",
+        default: "the system's",
+        usage: "bytes that the socket to a worker buffers",
+        compatibility: Compatibility::Same,
+        set: send_buffer_size,
+    },
+    DaemonOption {
+        name: "receive-buffer-size",
+        what: "receive buffer size",
+        default: "the system's",
+        usage: "bytes that the socket from a worker buffers",
+        compatibility: Compatibility::Same,
+        set: receive_buffer_size,
+    },
+    DaemonOption {
+        name: "header-buffer-size",
+        what: "header buffer size",
+        default: "1 MiB for all headers",
+        usage: "longest header of a response, in bytes",
+        compatibility: Compatibility::NoEffect("all headers of a response together may have 1 MiB"),
+        set: |_, value| size(value, 8192, &mut None),
+    },
+    DaemonOption {
+        name: "response-buffer-size",
+        what: "response buffer size",
+        default: "–",
+        usage: "bytes of a response that httpd may hold back",
+        compatibility: Compatibility::NoEffect(
+            "nothing is held back while a response is waited for",
+        ),
+        set: |_, value| size(value, 65_536, &mut None),
+    },
+    DaemonOption {
+        name: "response-flush-delay",
+        what: "response flush delay",
+        default: "–",
+        usage: "milliseconds to wait for more of a response before it is passed on",
+        compatibility: Compatibility::NoEffect(
+            "what has come is passed on before httpd waits for more",
+        ),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "response-socket-timeout",
+        what: "response socket timeout",
+        default: "httpd's `Timeout`",
+        usage: "seconds that a client may take to receive",
+        compatibility: Compatibility::NotYet("httpd's `Timeout` holds"),
+        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+    },
+    DaemonOption {
+        name: "socket-user",
+        what: "socket user",
+        default: "httpd's `User`",
+        usage: "owner of the sockets, where httpd's children change users",
+        compatibility: Compatibility::NotYet("the sockets belong to httpd's `User`"),
+        set: |_, value| {
+            find_user(value)?;
+            Ok(Verdict::Good)
+        },
+    },
+    DaemonOption {
+        name: "script-user",
+        what: "script user",
+        default: "anybody",
+        usage: "owner that scripts and their directories must have",
+        compatibility: Compatibility::Same,
+        set: |group, value| {
+            group.script_owner = Some(ScriptOwner::User(find_user(value)?.uid));
+            Ok(Verdict::Good)
+        },
+    },
+    DaemonOption {
+        name: "script-group",
+        what: "script group",
+        default: "any",
+        usage: "group that scripts and their directories must have",
+        compatibility: Compatibility::Same,
+        set: |group, value| {
+            group.script_owner = Some(ScriptOwner::Group(find_group(value)?));
+            Ok(Verdict::Good)
+        },
+    },
+];
+
+fn connect_timeout(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    seconds(value, &mut group.connect_timeout)
+}
+
+fn socket_timeout(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    let verdict = seconds(value, &mut group.socket_timeout)?;
+    // 0 stands for httpd's own.
+    group.socket_timeout = group.socket_timeout.filter(|timeout| !timeout.is_zero());
+    Ok(verdict)
+}
+
+fn seconds(value: &[u8], into: &mut Option<Duration>) -> Result<Verdict, String> {
+    let mut seconds: Option<u64> = None;
+    let verdict = number(value, 0, MOST, &mut seconds)?;
+    *into = seconds.map(Duration::from_secs);
+    Ok(verdict)
+}
+
+fn send_buffer_size(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    size(value, 512, &mut group.send_buffer_size)
+}
+
+fn receive_buffer_size(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    size(value, 512, &mut group.receive_buffer_size)
+}
+
+/// So many bytes at least, or 0 for the default.
+fn size(value: &[u8], least: u32, into: &mut Option<u32>) -> Result<Verdict, String> {
+    let mut bytes: Option<u32> = None;
+    let verdict = number(value, 0, MOST, &mut bytes)?;
+    *into = bytes.filter(|bytes| *bytes > 0);
+    match into {
+        Some(bytes) if *bytes < least => {
+            Err(format!("must be >= {least} bytes, or 0 for the default"))
+        }
+        _ => Ok(verdict),
+    }
+}

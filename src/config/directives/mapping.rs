@@ -1,0 +1,187 @@
+//! Directives that lead from a URL to a script.
+
+use std::sync::Arc;
+
+use super::{Outcome, globals, set_flag};
+use crate::config::{
+    Arguments, Compatibility, DirConfig, HandlerScript, Name, ServerConfig, Setting, flag, lossy,
+    registry,
+};
+use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+use crate::ffi::regex::Regex;
+use crate::mapping::{Alias, Mount};
+
+pub static DIRECTIVES: [Directive; 6] = [
+    Directive {
+        name: c"WSGIScriptAlias",
+        context: Context::Server,
+        form: Form::Raw,
+        default: "–",
+        usage: c"a URL path and the WSGI script or directory that serves it, then options",
+        compatibility: Compatibility::Better(
+            "a group may be defined behind the line that names it; scripts are loaded at the first \
+             request, not before",
+        ),
+        set: Setter::Server(|config, command, arguments| {
+            script_alias(config, command, arguments, false)
+        }),
+    },
+    Directive {
+        name: c"WSGIScriptAliasMatch",
+        context: Context::Server,
+        form: Form::Raw,
+        default: "–",
+        usage: c"an expression for URL paths and the WSGI script that serves them, then options",
+        compatibility: Compatibility::Same,
+        set: Setter::Server(|config, command, arguments| {
+            script_alias(config, command, arguments, true)
+        }),
+    },
+    Directive {
+        name: c"WSGIHandlerScript",
+        context: Context::ServerAndDirectory,
+        form: Form::Raw,
+        default: "–",
+        usage: c"a name for SetHandler and the script whose handle_request it calls, then options",
+        compatibility: Compatibility::Same,
+        set: Setter::Directory(handler_script),
+    },
+    Directive {
+        name: c"WSGIImportScript",
+        context: Context::Server,
+        form: Form::Raw,
+        default: "–",
+        usage: c"a script to load at start, its process-group= and its application-group=",
+        compatibility: Compatibility::NotYet("the script is loaded by the first request for it"),
+        set: Setter::Server(import_script),
+    },
+    Directive {
+        name: c"WSGICaseSensitivity",
+        context: Context::Main,
+        form: Form::One,
+        default: "On",
+        usage: c"On or Off: whether paths that differ in case are different",
+        compatibility: Compatibility::Better(
+            "concerns `%{RESOURCE}` alone; scripts are told apart by their paths as they are",
+        ),
+        set: Setter::Server(|config, command, argument| {
+            set_flag(&mut globals(config).case_sensitivity, command, argument)
+        }),
+    },
+    Directive {
+        name: c"WSGIScriptReloading",
+        context: Context::FileInfo,
+        form: Form::One,
+        default: "On",
+        usage: c"On or Off: whether a script that has changed is loaded again",
+        compatibility: Compatibility::Better(
+            "the script is loaded again in the process that runs, and no request waits for a \
+             process to be replaced",
+        ),
+        set: Setter::Directory(|config, command, argument| {
+            set_flag(&mut config.script_reloading, command, argument)
+        }),
+    },
+];
+
+fn script_alias(
+    config: &mut ServerConfig,
+    command: Command<'_>,
+    arguments: &[u8],
+    is_pattern: bool,
+) -> Outcome {
+    let mut alias =
+        Alias::parse(arguments).map_err(|error| format!("{}: {error}", command.name()))?;
+    if is_pattern {
+        let regex = Regex::new(command.pool(), &alias.mount).ok_or_else(|| {
+            let name = command.name();
+            format!("{name}: Regular expression could not be compiled. '{}'", lossy(&alias.mount))
+        })?;
+        alias.kind = Mount::Pattern(regex);
+    }
+    let mut registry = registry::of(command.pool()).borrow_mut();
+    if let Some(group) = &alias.process_group {
+        registry.use_group(group, command.location());
+    }
+    if !is_pattern {
+        registry.use_script(&alias.target, command.location());
+    }
+    config.aliases.push(Arc::new(alias));
+    Ok(())
+}
+
+/// The name behind an option, which must not be empty.
+fn group_name(value: &[u8], what: &str) -> Result<Name, String> {
+    if value.is_empty() {
+        return Err(format!("Invalid name for WSGI {what} group."));
+    }
+    Ok(Name::parse_group(value))
+}
+
+fn handler_script(config: &mut DirConfig, command: Command<'_>, arguments: &[u8]) -> Outcome {
+    let mut arguments = Arguments::new(arguments);
+    let handler = arguments.word().filter(|word| !word.is_empty());
+    let handler = handler.ok_or("Name for handler script not supplied.")?;
+    let script = arguments.word().filter(|word| !word.is_empty());
+    let script = script.ok_or("Location of handler script not supplied.")?;
+    let mut entry = HandlerScript {
+        handler,
+        script,
+        process_group: None,
+        application_group: None,
+        pass_authorization: None,
+    };
+    let wrong = |word: &[u8]| {
+        let word = lossy(word);
+        format!("Invalid option to WSGI handler script definition. '{word}' is none.")
+    };
+    while let Some(option) = arguments.option() {
+        let Setting { name, value } = option.map_err(|word| wrong(&word))?;
+        match name {
+            b"process-group" => entry.process_group = Some(group_name(&value, "process")?),
+            b"application-group" => {
+                entry.application_group = Some(group_name(&value, "application")?);
+            }
+            b"pass-authorization" => {
+                let passed = flag(&value).ok_or("Invalid value for authorization flag.")?;
+                entry.pass_authorization = Some(passed);
+            }
+            _ => return Err(wrong(name)),
+        }
+    }
+    let mut registry = registry::of(command.pool()).borrow_mut();
+    if let Some(group) = &entry.process_group {
+        registry.use_group(group, command.location());
+    }
+    registry.use_script(&entry.script, command.location());
+    config.handler_scripts.retain(|other| other.handler != entry.handler);
+    config.handler_scripts.push(Arc::new(entry));
+    Ok(())
+}
+
+fn import_script(_: &mut ServerConfig, command: Command<'_>, arguments: &[u8]) -> Outcome {
+    let mut arguments = Arguments::new(arguments);
+    let script = arguments.word().filter(|word| !word.is_empty());
+    let script = script.ok_or("Location of import script not supplied.")?;
+    let wrong = |word: &[u8]| {
+        let word = lossy(word);
+        format!("Invalid option to WSGI import script definition. '{word}' is none.")
+    };
+    let (mut process_group, mut application_group) = (None, None);
+    while let Some(option) = arguments.option() {
+        let Setting { name, value } = option.map_err(|word| wrong(&word))?;
+        match name {
+            b"process-group" => process_group = Some(group_name(&value, "process")?),
+            b"application-group" => application_group = Some(group_name(&value, "application")?),
+            _ => return Err(wrong(name)),
+        }
+    }
+    application_group.ok_or("Name of WSGI application group required.")?;
+    let process_group = process_group.ok_or("Name of WSGI process group required.")?;
+    let mut registry = registry::of(command.pool()).borrow_mut();
+    registry.use_group(&process_group, command.location());
+    registry.use_script(&script, command.location());
+    let script = lossy(&script);
+    command.warn(&format!("{script} is not loaded at start yet, but by the first request for it."));
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! Values of directives and options: flags, numbers, paths, users.
+
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use nix::unistd::{Gid, Group, Uid, User};
+
+/// What to make of a value.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing to say about it.
+    Good,
+    /// Served, as mod_wsgi would, but hardly what was meant: why, as the end of a sentence.
+    Doubtful(String),
+}
+
+/// A user, from the system's database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// Login name.
+    pub name: String,
+    /// Home directory.
+    pub home: PathBuf,
+}
+
+/// Text for messages.
+pub fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `On` or `Off`, in any case.
+pub fn flag(value: &[u8]) -> Option<bool> {
+    match value.to_ascii_lowercase().as_slice() {
+        b"on" => Some(true),
+        b"off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads the number in front as C's `atoi`, without its overflow. Returns what it leaves, too.
+pub fn atoi(value: &[u8]) -> (i64, &[u8]) {
+    let value = value.trim_ascii_start();
+    let (negative, digits) = match value {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let end = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = digits.split_at(end);
+    if number.is_empty() {
+        return (0, value);
+    }
+    let magnitude = number
+        .iter()
+        .fold(0_i64, |sum, digit| sum.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
+    (if negative { -magnitude } else { magnitude }, rest)
+}
+
+/// Reads a number as mod_wsgi does, but says so where that drops something. Where 0 is allowed, it
+/// is also what no number at all stands for.
+///
+/// # Errors
+/// The end of a sentence.
+pub fn number<N: TryFrom<i64>>(
+    value: &[u8],
+    least: i64,
+    most: i64,
+    into: &mut Option<N>,
+) -> Result<Verdict, String> {
+    let bounds = || format!("must be a number from {least} to {most}");
+    let (number, rest) = atoi(value);
+    let is_text = rest.len() == value.trim_ascii_start().len();
+    if is_text && least > 0 || !(least..=most).contains(&number) {
+        return Err(bounds());
+    }
+    *into = Some(N::try_from(number).map_err(|_| bounds())?);
+    Ok(if rest.is_empty() {
+        Verdict::Good
+    } else {
+        Verdict::Doubtful(format!("is read as {number}: write the number alone"))
+    })
+}
+
+/// A positive number of seconds, in microseconds.
+pub fn interval(value: &[u8]) -> Option<u64> {
+    let seconds: f64 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+    let micros = (seconds * 1e6).round();
+    // Rounded and bounded, so that nothing is cut off.
+    (1.0..=1e15).contains(&micros).then_some(micros as u64)
+}
+
+/// A path in the file system's own bytes.
+pub fn path(value: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsString::from_vec(value.to_vec()))
+}
+
+/// A path from the root.
+///
+/// # Errors
+/// The end of a sentence.
+pub fn absolute(value: &[u8]) -> Result<PathBuf, String> {
+    match path(value) {
+        path if path.is_absolute() => Ok(path),
+        _ => Err("must be an absolute path".into()),
+    }
+}
+
+/// Directories separated by `:`.
+pub fn search_path(value: &[u8]) -> Vec<PathBuf> {
+    value.split(|byte| *byte == b':').filter(|entry| !entry.is_empty()).map(path).collect()
+}
+
+/// `name` or `#uid`. A user id needs an entry too: its name decides the supplementary groups.
+///
+/// # Errors
+/// The end of a sentence.
+pub fn find_user(value: &[u8]) -> Result<Account, String> {
+    let text = std::str::from_utf8(value).map_err(|_| "is no user name".to_owned())?;
+    match text.strip_prefix('#') {
+        None => account(User::from_name(text)),
+        Some(id) => match id.parse() {
+            Ok(id) => find_uid(id),
+            Err(_) => Err("is no user id".into()),
+        },
+    }
+}
+
+/// The account of a user id.
+///
+/// # Errors
+/// The end of a sentence.
+pub fn find_uid(uid: u32) -> Result<Account, String> {
+    account(User::from_uid(Uid::from_raw(uid)))
+}
+
+fn account(found: nix::Result<Option<User>>) -> Result<Account, String> {
+    match found {
+        Ok(Some(user)) => Ok(Account { uid: user.uid.as_raw(), name: user.name, home: user.dir }),
+        Ok(None) => {
+            Err("is not in the system's user database; create the user, or name another".into())
+        }
+        Err(error) => Err(format!("cannot be looked up in the system's user database: {error}")),
+    }
+}
+
+/// `name` or `#gid`.
+///
+/// # Errors
+/// The end of a sentence.
+pub fn find_group(value: &[u8]) -> Result<u32, String> {
+    let text = std::str::from_utf8(value).map_err(|_| "is no group name".to_owned())?;
+    match text.strip_prefix('#') {
+        Some(id) => {
+            id.parse().map(Gid::from_raw).map(Gid::as_raw).map_err(|_| "is no group id".into())
+        }
+        None => match Group::from_name(text) {
+            Ok(Some(group)) => Ok(group.gid.as_raw()),
+            Ok(None) => {
+                Err("is not in the system's group database; create the group, or name another"
+                    .into())
+            }
+            Err(error) => {
+                Err(format!("cannot be looked up in the system's group database: {error}"))
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_c_does() {
+        assert_eq!(atoi(b"12"), (12, &b""[..]));
+        assert_eq!(atoi(b" -7s"), (-7, &b"s"[..]));
+        assert_eq!(atoi(b"x"), (0, &b"x"[..]));
+        assert_eq!(atoi(b"-"), (0, &b"-"[..]));
+        assert_eq!(atoi(b"99999999999999999999").0, i64::MAX);
+    }
+
+    #[track_caller]
+    fn check(value: &str, least: i64, expected: Option<(u32, bool)>) {
+        let mut into: Option<u32> = None;
+        let verdict = number(value.as_bytes(), least, 100, &mut into).ok();
+        let found = into.zip(verdict).map(|(number, verdict)| (number, verdict == Verdict::Good));
+        assert_eq!(found, expected, "{value}");
+    }
+
+    #[test]
+    fn text_is_zero_where_zero_is_allowed() {
+        check("7", 0, Some((7, true)));
+        check("7s", 0, Some((7, false)));
+        check("x", 0, Some((0, false)));
+        check("x", 1, None);
+        check("101", 0, None);
+        check("-1", 0, None);
+    }
+
+    #[test]
+    fn intervals_are_positive() {
+        assert_eq!(interval(b"0.005"), Some(5000));
+        for value in ["0", "-1", "x", "", "nan", "inf", "1e99"] {
+            assert_eq!(interval(value.as_bytes()), None, "{value}");
+        }
+    }
+}

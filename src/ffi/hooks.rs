@@ -1,0 +1,102 @@
+//! httpd's access control: the hook and the providers through which Python hooks take part in it.
+//!
+//! Each one only translates, inside the panic boundary; a panic denies.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use super::bindings as c;
+use super::boundary::guard;
+use super::pool::Pool;
+use super::request::Request;
+
+/// `AuthBasicProvider wsgi` and `AuthDigestProvider wsgi`.
+static AUTHENTICATION: c::authn_provider = c::authn_provider {
+    check_password: Some(check_password),
+    get_realm_hash: Some(get_realm_hash),
+};
+
+/// `Require wsgi-group`.
+static AUTHORIZATION: c::authz_provider =
+    c::authz_provider { check_authorization: Some(check_authorization), parse_require_line: None };
+
+/// Tells httpd of the hook and the providers.
+pub(super) fn register(pool: Pool<'_>) {
+    let none = std::ptr::null();
+    let (order, how) = (c::APR_HOOK_MIDDLE as c_int, c::AP_AUTH_INTERNAL_PER_CONF as c_int);
+    // SAFETY: a function of this file with the hook's signature, mapped as long as httpd knows it.
+    unsafe { c::ap_hook_check_access(Some(check_access), none, none, order, how) };
+    let provide = |group: &'static CStr, name: &'static CStr, provider: *const c_void| {
+        let (group, name) = (group.as_ptr(), name.as_ptr());
+        // SAFETY: literals and a static struct of the kind that the group has (mod_auth.h); the
+        // version is the one of that header.
+        unsafe {
+            c::ap_register_auth_provider(pool.as_ptr(), group, name, c"0".as_ptr(), provider, how);
+        }
+    };
+    provide(c"authn", c"wsgi", (&raw const AUTHENTICATION).cast());
+    provide(c"authz", c"wsgi-group", (&raw const AUTHORIZATION).cast());
+}
+
+/// Says whether the client may have this at all.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `access_checker` (http_request.h).
+unsafe extern "C" fn check_access(request: *mut c::request_rec) -> c_int {
+    guard(c::HTTP_FORBIDDEN, || {
+        // SAFETY: the request that httpd is handling in this thread.
+        let request = unsafe { Request::from_raw(request) };
+        crate::access::check_access(request)
+    })
+}
+
+/// Says whether a password is right.
+///
+/// # Safety
+/// Called by httpd alone, as `authn_provider::check_password` (mod_auth.h).
+unsafe extern "C" fn check_password(
+    request: *mut c::request_rec,
+    _: *const c_char,
+    _: *const c_char,
+) -> c::authn_status {
+    guard(c::AUTH_DENIED, || {
+        // SAFETY: the request that httpd is handling in this thread.
+        let request = unsafe { Request::from_raw(request) };
+        crate::access::deny_user(request);
+        c::AUTH_DENIED
+    })
+}
+
+/// Gives the hash of a user's password.
+///
+/// # Safety
+/// Called by httpd alone, as `authn_provider::get_realm_hash` (mod_auth.h).
+unsafe extern "C" fn get_realm_hash(
+    request: *mut c::request_rec,
+    _: *const c_char,
+    _: *const c_char,
+    _: *mut *mut c_char,
+) -> c::authn_status {
+    guard(c::AUTH_DENIED, || {
+        // SAFETY: the request that httpd is handling in this thread.
+        let request = unsafe { Request::from_raw(request) };
+        crate::access::deny_user(request);
+        c::AUTH_USER_NOT_FOUND
+    })
+}
+
+/// Says whether a user is in one of the groups.
+///
+/// # Safety
+/// Called by httpd alone, as `authz_provider::check_authorization` (mod_auth.h).
+unsafe extern "C" fn check_authorization(
+    request: *mut c::request_rec,
+    _: *const c_char,
+    _: *const c_void,
+) -> c::authz_status {
+    guard(c::AUTHZ_DENIED, || {
+        // SAFETY: the request that httpd is handling in this thread.
+        let request = unsafe { Request::from_raw(request) };
+        crate::access::deny_group(request);
+        c::AUTHZ_DENIED
+    })
+}
