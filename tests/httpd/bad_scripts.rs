@@ -23,6 +23,7 @@ fn site(source: &str) -> Running {
              </VirtualHost>",
         )
         .expect_log("[wsgi:error]")
+        .expect_log("missing.wsgi, which is named at")
         .start()
 }
 

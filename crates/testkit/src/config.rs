@@ -6,9 +6,14 @@ use crate::apache::{Apache, Mpm};
 use crate::{environment, users};
 
 /// Modules of httpd that are in every Debian installation and that tests may use.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 16] = [
     "unixd",
     "log_config",
+    "authn_core",
+    "auth_basic",
+    "authz_user",
+    "filter",
+    "deflate",
     "authz_core",
     "authz_host",
     "alias",

@@ -1,5 +1,9 @@
 //! Directives: what they accept, where they stand, and what their options do.
 
+mod python;
+mod requests;
+mod table;
+
 use testkit::{Httpd, Mpm};
 
 use crate::{HELLO, TELL, ask, serving, told};
@@ -11,7 +15,21 @@ fn refused(conf: &str, texts: &[&str]) {
 
 #[track_caller]
 fn accepted(conf: &str) {
-    Httpd::new().app("app.wsgi", HELLO).conf(conf).configtest().accepts(&["Syntax OK"]);
+    accepted_with(conf, &["Syntax OK"]);
+}
+
+#[track_caller]
+fn accepted_with(conf: &str, texts: &[&str]) {
+    Httpd::new().app("app.wsgi", HELLO).conf(conf).configtest().accepts(texts);
+}
+
+/// An httpd with [`TELL`] in the main interpreter of the group `app`, and this configuration.
+fn telling(conf: &str) -> Httpd {
+    Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf("WSGIDaemonProcess app user={user} group={group}\nWSGIProcessGroup app")
+        .conf("WSGIApplicationGroup %{GLOBAL}\nWSGIScriptAlias / {apps}/app.wsgi")
+        .conf(conf)
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! Directives and options about Python and processes: what workers make of them.
+
+use testkit::Httpd;
+
+use super::telling;
+use crate::{TELL, ask, told};
+
+#[track_caller]
+fn answers(conf: &str, questions: &[&str], expected: &[&str]) {
+    let httpd = telling(conf).start();
+    assert_eq!(told(httpd.get(&ask(questions))), expected, "{conf}");
+}
+
+#[test]
+fn python_is_set_up() {
+    let set = "WSGIPythonOptimize 1\nWSGIDontWriteBytecode On\nWSGIPythonHashSeed 7\n\
+               WSGISwitchInterval 0.02\nWSGIPythonWarnings ignore::ResourceWarning\n\
+               WSGIPythonWarnings error::UserWarning\nWSGIRestrictStdin On\nWSGIRestrictSignal Off";
+    let questions = [
+        "sys.flags.optimize",
+        "sys.dont_write_bytecode",
+        "sys.flags.hash_randomization",
+        "sys.getswitchinterval()",
+        "sys.warnoptions[-2:]",
+        "type(sys.stdin).__name__",
+        "__import__('signal').signal.__name__",
+    ];
+    let warnings = "['ignore::ResourceWarning', 'error::UserWarning']";
+    answers(set, &questions, &["1", "True", "1", "0.02", warnings, "_Restricted", "signal"]);
+    let unset = ["0", "False", "1", "0.005", "[]", "TextIOWrapper", "_ignore_handler"];
+    answers("", &questions, &unset);
+    // Each in its own line, as the seed's value cannot be asked for.
+    let seeded = |conf: &str| told(telling(conf).start().get(&ask(&["hash('x')"])));
+    assert_eq!(seeded("WSGIPythonHashSeed 7"), seeded("WSGIPythonHashSeed 7"));
+    assert_ne!(seeded("WSGIPythonHashSeed random"), seeded("WSGIPythonHashSeed random"));
+}
+
+#[test]
+fn interpreter_options_are_for_those_they_name() {
+    let block = |group: &str| {
+        format!(
+            "<WSGIInterpreterOptions process-group={group}>\nWSGISwitchInterval 0.03\n\
+             WSGIPythonPath /srv\n</WSGIInterpreterOptions>"
+        )
+    };
+    let questions = ["sys.getswitchinterval()", "'/srv' in sys.path"];
+    answers(&block("app"), &questions, &["0.03", "True"]);
+    let other = format!("WSGIDaemonProcess other\n{}", block("other"));
+    answers(&other, &questions, &["0.005", "False"]);
+}
+
+#[test]
+fn restricted_stdout() {
+    let httpd = telling("WSGIRestrictStdout On").expect_log("[wsgi:error]").start();
+    httpd.get(&ask(&["print('x')"])).assert(500);
+    httpd.wait_for_log(&["sys.stdout access restricted by mod_wsgi"]);
+}
+
+#[test]
+fn limits_of_the_system() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group} cpu-priority=5 cpu-time-limit=100 \
+             memory-limit=4000000000 virtual-memory-limit=8000000000 python-eggs=/tmp/eggs \
+             switch-interval=0.04 stack-size=1000000 supplementary-groups=#1 shutdown-timeout=7 \
+             listen-backlog=3 send-buffer-size=4096 receive-buffer-size=4096",
+        )
+        .conf("WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}")
+        .start();
+    let questions = [
+        "os.nice(0)",
+        "__import__('resource').getrlimit(__import__('resource').RLIMIT_CPU)",
+        "__import__('resource').getrlimit(__import__('resource').RLIMIT_DATA)",
+        "__import__('resource').getrlimit(__import__('resource').RLIMIT_AS)",
+        "os.environ['PYTHON_EGG_CACHE']",
+        "sys.getswitchinterval()",
+        "1 in os.getgroups()",
+    ];
+    let expected = [
+        "5",
+        "(100, 108)",
+        "(4000000000, 4000000000)",
+        "(8000000000, 8000000000)",
+        "/tmp/eggs",
+        "0.04",
+        if testkit::running_as_root() { "True" } else { "False" },
+    ];
+    assert_eq!(told(httpd.get(&ask(&questions))), expected);
+}
+
+#[test]
+fn the_default_group_has_directives_of_its_own() {
+    let conf = "WSGIPythonPath {dir}/lib\nWSGIPythonEggs /tmp/eggs\n\
+                WSGIScriptAlias / {apps}/app.wsgi application-group=%{GLOBAL}";
+    let file = ("lib/mwrs_module.py", "value = 7");
+    let httpd = Httpd::new().app("app.wsgi", TELL).file(file.0, file.1).conf(conf).start();
+    let questions = ["__import__('mwrs_module').value", "os.environ['PYTHON_EGG_CACHE']"];
+    assert_eq!(told(httpd.get(&ask(&questions))), ["7", "/tmp/eggs"]);
+}
+
+#[test]
+fn sockets_are_where_the_prefix_says() {
+    let httpd = telling("WSGISocketPrefix run/elsewhere").start();
+    httpd.get("/?1").assert(200);
+    let entries = std::fs::read_dir(httpd.dir().join("run")).expect("it is there");
+    let names = entries.map(|entry| entry.expect("readable").file_name().into_string());
+    let names: Vec<_> = names.flatten().collect();
+    assert!(names.iter().any(|name| name.starts_with("elsewhere.")), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("wsgi.")), "{names:?}");
+}
+
+#[test]
+fn a_worker_that_has_used_its_cpu_time_is_replaced() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf("WSGIDaemonProcess app user={user} group={group} cpu-time-limit=1")
+        .conf("WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}")
+        .start();
+    let pid = || told(httpd.get(&ask(&["os.getpid()"])));
+    let burn =
+        "[pid for pid in [os.getpid()] if sum(number * number for number in range(20000000))][0]";
+    let first = told(httpd.get(&ask(&[burn])));
+    testkit::until(|| (pid() != first).then_some(())).expect("another worker serves");
+}
