@@ -74,9 +74,9 @@ pub static DIRECTIVES: [Directive; 6] = [
         form: Form::One,
         default: "On",
         usage: c"On or Off: whether a script that has changed is loaded again",
-        compatibility: Compatibility::Better(
-            "the script is loaded again in the process that runs, and no request waits for a \
-             process to be replaced",
+        compatibility: Compatibility::NotYet(
+            "the script alone is loaded again, in the process that runs; modules that it imports \
+             stay until the worker is replaced. Off is as there",
         ),
         set: Setter::Directory(|config, command, argument| {
             set_flag(&mut config.script_reloading, command, argument)

@@ -172,7 +172,9 @@ pub static DIRECTIVES: [Directive; 15] = [
         form: Form::One,
         default: "On",
         usage: c"On or Off: whether signal.signal() does nothing",
-        compatibility: Compatibility::Same,
+        compatibility: Compatibility::Better(
+            "processes that the application forks may set handlers",
+        ),
         set: Setter::Server(|config, command, argument| {
             set_flag(&mut interpreter(config, command).restrict_signal, command, argument)
         }),

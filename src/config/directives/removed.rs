@@ -11,7 +11,7 @@ pub static DIRECTIVES: [Directive; 6] = [
     ),
     removed(
         c"WSGIReloadMechanism",
-        "workers are replaced when a script changes; see WSGIScriptReloading",
+        "a script that has changed is loaded again; see WSGIScriptReloading",
     ),
     removed(c"WSGINewRelicConfigFile", "wrap the application in the agent in the WSGI script"),
     removed(c"WSGINewRelicEnvironment", "wrap the application in the agent in the WSGI script"),
