@@ -136,7 +136,7 @@ pub const ROWS: [Row; 10] = [
     },
     Row {
         name: "sleep",
-        title: "sleep of 10 ms, 15 threads, 200 clients",
+        title: "sleep of 10 ms, 15 threads, 200 clients, httpd with 256 threads",
         path: "/sleep",
         clients: 200,
         // With fewer threads than clients, httpd's own closing of connections is what is measured.
