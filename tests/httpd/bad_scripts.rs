@@ -24,6 +24,7 @@ fn site(source: &str) -> Running {
         )
         .expect_log("[wsgi:error]")
         .expect_log("missing.wsgi, which is named at")
+        .expect_log("may be read by nobody")
         .start()
 }
 

@@ -92,9 +92,7 @@ fn files_in_parts() {
 
 #[test]
 fn files_through_filters() {
-    let conf = "LoadModule filter_module {modules}/mod_filter.so\n\
-                LoadModule deflate_module {modules}/mod_deflate.so\n\
-                SetOutputFilter DEFLATE";
+    let conf = "SetOutputFilter DEFLATE";
     let httpd = files(conf).start();
     let headers = [("Accept-Encoding", "gzip")];
     let response = httpd.request("GET", "/whole", &headers, b"").assert(200);

@@ -74,9 +74,9 @@ pub static DIRECTIVES: [Directive; 6] = [
         form: Form::One,
         default: "On",
         usage: c"On or Off: whether a script that has changed is loaded again",
-        compatibility: Compatibility::NotYet(
-            "the script alone is loaded again, in the process that runs; modules that it imports \
-             stay until the worker is replaced. Off is as there",
+        compatibility: Compatibility::Better(
+            "workers are replaced one at a time, each when another one has loaded the new code; \
+             requests that run meanwhile are served by the old one instead of waiting",
         ),
         set: Setter::Directory(|config, command, argument| {
             set_flag(&mut config.script_reloading, command, argument)

@@ -23,11 +23,11 @@ fn python_is_set_up() {
         "sys.getswitchinterval()",
         "sys.warnoptions[-2:]",
         "type(sys.stdin).__name__",
-        "__import__('signal').signal.__name__",
+        "__import__('signal').signal.__module__",
     ];
     let warnings = "['ignore::ResourceWarning', 'error::UserWarning']";
     answers(set, &questions, &["1", "True", "1", "0.02", warnings, "_Restricted", "signal"]);
-    let unset = ["0", "False", "1", "0.005", "[]", "TextIOWrapper", "_ignore_handler"];
+    let unset = ["0", "False", "1", "0.005", "[]", "TextIOWrapper", "_mod_wsgi_module"];
     answers("", &questions, &unset);
     // Each in its own line, as the seed's value cannot be asked for.
     let seeded = |conf: &str| told(telling(conf).start().get(&ask(&["hash('x')"])));
