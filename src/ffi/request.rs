@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::bindings as c;
 use super::module::{module_index, this};
@@ -148,6 +148,12 @@ impl<'r> Request<'r> {
     /// When the request was received, in microseconds since the epoch.
     pub fn received(self) -> u64 {
         u64::try_from(self.rec().request_time).unwrap_or(0)
+    }
+
+    /// How long ago the request was received.
+    pub fn age(self) -> Duration {
+        let received = SystemTime::UNIX_EPOCH + Duration::from_micros(self.received());
+        received.elapsed().unwrap_or_default()
     }
 
     /// Whether this request was made by httpd itself out of another one that failed or was

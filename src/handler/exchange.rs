@@ -1,34 +1,27 @@
-//! One request and its response, over a connection to a worker; and another connection where that
-//! one's worker did not begin the request.
+//! One request and its response, over a connection to a worker: the response goes to the client as
+//! it comes, the request body to the worker as its application reads.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use channel::Inbox;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use tracing::{debug, error, info, warn};
-use wire::exchange::{FromWorker, Refusal, Request as Message, ToWorker};
+use tracing::{debug, error, info};
+use wire::exchange::{FromWorker, Refusal, ToWorker};
 
-use super::environ::Environ;
 use super::head::Head;
 use super::target::Target;
-use super::workers::{Connection, Unavailable, Workers};
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone, Then};
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
 use crate::ffi::{
     AP_FILTER_ERROR, HTTP_BAD_GATEWAY, HTTP_BAD_REQUEST, HTTP_GATEWAY_TIME_OUT,
-    HTTP_INTERNAL_SERVER_ERROR, HTTP_SERVICE_UNAVAILABLE, OK,
+    HTTP_INTERNAL_SERVER_ERROR, OK,
 };
-use crate::generation::{Generation, Link};
-
-/// How long a request looks for a worker that begins it, when those it finds are leaving.
-const SEARCH_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Larger pieces of a body are not copied to be gathered.
 const GATHER: usize = 4096;
@@ -39,146 +32,6 @@ const BODY_PIECE: u32 = 64 << 10;
 /// A client that closes its direction this soon after its request may only have nothing more to say,
 /// as one at the end of a pipe, and wait for the answer. Later it is one that goes away.
 const HALF_CLOSE: Duration = Duration::from_secs(1);
-
-/// Runs the request and passes its response on.
-///
-/// # Errors
-/// The HTTP status of the page that httpd is to answer with.
-pub fn run(
-    request: Request<'_>,
-    target: &Target,
-    generation: &Generation,
-    has_body: bool,
-) -> Result<i32, i32> {
-    let environ = Environ::of(request, target);
-    let key = (target.process_group.clone(), target.application_group.clone());
-    let message = |may_refuse| {
-        ToWorker::Request(Message {
-            script: &target.script,
-            callable: &target.callable,
-            application_group: &target.application_group,
-            https: environ.https,
-            script_reloading: target.script_reloading,
-            may_refuse,
-            received: request.received(),
-            has_body,
-            environ: environ.entries(),
-        })
-    };
-    let deadline = Instant::now() + SEARCH_PATIENCE;
-    let mut may_reuse = true;
-    let mut lost_once = false;
-    loop {
-        let (workers, mut connection) = find(generation, &key, target.link, may_reuse)
-            .map_err(|problem| unavailable(request, target, &problem))?;
-        let may_refuse = connection.reused && workers.have_choice();
-        let mut bytes = std::mem::take(&mut connection.greeting);
-        wire::encode(&message(may_refuse), &mut bytes);
-        let outcome = match channel::send(&connection.stream, &bytes) {
-            // Only part of the frame has arrived, if any: no worker begins that.
-            Err(error) => Outcome::NotBegun(format!("cannot be sent ({error})")),
-            Ok(()) => {
-                let Connection { stream, inbox, .. } = &mut connection;
-                Exchange::new(request, target, stream).run(inbox)
-            }
-        };
-        match outcome {
-            Outcome::Complete => {
-                workers.keep(connection);
-                return Ok(OK);
-            }
-            Outcome::Answered(status) => return status,
-            Outcome::Failed(status) => {
-                workers.keep(connection);
-                return Err(status);
-            }
-            Outcome::Busy => may_reuse = false,
-            Outcome::Outdated if Instant::now() < deadline => workers.forget(&key),
-            Outcome::Outdated => {
-                error!("{}: its workers do not accept our secret.", describe(target));
-                return Err(HTTP_SERVICE_UNAVAILABLE);
-            }
-            Outcome::NotBegun(why) if Instant::now() < deadline => {
-                debug!("The request is sent to another worker: {why}.");
-            }
-            Outcome::NotBegun(why) => {
-                error!("{}: no worker has begun the request: {why}.", describe(target));
-                return Err(HTTP_SERVICE_UNAVAILABLE);
-            }
-            // The worker may have begun it. A safe method may be asked for twice (RFC 9110,
-            // section 9.2.2), once.
-            Outcome::Lost(why) if !lost_once && matches!(request.method(), b"GET" | b"HEAD") => {
-                warn!("{}: {why}; the request is sent to another worker.", describe(target));
-                lost_once = true;
-            }
-            Outcome::Lost(why) => {
-                error!(
-                    "{}: {why} while it ran '{}', received {:.1} s ago; the supervisor's log lines \
-                     tell how it ended.",
-                    describe(target),
-                    String::from_utf8_lossy(request.line()),
-                    age(request),
-                );
-                return Err(HTTP_BAD_GATEWAY);
-            }
-        }
-    }
-}
-
-/// A connection to a worker of the application group.
-fn find(
-    generation: &Generation,
-    key: &(Vec<u8>, Vec<u8>),
-    link: Link,
-    may_reuse: bool,
-) -> Result<(Arc<Workers>, Connection), Unavailable> {
-    let workers = Workers::of(generation, key, link)?;
-    if let Some(connection) = may_reuse.then(|| workers.reuse()).flatten() {
-        return Ok((workers, connection));
-    }
-    match workers.connect() {
-        Ok(connection) => Ok((workers, connection)),
-        // The workers' socket has gone, with the supervisor that made it or by its order: ask anew.
-        Err(Unavailable::NoConnection { source, .. }) if is_gone(&source) => {
-            workers.forget(key);
-            let workers = Workers::of(generation, key, link)?;
-            let connection = workers.connect()?;
-            Ok((workers, connection))
-        }
-        Err(problem) => Err(problem),
-    }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
-fn unavailable(request: Request<'_>, target: &Target, problem: &Unavailable) -> i32 {
-    error!("{}: {problem}", describe(target));
-    if let Unavailable::Refused { retry_after, .. } = problem {
-        let seconds = retry_after.to_string();
-        request.err_headers_out().set(c"Retry-After", seconds.as_bytes());
-    }
-    HTTP_SERVICE_UNAVAILABLE
-}
-
-fn describe(target: &Target) -> String {
-    let name = |bytes: &[u8]| match bytes {
-        b"" => "%{GLOBAL}".to_owned(),
-        name => String::from_utf8_lossy(name).into_owned(),
-    };
-    format!(
-        "Process group '{}', application group '{}'",
-        name(&target.process_group),
-        name(&target.application_group)
-    )
-}
-
-/// Seconds since httpd received the request.
-fn age(request: Request<'_>) -> f64 {
-    let received = std::time::UNIX_EPOCH + Duration::from_micros(request.received());
-    received.elapsed().unwrap_or_default().as_secs_f64()
-}
 
 /// Headers of an application's error that httpd's page for it needs, too.
 fn keep_in_error_page(request: Request<'_>, headers: &[(&[u8], &[u8])]) {
@@ -191,7 +44,7 @@ fn keep_in_error_page(request: Request<'_>, headers: &[(&[u8], &[u8])]) {
 }
 
 /// How an exchange ended.
-enum Outcome {
+pub enum Outcome {
     /// The response is complete, and the connection can serve another request.
     Complete,
     /// The response has begun, or cannot be given; the connection is of no use any more.
@@ -208,7 +61,8 @@ enum Outcome {
     Lost(String),
 }
 
-struct Exchange<'r, 'c> {
+/// A request on its way, and what is known of its response.
+pub struct Exchange<'r, 'c> {
     request: Request<'r>,
     worker: &'c UnixStream,
     /// How long the worker may say nothing (`socket-timeout=`, or httpd's `Timeout`).
@@ -256,7 +110,8 @@ enum Presence {
 }
 
 impl<'r, 'c> Exchange<'r, 'c> {
-    fn new(request: Request<'r>, target: &Target, worker: &'c UnixStream) -> Self {
+    /// Starts on a request that has been sent over `worker`.
+    pub fn new(request: Request<'r>, target: &Target, worker: &'c UnixStream) -> Self {
         Self {
             request,
             worker,
@@ -280,7 +135,8 @@ impl<'r, 'c> Exchange<'r, 'c> {
         }
     }
 
-    fn run(mut self, inbox: &mut Inbox) -> Outcome {
+    /// Passes on what comes into `inbox` until the exchange has ended.
+    pub fn run(mut self, inbox: &mut Inbox) -> Outcome {
         loop {
             let outcome = match self.take_messages(inbox) {
                 Ok(Some(outcome)) => return outcome,
@@ -550,7 +406,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             Presence::Gone
         } else if !found.contains(PollFlags::RDHUP) {
             self.presence
-        } else if age(self.request) < HALF_CLOSE.as_secs_f64() {
+        } else if self.request.age() < HALF_CLOSE {
             Presence::HungUp
         } else {
             Presence::Gone

@@ -1,5 +1,6 @@
 //! The handler: from a request that httpd has mapped to a WSGI script, to its response.
 
+mod dispatch;
 mod environ;
 mod exchange;
 mod head;
@@ -99,5 +100,5 @@ fn run(request: Request<'_>, handler: Option<&HandlerScript>, has_body: bool) ->
             _ => HTTP_INTERNAL_SERVER_ERROR,
         }
     })?;
-    exchange::run(request, &target, &generation, has_body)
+    dispatch::run(request, &target, &generation, has_body)
 }

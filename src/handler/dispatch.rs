@@ -1,0 +1,154 @@
+//! Which worker runs a request: one that is known, another one where that one did not begin it, and
+//! the right status when there is none.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, warn};
+use wire::exchange::{Request as Message, ToWorker};
+
+use super::environ::Environ;
+use super::exchange::{Exchange, Outcome};
+use super::target::Target;
+use super::workers::{Connection, Unavailable, Workers};
+use crate::ffi::request::Request;
+use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_SERVICE_UNAVAILABLE, OK};
+use crate::generation::{Generation, Link};
+
+/// How long a request looks for a worker that begins it, when those it finds are leaving.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Runs the request and passes its response on.
+///
+/// # Errors
+/// The HTTP status of the page that httpd is to answer with.
+pub fn run(
+    request: Request<'_>,
+    target: &Target,
+    generation: &Generation,
+    has_body: bool,
+) -> Result<i32, i32> {
+    let environ = Environ::of(request, target);
+    let key = (target.process_group.clone(), target.application_group.clone());
+    let message = |may_refuse| {
+        ToWorker::Request(Message {
+            script: &target.script,
+            callable: &target.callable,
+            application_group: &target.application_group,
+            https: environ.https,
+            script_reloading: target.script_reloading,
+            may_refuse,
+            received: request.received(),
+            has_body,
+            environ: environ.entries(),
+        })
+    };
+    let deadline = Instant::now() + SEARCH_PATIENCE;
+    let mut may_reuse = true;
+    let mut lost_once = false;
+    loop {
+        let (workers, mut connection) = find(generation, &key, target.link, may_reuse)
+            .map_err(|problem| unavailable(request, target, &problem))?;
+        let may_refuse = connection.reused && workers.have_choice();
+        let mut bytes = std::mem::take(&mut connection.greeting);
+        wire::encode(&message(may_refuse), &mut bytes);
+        let outcome = match channel::send(&connection.stream, &bytes) {
+            // Only part of the frame has arrived, if any: no worker begins that.
+            Err(error) => Outcome::NotBegun(format!("cannot be sent ({error})")),
+            Ok(()) => {
+                let Connection { stream, inbox, .. } = &mut connection;
+                Exchange::new(request, target, stream).run(inbox)
+            }
+        };
+        match outcome {
+            Outcome::Complete => {
+                workers.keep(connection);
+                return Ok(OK);
+            }
+            Outcome::Answered(status) => return status,
+            Outcome::Failed(status) => {
+                workers.keep(connection);
+                return Err(status);
+            }
+            Outcome::Busy => may_reuse = false,
+            Outcome::Outdated if Instant::now() < deadline => workers.forget(&key),
+            Outcome::Outdated => {
+                error!("{}: its workers do not accept our secret.", describe(target));
+                return Err(HTTP_SERVICE_UNAVAILABLE);
+            }
+            Outcome::NotBegun(why) if Instant::now() < deadline => {
+                debug!("The request is sent to another worker: {why}.");
+            }
+            Outcome::NotBegun(why) => {
+                error!("{}: no worker has begun the request: {why}.", describe(target));
+                return Err(HTTP_SERVICE_UNAVAILABLE);
+            }
+            // The worker may have begun it. A safe method may be asked for twice (RFC 9110,
+            // section 9.2.2), once.
+            Outcome::Lost(why) if !lost_once && matches!(request.method(), b"GET" | b"HEAD") => {
+                warn!("{}: {why}; the request is sent to another worker.", describe(target));
+                lost_once = true;
+            }
+            Outcome::Lost(why) => {
+                error!(
+                    "{}: {why} while it ran '{}', received {:.1} s ago; the supervisor's log lines \
+                     tell how it ended.",
+                    describe(target),
+                    String::from_utf8_lossy(request.line()),
+                    request.age().as_secs_f64(),
+                );
+                return Err(HTTP_BAD_GATEWAY);
+            }
+        }
+    }
+}
+
+/// A connection to a worker of the application group.
+fn find(
+    generation: &Generation,
+    key: &(Vec<u8>, Vec<u8>),
+    link: Link,
+    may_reuse: bool,
+) -> Result<(Arc<Workers>, Connection), Unavailable> {
+    let workers = Workers::of(generation, key, link)?;
+    if let Some(connection) = may_reuse.then(|| workers.reuse()).flatten() {
+        return Ok((workers, connection));
+    }
+    match workers.connect() {
+        Ok(connection) => Ok((workers, connection)),
+        // The workers' socket has gone, with the supervisor that made it or by its order: ask anew.
+        Err(Unavailable::NoConnection { source, .. }) if is_gone(&source) => {
+            workers.forget(key);
+            let workers = Workers::of(generation, key, link)?;
+            let connection = workers.connect()?;
+            Ok((workers, connection))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn unavailable(request: Request<'_>, target: &Target, problem: &Unavailable) -> i32 {
+    error!("{}: {problem}", describe(target));
+    if let Unavailable::Refused { retry_after, .. } = problem {
+        let seconds = retry_after.to_string();
+        request.err_headers_out().set(c"Retry-After", seconds.as_bytes());
+    }
+    HTTP_SERVICE_UNAVAILABLE
+}
+
+fn describe(target: &Target) -> String {
+    let name = |bytes: &[u8]| match bytes {
+        b"" => "%{GLOBAL}".to_owned(),
+        name => String::from_utf8_lossy(name).into_owned(),
+    };
+    format!(
+        "Process group '{}', application group '{}'",
+        name(&target.process_group),
+        name(&target.application_group)
+    )
+}
