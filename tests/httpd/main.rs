@@ -13,6 +13,7 @@ mod lifecycle;
 mod loading;
 mod mapping;
 mod output;
+mod reliability;
 mod reload;
 mod strangers;
 
