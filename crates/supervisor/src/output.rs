@@ -7,8 +7,9 @@ use wire::exchange::Level;
 
 use crate::logic::WorkerId;
 
-/// Bytes read per turn of the loop, so that a worker that floods us does not keep us from others.
-const BYTES_PER_TURN: usize = 64 << 10;
+/// Bytes read per turn of the loop, so that a worker that floods us does not keep us from others:
+/// short lines cost a write each.
+const BYTES_PER_TURN: usize = 4 << 10;
 
 /// Longest text that is waited for to become a line; longer ones are passed on in pieces.
 const LONGEST: usize = 8000;
