@@ -113,7 +113,8 @@ mod tests {
     fn text_without_a_line_end_is_not_collected_for_ever() {
         let (mut output, pipe) = output();
         rustix::io::write(&pipe, &[b'x'; 40_000]).unwrap();
-        let (lines, _) = read(&mut output);
+        // A turn takes a part of it only.
+        let lines: Vec<_> = (0..10).flat_map(|_| read(&mut output).0).collect();
         assert!(lines.iter().all(|line| line.len() <= 2 * LONGEST + 384));
         assert!(lines.concat().len() > 40_000 - 2 * LONGEST);
     }
