@@ -1,0 +1,67 @@
+//! Whether the client is still there to be answered.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::Duration;
+use tracing::debug;
+use wire::exchange::ToWorker;
+
+use super::{Exchange, Outcome};
+
+/// A client that closes its direction this soon after its request may only have nothing more to say,
+/// as one at the end of a pipe, and wait for the answer. Later it is one that goes away.
+const HALF_CLOSE: Duration = Duration::from_secs(1);
+
+/// Whether there is anybody to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// As far as we know.
+    There,
+    /// The client has closed its direction. It may still read.
+    HungUp,
+    /// Nothing can reach the client. What the worker sends is dropped, up to its end.
+    Gone,
+}
+
+impl Exchange<'_, '_> {
+    /// The client is not there any more, as far as `presence` says. The worker is told, and the
+    /// exchange goes on to its end: the application's log lines have to go somewhere.
+    pub(super) fn note_absence(&mut self, presence: Presence) -> Result<(), Outcome> {
+        if presence == self.presence || self.presence == Presence::Gone {
+            return Ok(());
+        }
+        let certain = presence == Presence::Gone;
+        if certain {
+            debug!("The client closed the connection before the response was complete.");
+            self.request.close_connection();
+            self.response.clear();
+            self.client = None;
+        }
+        self.presence = presence;
+        channel::send_message(self.worker, &ToWorker::ClientGone { certain })
+            .map_err(|_| self.lost("its worker closed the connection"))
+    }
+
+    /// What a poll of the client's socket means.
+    pub(super) fn presence(&self, found: PollFlags) -> Presence {
+        if found.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            Presence::Gone
+        } else if !found.contains(PollFlags::RDHUP) {
+            self.presence
+        } else if self.request.age() < HALF_CLOSE {
+            Presence::HungUp
+        } else {
+            Presence::Gone
+        }
+    }
+
+    /// Looks whether the client has gone while httpd was reading from it.
+    pub(super) fn look_for_client(&mut self) -> Result<(), Outcome> {
+        let Some(client) = self.client else {
+            return Ok(());
+        };
+        let mut sources = [PollFd::new(&client, PollFlags::RDHUP)];
+        let _ = poll(&mut sources, Some(&Timespec::default()));
+        let presence = self.presence(sources[0].revents());
+        self.note_absence(presence)
+    }
+}

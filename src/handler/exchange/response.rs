@@ -1,0 +1,140 @@
+//! The response on its way to the client: its head, its body and its end, good or bad.
+
+use tracing::error;
+
+use super::client::Presence;
+use super::{Exchange, Outcome};
+use crate::ffi::bucket::{ClientGone, Then};
+use crate::ffi::request::Request;
+use crate::ffi::{AP_FILTER_ERROR, HTTP_INTERNAL_SERVER_ERROR, OK};
+use crate::handler::head::Head;
+
+/// Larger pieces of a body are not copied to be gathered.
+const GATHER: usize = 4096;
+
+/// Headers of an application's error that httpd's page for it needs, too.
+pub(super) fn keep_in_error_page(request: Request<'_>, headers: &[(&[u8], &[u8])]) {
+    const KEPT: [&[u8]; 4] = [b"www-authenticate", b"proxy-authenticate", b"allow", b"retry-after"];
+    for (name, value) in headers {
+        if KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept)) {
+            request.err_headers_out().add(name, value);
+        }
+    }
+}
+
+impl Exchange<'_, '_> {
+    pub(super) fn send_hints(&self, headers: &[(&[u8], &[u8])]) {
+        match Head::check_hints(headers) {
+            Ok(_) if self.presence == Presence::Gone => {}
+            Ok(hints) => self.request.send_interim(103, b"103 Early Hints", &hints),
+            Err(problem) => error!("The application's early hints cannot be sent: {problem}."),
+        }
+    }
+
+    pub(super) fn begin(&mut self, head: &Head<'_>) {
+        // A client that waits for "100 Continue" has not sent its body, and need not any more:
+        // httpd must not wait for it to reuse the connection.
+        if self.request.expects_continue() {
+            self.request.close_connection();
+        }
+        head.apply(self.request);
+        self.begun = true;
+        self.unflushed = true;
+        self.announced = head.content_length.is_some();
+        // Of a response without a body, the length says what another one would have had.
+        let announced = head.content_length.filter(|_| head.allows_body());
+        self.allowance = announced.filter(|_| !self.request.is_header_only());
+    }
+
+    pub(super) fn send_data(&mut self, data: &[u8]) -> Result<(), ClientGone> {
+        let allowed = self.allowance.map_or(data.len(), |allowance| {
+            data.len().min(usize::try_from(allowance).unwrap_or(usize::MAX))
+        });
+        if let Some(allowance) = &mut self.allowance {
+            *allowance -= allowed as u64;
+        }
+        if allowed < data.len() && !std::mem::replace(&mut self.exceeded, true) {
+            error!(
+                "The application's response is longer than its Content-Length; it is cut there."
+            );
+        }
+        self.unflushed = true;
+        self.has_data = true;
+        match &data[..allowed] {
+            data if data.len() < GATHER => self.response.push(data),
+            data => self.pass(data, Then::More)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self) -> Result<Outcome, ClientGone> {
+        if self.complete || self.presence == Presence::Gone {
+            return Ok(Outcome::Complete);
+        }
+        match self.allowance {
+            None | Some(0) => {
+                self.pass(&[], Then::End)?;
+                Ok(Outcome::Complete)
+            }
+            Some(missing) => {
+                error!(
+                    "The application's response is {missing} bytes shorter than its Content-Length."
+                );
+                Ok(self.break_off(HTTP_INTERNAL_SERVER_ERROR, Outcome::Failed))
+            }
+        }
+    }
+
+    /// The application failed, and its log lines have told why.
+    pub(super) fn failed(&mut self, status: u16) -> Outcome {
+        if self.complete || self.presence == Presence::Gone {
+            return Outcome::Complete;
+        }
+        // What went wrong with the request body is the better answer, if that was why.
+        let status = self.body_error.as_ref().map_or(i32::from(status), |error| error.status);
+        let status = if (400..600).contains(&status) { status } else { HTTP_INTERNAL_SERVER_ERROR };
+        self.break_off(status, Outcome::Failed)
+    }
+
+    /// The exchange cannot go on, and neither can its connection.
+    pub(super) fn broken(&mut self, status: i32, why: &str) -> Outcome {
+        error!("{why}, while it ran '{}'.", String::from_utf8_lossy(self.request.line()));
+        self.break_off(status, |status| Outcome::Answered(Err(status)))
+    }
+
+    /// There is no (further) response. As long as nothing of it has gone towards the client, it gets
+    /// a page with `status`; afterwards it must see that the response is incomplete.
+    pub(super) fn break_off(&mut self, status: i32, page: fn(i32) -> Outcome) -> Outcome {
+        if self.complete {
+            return Outcome::Answered(Ok(OK));
+        }
+        if !self.passed {
+            return page(status);
+        }
+        self.request.close_connection();
+        // A client that has gone as well needs no telling.
+        let _ = self.pass(&[], Then::Broken);
+        let delimited = self.announced || self.request.is_chunked() || self.request.is_stream();
+        if !delimited && !self.request.is_header_only() {
+            self.request.reset_connection();
+        }
+        // After OK, httpd itself would end an HTTP/2 stream as if all were well
+        // (`ap_finalize_request_protocol`).
+        Outcome::Answered(Ok(if self.request.is_stream() { AP_FILTER_ERROR } else { OK }))
+    }
+
+    pub(super) fn pass(&mut self, data: &[u8], then: Then) -> Result<(), ClientGone> {
+        if self.presence == Presence::Gone {
+            return Ok(());
+        }
+        self.passed = true;
+        self.response.pass(data, then)
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), ClientGone> {
+        if self.begun && std::mem::replace(&mut self.unflushed, false) {
+            self.pass(&[], Then::Flush)?;
+        }
+        Ok(())
+    }
+}
