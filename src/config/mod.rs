@@ -19,5 +19,7 @@ pub use daemon::{DaemonProcess, ScriptOwner, working_directory};
 pub use directives::COMMANDS;
 pub use expansion::Name;
 pub use proxies::{Category, Network, TrustedHeader};
-pub use settings::{DirConfig, Globals, HandlerScript, HashSeed, Hook, MapHead, ServerConfig};
+pub use settings::{
+    DirConfig, Globals, HandlerScript, HashSeed, Hook, MapHead, Merge, ServerConfig,
+};
 pub use values::{flag, lossy};

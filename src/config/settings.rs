@@ -19,9 +19,15 @@ pub struct ServerConfig {
     pub globals: Arc<Globals>,
 }
 
-impl ServerConfig {
-    /// The settings of a virtual host, over those of the main server: its own aliases come first.
-    pub fn merged_with(&self, virtual_host: &Self) -> Self {
+/// Settings that may be set at an inner place over an outer one.
+pub trait Merge {
+    /// The settings of `inner`, over these.
+    fn merged_with(&self, inner: &Self) -> Self;
+}
+
+impl Merge for ServerConfig {
+    /// A virtual host's own aliases come before those of the main server.
+    fn merged_with(&self, virtual_host: &Self) -> Self {
         Self {
             aliases: [virtual_host.aliases.as_slice(), &self.aliases].concat(),
             groups: virtual_host.groups.clone(),
@@ -206,9 +212,8 @@ pub struct Hook {
     pub script: Vec<u8>,
 }
 
-impl DirConfig {
-    /// The settings of `inner`, over these.
-    pub fn merged_with(&self, inner: &Self) -> Self {
+impl Merge for DirConfig {
+    fn merged_with(&self, inner: &Self) -> Self {
         fn over<T: Clone>(inner: &Option<T>, outer: &Option<T>) -> Option<T> {
             inner.as_ref().or(outer.as_ref()).cloned()
         }

@@ -9,7 +9,7 @@ use super::boundary::guard;
 use super::pool::Pool;
 use super::request::Request;
 use super::server::Server;
-use crate::config::{COMMANDS, DirConfig, ServerConfig};
+use crate::config::{COMMANDS, DirConfig, Merge, ServerConfig};
 
 /// What httpd looks for (`LoadModule wsgi_module …`). Its name is mod_wsgi's, so that
 /// `<IfModule mod_wsgi.c>` holds.
@@ -25,9 +25,9 @@ pub static mut wsgi_module: c::module = c::module {
     magic: c::MODULE_MAGIC_COOKIE as _,
     rewrite_args: None,
     create_dir_config: Some(create_dir_config),
-    merge_dir_config: Some(merge_dir_config),
+    merge_dir_config: Some(merge_config::<DirConfig>),
     create_server_config: Some(create_server_config),
-    merge_server_config: Some(merge_server_config),
+    merge_server_config: Some(merge_config::<ServerConfig>),
     cmds: COMMANDS.as_ptr(),
     register_hooks: Some(register_hooks),
     flags: 0,
@@ -91,26 +91,6 @@ unsafe extern "C" fn create_dir_config(pool: *mut c::apr_pool_t, _: *mut c_char)
     })
 }
 
-/// Makes the settings of a section within another one.
-///
-/// # Safety
-/// Called by httpd alone, as `module_struct::merge_dir_config`.
-unsafe extern "C" fn merge_dir_config(
-    pool: *mut c::apr_pool_t,
-    outer: *mut c_void,
-    inner: *mut c_void,
-) -> *mut c_void {
-    guard(outer, || {
-        // SAFETY: two of `create_dir_config`'s or of this function's, still alive.
-        let outer = unsafe { &*outer.cast::<DirConfig>() };
-        // SAFETY: as above.
-        let inner = unsafe { &*inner.cast::<DirConfig>() };
-        // SAFETY: httpd gives the pool in which the configuration lives.
-        let pool = unsafe { Pool::from_raw(pool) };
-        std::ptr::from_mut(pool.keep(outer.merged_with(inner))).cast()
-    })
-}
-
 /// Makes the settings of a server, with nothing set.
 ///
 /// # Safety
@@ -126,23 +106,24 @@ unsafe extern "C" fn create_server_config(
     })
 }
 
-/// Makes the settings of a virtual host over the main server's.
+/// Makes the settings of a section within another one, or of a virtual host over the main server's.
 ///
 /// # Safety
-/// Called by httpd alone, as `module_struct::merge_server_config`.
-unsafe extern "C" fn merge_server_config(
+/// Called by httpd alone, as `module_struct::merge_dir_config` or `merge_server_config`, for the `T`
+/// that the `create_…` function of the same record makes.
+unsafe extern "C" fn merge_config<T: Merge>(
     pool: *mut c::apr_pool_t,
-    main: *mut c_void,
-    virtual_host: *mut c_void,
+    outer: *mut c_void,
+    inner: *mut c_void,
 ) -> *mut c_void {
-    guard(main, || {
-        // SAFETY: two of `create_server_config`'s or of this function's, still alive.
-        let main = unsafe { &*main.cast::<ServerConfig>() };
+    guard(outer, || {
+        // SAFETY: two of the `create_…` function's or of this one's, still alive.
+        let outer = unsafe { &*outer.cast::<T>() };
         // SAFETY: as above.
-        let virtual_host = unsafe { &*virtual_host.cast::<ServerConfig>() };
+        let inner = unsafe { &*inner.cast::<T>() };
         // SAFETY: httpd gives the pool in which the configuration lives.
         let pool = unsafe { Pool::from_raw(pool) };
-        std::ptr::from_mut(pool.keep(main.merged_with(virtual_host))).cast()
+        std::ptr::from_mut(pool.keep(outer.merged_with(inner))).cast()
     })
 }
 

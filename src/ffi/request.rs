@@ -82,7 +82,7 @@ impl<'r> Request<'r> {
     pub fn dir_config(self) -> Option<&'r DirConfig> {
         // SAFETY: the vector has a slot for each loaded module.
         let config = unsafe { c::ap_get_module_config(self.rec().per_dir_config, this()) };
-        // SAFETY: null, or what `create_dir_config` or `merge_dir_config` made in a pool that
+        // SAFETY: null, or what `create_dir_config` or `merge_config` made in a pool that
         // lives as long as the request at least.
         unsafe { config.cast::<DirConfig>().as_ref() }
     }

@@ -106,7 +106,7 @@ impl<'s> Server<'s> {
 
     /// This module's settings for the server.
     pub fn settings(self) -> Option<&'s ServerConfig> {
-        // SAFETY: null, or what `create_server_config` or `merge_server_config` made, which lives
+        // SAFETY: null, or what `create_server_config` or `merge_config` made, which lives
         // as long as the configuration cycle and is changed only while it is being read.
         unsafe { self.config().cast::<ServerConfig>().as_ref() }
     }
