@@ -216,7 +216,7 @@ fn wait_for_the_end(
             }
             Event::Orphaned => {
                 orphaned = true;
-                serving.resume(Python::attach(|py| worker.reload.go_alone(py)));
+                serving.resume(Python::attach(|py| worker.reload.cease(py)));
             }
             Event::Nothing if worker.connections.open() > 0 => lonely = Duration::ZERO,
             Event::Nothing => lonely += LOOK,
@@ -242,7 +242,7 @@ impl Serving {
         // Panics abort, so the thread has ended in good order.
         let _ = self.io.join();
         // Not sooner: they come back over the listening socket, to somebody else.
-        let held = Python::attach(|py| self.worker.reload.release(py));
+        let held = Python::attach(|py| self.worker.reload.cease(py));
         held.into_iter().for_each(|job| job.connection.say_goodbye());
         self.worker.queue.wait_until_quiet();
         while self.worker.returning.load(Ordering::SeqCst) > 0 {

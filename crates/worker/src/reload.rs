@@ -2,7 +2,7 @@
 //! while this one goes on serving the others with what it has loaded.
 //!
 //! The supervisor is told once per change. It starts a worker that loads the new code, and then
-//! either orders this one to finish ([`Reload::release`]) or to go on ([`Reload::keep`]).
+//! either orders this one to finish ([`Reload::cease`]) or to go on ([`Reload::keep`]).
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -69,16 +69,10 @@ impl Reload {
         self.leave(py, State::Fresh)
     }
 
-    /// There is nobody any more who could start another worker. Returns the requests that have been
-    /// held back.
+    /// Nobody takes this worker's place any more: it finishes, or there is no supervisor who could
+    /// start another one. Returns the requests that have been held back.
     #[must_use]
-    pub fn go_alone(&self, py: Python<'_>) -> Vec<Job> {
-        self.leave(py, State::Alone)
-    }
-
-    /// This worker finishes. Returns the requests that have been held back, for somebody else.
-    #[must_use]
-    pub fn release(&self, py: Python<'_>) -> Vec<Job> {
+    pub fn cease(&self, py: Python<'_>) -> Vec<Job> {
         self.leave(py, State::Alone)
     }
 
