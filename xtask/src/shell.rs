@@ -4,12 +4,19 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
 
-/// The root of the checkout.
+/// The root of the checkout: the one that cargo runs us for, which need not be the one that we were
+/// compiled in when a target directory has been copied.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let ours = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let ours = ours.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        ours.parent().expect("xtask lies in the workspace").to_owned()
+    });
+    &ROOT
 }
 
 /// Where cargo builds.
