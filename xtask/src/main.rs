@@ -9,6 +9,7 @@ mod environments;
 mod flask_site;
 mod instructions;
 mod lint;
+mod originals;
 mod python;
 mod requirements;
 mod shell;

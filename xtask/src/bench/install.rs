@@ -9,13 +9,10 @@ use testkit::Apache;
 
 use super::rows::FILE_LENGTH;
 use crate::python::Python;
-use crate::{environments, shell, stage};
+use crate::{environments, originals, shell, stage};
 
 /// What `pip` brings: the rivals, and the framework that one row runs.
-const PACKAGES: [&str; 5] = ["mod_wsgi", "uwsgi", "granian", "gunicorn", "flask"];
-
-/// Debian's mod_wsgi, taken apart instead of installed: it would be enabled in the machine's httpd.
-const DEBIAN_PACKAGE: &str = "libapache2-mod-wsgi-py3";
+const PACKAGES: [&str; 4] = ["uwsgi", "granian", "gunicorn", "flask"];
 
 /// Where things are.
 #[derive(Debug)]
@@ -54,10 +51,8 @@ pub fn everything(stage: &Path, python: &Python) -> Result<Installed> {
 
     let venv = stage.join(format!("bench-venv-{}", python.tag()));
     environments::ensure(&venv, stage, python, &PACKAGES)?;
-    let location = Command::new(venv.join("bin/mod_wsgi-express")).arg("module-location").output();
-    let location = location.context("PyPI's mod_wsgi cannot be asked where it is")?;
-    let mod_wsgi = PathBuf::from(String::from_utf8(location.stdout)?.trim());
-    let debian = debian(stage, python).map_err(|error| format!("{error:#}"));
+    let mod_wsgi = originals::pypi(stage, python)?;
+    let debian = originals::debian(stage, python).map_err(|error| format!("{error:#}"));
 
     let mut versions = vec![
         ("httpd".to_owned(), httpd_version()?),
@@ -69,8 +64,8 @@ pub fn everything(stage: &Path, python: &Python) -> Result<Installed> {
             shell::capture(Command::new(venv.join("bin/python")).args(["-c", question.as_str()]))?;
         versions.push((package.to_owned(), answer));
     }
-    if let Ok((_, version)) = &debian {
-        versions.push(("Debian's mod_wsgi".to_owned(), version.clone()));
+    if let Ok(debian) = &debian {
+        versions.push(("Debian's mod_wsgi".to_owned(), debian.version.clone()));
     }
     Ok(Installed {
         dist: stage.join("dist"),
@@ -78,36 +73,13 @@ pub fn everything(stage: &Path, python: &Python) -> Result<Installed> {
         venv,
         applications,
         logs,
-        mod_wsgi,
-        debian: debian.map(|(module, _)| module),
+        mod_wsgi: mod_wsgi.module,
+        debian: debian.map(|original| original.module),
         versions,
     })
 }
 
 const PYTHON: [&str; 2] = ["-c", "import platform; print(platform.python_version())"];
-
-/// Debian's module, which is for Debian's Python, and its version.
-fn debian(stage: &Path, python: &Python) -> Result<(PathBuf, String)> {
-    anyhow::ensure!(python.executable.starts_with("/usr/bin"), "{python} is not the system's");
-    let folder = stage.join("bench-debian");
-    let module = folder.join("usr/lib/apache2/modules/mod_wsgi.so");
-    if !module.exists() {
-        stage::folder(&folder)?;
-        shell::run(
-            Command::new("apt-get").args(["-qq", "download", DEBIAN_PACKAGE]).current_dir(&folder),
-        )?;
-        shell::run(Command::new("dpkg-deb").arg("-x").arg(package(&folder)?).arg(&folder))?;
-    }
-    let question = ["-f".into(), package(&folder)?.into_os_string(), "Version".into()];
-    Ok((module, shell::capture(Command::new("dpkg-deb").args(question))?))
-}
-
-/// The package that has been downloaded.
-fn package(folder: &Path) -> Result<PathBuf> {
-    let files = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
-    let mut packages = files.filter(|path| path.extension().is_some_and(|name| name == "deb"));
-    packages.next().with_context(|| format!("no package was downloaded: {DEBIAN_PACKAGE}"))
-}
 
 /// The number in `Server version: Apache/2.4.62 (Debian)`.
 fn httpd_version() -> Result<String> {
