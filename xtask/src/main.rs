@@ -31,7 +31,9 @@ Usage: cargo xtask COMMAND
                      with --check, only verify that it works
   dist --out DIR [--python PYTHON]... [--debug]
                      put everything a server needs into one folder, with a worker for each Python
-  test [FILTER]      all tests, in a container too where a Docker engine answers
+  test [FILTER]      all tests, in a container too where a Docker engine answers; with
+                     MOD_WSGI_UNDER_TEST=theirs (or debian) the tests against httpd alone, run on
+                     PyPI's (or Debian's) mod_wsgi
   bench [--quick] [--row NAME]
                      compare with mod_wsgi, uWSGI, Granian and gunicorn; in full, this writes
                      docs/performance.md

@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use lexopt::Arg;
-use testkit::environment;
+use testkit::{OURS_ONLY, UnderTest, environment};
 
 use crate::dist::Profile;
+use crate::originals::{self, Original};
 use crate::python::{self, Found, Python};
 use crate::tally::Tally;
 use crate::{dist, docker, environments, requirements, shell, stage};
@@ -46,7 +47,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let other_venvs = others.iter().map(|python| self::venv(&stage, python));
     let other_venvs = other_venvs.collect::<Result<Vec<_>>>()?;
 
-    let mut run = Run { tally: Tally::default(), complete: true };
+    let mut run = Run { tally: Tally::default(), left_out: 0, complete: true };
     let workspace = |program: &mut Command| -> Result<()> {
         default.build_environment(program);
         program
@@ -59,6 +60,14 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     workspace(&mut tests)?;
 
+    if let Some(original) = original(&stage, default)? {
+        println!("The tests are run on mod_wsgi {} instead of ours.", original.version);
+        let mut tests = shell::cargo();
+        tests.args(["test", "--test", "httpd", "--no-fail-fast"]).args(filter);
+        workspace(&mut tests)?;
+        run.tests(tests.env(environment::ORIGINAL, original.module))?;
+        return run.finish();
+    }
     match docker::image(&stage, &dist, &venv, default) {
         Ok(image) => {
             run.tests(tests.args(filter).args(["--", "--skip", CONTAINER_TESTS]))?;
@@ -79,6 +88,15 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     run.finish()
 }
 
+/// The mod_wsgi that shall be tested instead of ours, if any.
+fn original(stage: &Path, python: &Python) -> Result<Option<Original>> {
+    match UnderTest::chosen() {
+        UnderTest::Ours => Ok(None),
+        UnderTest::Theirs => originals::pypi(stage, python).map(Some),
+        UnderTest::Debian => originals::debian(stage, python).map(Some),
+    }
+}
+
 /// A virtual environment for a Python, with what the test applications import.
 fn venv(stage: &Path, python: &Python) -> Result<PathBuf> {
     let path = stage.join(format!("venv-{}", python.tag()));
@@ -89,6 +107,8 @@ fn venv(stage: &Path, python: &Python) -> Result<PathBuf> {
 /// What has come of the tests so far.
 struct Run {
     tally: Tally,
+    /// Tests that libtest takes for passed, but that returned without asking anything.
+    left_out: u32,
     /// Whether cargo ended well or some test is to blame. False: something did not even compile,
     /// or a test program died.
     complete: bool,
@@ -106,6 +126,7 @@ impl Run {
             if let Some(tally) = Tally::parse(&line) {
                 self.tally += tally;
             }
+            self.left_out += u32::from(line.contains(OURS_ONLY));
         }
         let well = child.wait()?.success();
         self.complete &= well || self.tally.failed > before;
@@ -113,7 +134,8 @@ impl Run {
     }
 
     /// Ends with the sums.
-    fn finish(self) -> Result<()> {
+    fn finish(mut self) -> Result<()> {
+        self.tally.skip(self.left_out);
         if !self.complete {
             eprintln!("error: not all test programs ran to their end");
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::apache::{Apache, Mpm};
+use crate::under_test::Module;
 use crate::{environment, users};
 
 /// Modules of httpd that are in every Debian installation and that tests may use.
@@ -51,8 +52,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) mpm: Mpm,
     pub(crate) folder: &'a Path,
     pub(crate) port: u16,
-    /// The folder with our module, unless httpd shall run without it.
-    pub(crate) dist: Option<&'a Path>,
+    /// The module under test, unless httpd shall run without it.
+    pub(crate) module: Option<&'a Module>,
     /// What the test adds.
     pub(crate) conf: &'a str,
 }
@@ -73,8 +74,8 @@ pub(crate) fn render(setting: &Setting<'_>) -> String {
     for module in MODULES {
         text += &setting.apache.load_module(module);
     }
-    if let Some(dist) = setting.dist {
-        text += &format!("LoadModule wsgi_module \"{}/mod_wsgi_rs.so\"\n", dist.display());
+    if let Some(module) = setting.module {
+        text += &module.lines();
     }
     if users::running_as_root() {
         let (user, group) = users::httpd_user();
@@ -94,7 +95,7 @@ pub(crate) fn render(setting: &Setting<'_>) -> String {
          <Directory />\n    AllowOverride None\n    Require all denied\n</Directory>\n\
          <Directory \"{folder}/htdocs\">\n    Require all granted\n</Directory>\n\
          <Directory \"{folder}/apps\">\n    Require all granted\n</Directory>\n\n",
-        level = if setting.dist.is_some() { "notice wsgi:info" } else { "notice" },
+        level = if setting.module.is_some() { "notice wsgi:info" } else { "notice" },
     );
     text += &fill_in(setting);
     text

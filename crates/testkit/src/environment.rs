@@ -11,6 +11,10 @@ pub const VENV: &str = "MOD_WSGI_RS_VENV";
 pub const OTHER_VENVS: &str = "MOD_WSGI_RS_OTHER_VENVS";
 /// The container image with the Flask guide's site.
 pub const DOCKER_IMAGE: &str = "MOD_WSGI_RS_DOCKER_IMAGE";
+/// Which module the httpds load: `ours`, PyPI's mod_wsgi (`theirs`), or Debian's (`debian`).
+pub const UNDER_TEST: &str = "MOD_WSGI_UNDER_TEST";
+/// The original mod_wsgi, where one is under test.
+pub const ORIGINAL: &str = "MOD_WSGI_RS_ORIGINAL";
 /// When set, the directories of the httpds are kept for a look after the test.
 pub const KEEP: &str = "MOD_WSGI_RS_KEEP";
 
@@ -43,6 +47,14 @@ pub fn other_venvs() -> Vec<PathBuf> {
 /// When the tests were not started by `cargo xtask test`.
 pub fn docker_image() -> String {
     required(DOCKER_IMAGE)
+}
+
+/// The original mod_wsgi that is under test.
+///
+/// # Panics
+/// When the tests were not started by `cargo xtask test`.
+pub fn original() -> PathBuf {
+    required(ORIGINAL).into()
 }
 
 /// The value of a variable that a test cannot do without.

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use crate::apache::{Apache, Mpm};
 use crate::config::{self, Setting};
 use crate::directory::Directory;
-use crate::environment;
 use crate::running::Running;
+use crate::under_test::Module;
 use crate::wait::until;
 
 /// What an httpd shall be like. In configuration, `{dir}` stands for its directory, `{apps}` and
@@ -141,8 +141,11 @@ impl Httpd {
             Ok(None) => TcpStream::connect(("127.0.0.1", world.port)).ok().map(|_| None),
             ended => Some(Some(ended)),
         });
-        let World { directory, port, .. } = world;
+        let World { directory, port, original, .. } = world;
         let mut running = Running::new(child, directory, port, self.expected);
+        if original {
+            running.tolerate();
+        }
         match ended {
             Some(None) => Ok(running),
             Some(Some(ended)) => {
@@ -192,17 +195,18 @@ impl Httpd {
         for (name, content) in &self.files {
             directory.write(name, content)?;
         }
-        let dist = match &self.dist {
-            None if self.module => Some(environment::dist()),
-            dist => dist.clone(),
+        let module = match &self.dist {
+            Some(dist) => Some(Module::ours(dist)),
+            None => self.module.then(Module::chosen),
         };
         let port = free_port();
-        let (mpm, conf, dist) = (self.mpm, self.conf.as_str(), dist.as_deref());
-        let text = config::render(&Setting { apache, mpm, folder, port, dist, conf });
+        let (mpm, conf, module) = (self.mpm, self.conf.as_str(), module.as_ref());
+        let text = config::render(&Setting { apache, mpm, folder, port, module, conf });
         directory.write("httpd.conf", text.as_bytes())?;
         let variables = self.variables.clone();
         let wrapper = self.wrapper.clone();
-        Ok(World { apache, directory, port, variables, wrapper })
+        let original = module.is_some_and(Module::is_original);
+        Ok(World { apache, directory, port, original, variables, wrapper })
     }
 }
 
@@ -244,6 +248,7 @@ struct World {
     apache: &'static Apache,
     directory: Directory,
     port: u16,
+    original: bool,
     variables: Vec<(String, String)>,
     wrapper: Vec<String>,
 }

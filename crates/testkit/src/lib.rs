@@ -26,6 +26,7 @@ mod http;
 mod httpd;
 mod process;
 mod running;
+mod under_test;
 mod users;
 mod wait;
 
@@ -35,5 +36,6 @@ pub use http::{Connection, Response};
 pub use httpd::{Checked, Httpd};
 pub use process::Process;
 pub use running::Running;
+pub use under_test::{OURS_ONLY, UnderTest, ours_only};
 pub use users::{app_user, httpd_user, running_as_root};
 pub use wait::{PATIENCE, until};

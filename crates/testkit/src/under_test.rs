@@ -1,0 +1,90 @@
+//! Which module the tests are about: ours, or an original mod_wsgi that ours is compared with.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::{env, thread};
+
+use crate::environment;
+
+/// What begins the line about a test that was not run on an original.
+pub const OURS_ONLY: &str = "skipped: ours only: ";
+
+/// The module that httpds of the tests load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderTest {
+    /// mod_wsgi-rs.
+    Ours,
+    /// PyPI's mod_wsgi.
+    Theirs,
+    /// Debian's mod_wsgi, which is older.
+    Debian,
+}
+
+impl UnderTest {
+    /// What the environment chooses.
+    ///
+    /// # Panics
+    /// When it chooses something that there is not.
+    pub fn chosen() -> UnderTest {
+        match env::var(environment::UNDER_TEST).as_deref() {
+            Err(_) | Ok("" | "ours") => UnderTest::Ours,
+            Ok("theirs") => UnderTest::Theirs,
+            Ok("debian") => UnderTest::Debian,
+            Ok(other) => panic!(
+                "{} is {other}, which is none of ours, theirs and debian",
+                environment::UNDER_TEST
+            ),
+        }
+    }
+
+    /// Whether it is an original.
+    pub fn is_original(self) -> bool {
+        self != UnderTest::Ours
+    }
+}
+
+/// Whether an original is under test, of which this test can ask nothing: it has to return. The
+/// reason says what is only ours; it is printed past libtest, which hides what passing tests say.
+#[must_use]
+pub fn ours_only(reason: &str) -> bool {
+    let skips = UnderTest::chosen().is_original();
+    if skips {
+        let test = thread::current();
+        let _ = writeln!(io::stdout(), "{OURS_ONLY}{}: {reason}", test.name().unwrap_or_default());
+    }
+    skips
+}
+
+/// A module for httpd's `LoadModule`.
+#[derive(Clone, Debug)]
+pub(crate) struct Module {
+    path: PathBuf,
+    original: bool,
+}
+
+impl Module {
+    /// Ours, from this folder.
+    pub(crate) fn ours(dist: &Path) -> Module {
+        Module { path: dist.join("mod_wsgi_rs.so"), original: false }
+    }
+
+    /// The one under test.
+    pub(crate) fn chosen() -> Module {
+        match UnderTest::chosen() {
+            UnderTest::Ours => Module::ours(&environment::dist()),
+            _ => Module { path: environment::original(), original: true },
+        }
+    }
+
+    /// Whether it is an original.
+    pub(crate) fn is_original(&self) -> bool {
+        self.original
+    }
+
+    /// The line that loads it. An original's sockets are put where ours are: their default place
+    /// is one of the system's, or the folder of the logs.
+    pub(crate) fn lines(&self) -> String {
+        let prefix = if self.original { "WSGISocketPrefix run/wsgi\n" } else { "" };
+        format!("LoadModule wsgi_module \"{}\"\n{prefix}", self.path.display())
+    }
+}
