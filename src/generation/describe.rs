@@ -24,9 +24,6 @@ use crate::ffi::server::{Server, httpd_version, runtime_path};
 /// mod_wsgi's default for `threads=`.
 const DEFAULT_THREADS: u16 = 15;
 
-/// mod_wsgi's default for `shutdown-timeout=`, in seconds.
-const DEFAULT_SHUTDOWN_TIMEOUT: u32 = 5;
-
 /// A new generation, with no groups yet: its place, and a secret of its own.
 ///
 /// # Errors
@@ -191,6 +188,7 @@ fn group(
                 restrict_stdout: interpreter.restrict_stdout.unwrap_or(false),
                 restrict_signal: interpreter.restrict_signal.unwrap_or(true),
             },
+            limits: daemon.limits,
             httpd_version: httpd_version(),
         },
         identity: identity.map(|identity| Identity {
@@ -204,11 +202,9 @@ fn group(
         display_name: daemon.display_name.clone(),
         environment: environment.into_iter().flatten().collect(),
         prestart: daemon.location.is_some(),
-        shutdown_timeout: daemon.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
         listen_backlog: daemon.listen_backlog,
         limits: Limits {
             cpu_priority: daemon.cpu_priority.unwrap_or(0),
-            cpu_time: daemon.cpu_time_limit.unwrap_or(0),
             memory: daemon.memory_limit.unwrap_or(0),
             virtual_memory: daemon.virtual_memory_limit.unwrap_or(0),
         },

@@ -67,8 +67,8 @@ fn main() {
                 }
             }
             Ok(ToWorker::Keep) => {}
-            Ok(ToWorker::Drain) if behaviour == "deaf" => {}
-            Ok(ToWorker::Drain) => {
+            Ok(ToWorker::Drain { .. }) if behaviour == "deaf" => {}
+            Ok(ToWorker::Drain { .. }) => {
                 say(&FromWorker::Drained);
                 exit(0);
             }

@@ -195,17 +195,18 @@ mod tests {
         let message = ToWorker::Assign {
             application_group: long.clone(),
             secret: wire::Secret::new([1; wire::Secret::SIZE]),
-            preload: None,
+            preload: Vec::new(),
         };
         link.send(&message, Some(write));
-        link.send(&ToWorker::Drain, None);
+        link.send(&ToWorker::Drain { grace: 0 }, None);
         assert!(link.has_outgoing());
         let worker = std::thread::spawn(move || {
             let mut inbox = Inbox::with_descriptors();
             let patience = Duration::from_secs(10);
             assert_eq!(inbox.wait::<ToWorker>(&theirs, patience).unwrap(), message);
             assert!(inbox.take_descriptor().is_some());
-            assert_eq!(inbox.wait::<ToWorker>(&theirs, patience).unwrap(), ToWorker::Drain);
+            let drain = ToWorker::Drain { grace: 0 };
+            assert_eq!(inbox.wait::<ToWorker>(&theirs, patience).unwrap(), drain);
         });
         while link.has_outgoing() {
             link.flush();

@@ -1,7 +1,7 @@
 //! What the supervisor decides, without any I/O: an event and the time go in, actions come out.
 //!
 //! `workers` has the life of one worker, `sets` the application groups and how many workers they
-//! want, `renewal` how a worker with changed code gives way to a new one, `backoff` the patience
+//! want, `renewal` how a worker that wants to be replaced gives way to a new one, `backoff` the patience
 //! with what fails, `stop` the end of everything.
 
 mod backoff;
@@ -17,6 +17,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use wire::exchange::Level;
+use wire::limits::{Cause, Limits};
 
 pub use self::backoff::Throttle;
 use self::sets::{Group, Set};
@@ -47,8 +48,22 @@ pub struct Plan {
     pub processes: u32,
     /// Whether workers are started before the first request.
     pub prestart: bool,
-    /// How long a worker may take to exit when it was asked to.
-    pub shutdown_timeout: Duration,
+    /// How long its workers may take to finish and to exit, among others.
+    pub limits: Limits,
+}
+
+/// What `shutdown-timeout=0` stands for: no limit that anybody would meet, but still one, so that
+/// every generation ends.
+const UNLIMITED: Duration = Duration::from_secs(24 * 3600);
+
+impl Plan {
+    /// How long a worker may take to exit once its requests have had their time.
+    pub fn shutdown_timeout(&self) -> Duration {
+        match self.limits.shutdown_timeout {
+            0 => UNLIMITED,
+            seconds => Duration::from_secs(seconds.into()),
+        }
+    }
 }
 
 /// What happened.
@@ -77,8 +92,8 @@ pub enum Event {
     Ready(WorkerId, String),
     /// The worker accepts requests.
     Serving(WorkerId),
-    /// A script that the worker has loaded has changed; its path.
-    Stale(WorkerId, Vec<u8>),
+    /// The worker wants to be replaced: why, the same in words, and what the next one shall load.
+    Retire(WorkerId, Cause, String, Vec<Vec<u8>>),
     /// The worker says that it cannot start, and is about to exit.
     Failed(WorkerId, String),
     /// The worker has finished its requests and is about to exit.
@@ -105,12 +120,13 @@ pub enum Action {
     /// Close and remove the socket of a set.
     CloseSet(SetId),
     /// Tell the worker to serve the set, which is the application group of that name, and to load
-    /// the script first, if there is one.
-    Assign(WorkerId, SetId, Vec<u8>, Option<Vec<u8>>),
+    /// these scripts first.
+    Assign(WorkerId, SetId, Vec<u8>, Vec<Vec<u8>>),
     /// Tell the worker that nobody takes its place.
     Keep(WorkerId),
-    /// Ask the worker to finish.
-    Drain(WorkerId),
+    /// Ask the worker to finish. Its requests have so many seconds before its `shutdown-timeout=`
+    /// begins.
+    Drain(WorkerId, u32),
     /// Send SIGTERM to the worker.
     Terminate(WorkerId),
     /// Send SIGKILL to the worker.
@@ -172,7 +188,9 @@ impl Logic {
             Event::NotStarted(id, reason) => self.not_started(id, reason, now),
             Event::Ready(id, python) => self.ready(id, &python, now),
             Event::Serving(id) => self.serving(id, now),
-            Event::Stale(id, script) => self.stale(id, script, now),
+            Event::Retire(id, cause, reason, scripts) => {
+                self.retire(id, cause, &reason, scripts, now);
+            }
             Event::Failed(id, reason) => self.failed(id, &reason, now),
             Event::Drained(id) => self.drained(id, now),
             Event::Broken(id, reason) => self.broken(id, &reason, now),

@@ -114,11 +114,14 @@ fn credentials(identity: &Identity) -> io::Result<Credentials> {
 fn limits(group: &Group, descriptors: Rlimit) -> Limits {
     let at_most =
         |limit: u64| (limit > 0).then_some(Rlimit { current: Some(limit), maximum: Some(limit) });
-    let Settled { cpu_priority, cpu_time, memory, virtual_memory } = group.limits;
-    let cpu_time = (cpu_time > 0).then(|| {
-        // At the first limit the worker drains, and has its usual time for that before the second.
-        let soft = u64::from(cpu_time);
-        let hard = soft + 1 + u64::from(group.shutdown_timeout);
+    let Settled { cpu_priority, memory, virtual_memory } = group.limits;
+    let watched = group.settings.limits;
+    let cpu_time = (watched.cpu_time_limit > 0).then(|| {
+        // At the first limit the worker is replaced, and has its usual time for that before the
+        // second.
+        let soft = u64::from(watched.cpu_time_limit);
+        let patience = watched.graceful_timeout.saturating_add(watched.shutdown_timeout);
+        let hard = soft + 1 + u64::from(patience);
         Rlimit { current: Some(soft), maximum: Some(hard) }
     });
     let resources = [

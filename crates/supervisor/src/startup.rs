@@ -144,7 +144,6 @@ mod tests {
             display_name: None,
             environment: Vec::new(),
             prestart: true,
-            shutdown_timeout: 5,
             listen_backlog: None,
             limits: wire::generation::Limits::default(),
             log: 0,

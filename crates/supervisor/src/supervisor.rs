@@ -28,10 +28,6 @@ use crate::startup::StartError;
 const LOUD_REFUSALS: u32 = 5;
 const REFUSALS_QUIET: Duration = Duration::from_secs(60);
 
-/// What `shutdown-timeout=0` stands for: no limit that anybody would meet, but still one, so that
-/// every generation ends.
-const UNLIMITED: Duration = Duration::from_secs(24 * 3600);
-
 /// Everything that one generation has open.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -154,10 +150,7 @@ fn plan(group: &Group) -> Plan {
         name: group.settings.process_group.clone(),
         processes: group.settings.processes,
         prestart: group.prestart,
-        shutdown_timeout: match group.shutdown_timeout {
-            0 => UNLIMITED,
-            seconds => Duration::from_secs(seconds.into()),
-        },
+        limits: group.settings.limits,
     }
 }
 

@@ -10,27 +10,31 @@ use crate::Secret;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::exchange::Level;
 use crate::frame::Message;
+use crate::limits::{Cause, Limits};
 
 /// What the supervisor says to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToWorker {
     /// How to set up the process and Python.
-    Configure(Settings),
+    Configure(Box<Settings>),
     /// Serve this application group. A listening socket travels with the message.
     Assign {
         /// Its name, empty for `%{GLOBAL}`.
         application_group: Vec<u8>,
         /// What each connection has to open with.
         secret: Secret,
-        /// The script whose change makes this worker take another one's place: it is loaded before
-        /// the worker serves.
-        preload: Option<Vec<u8>>,
+        /// Paths of the scripts that the worker has loaded whose place this one takes: they are
+        /// loaded before it serves.
+        preload: Vec<Vec<u8>>,
     },
     /// No other worker takes this one's place after all: serve what is being held back with the
-    /// code that is loaded, and report the next change.
+    /// code that is loaded, and ask again another time.
     Keep,
     /// Finish the requests that are running, begin no others, then exit with status 0.
-    Drain,
+    Drain {
+        /// How many seconds the requests have before `shutdown-timeout=` begins.
+        grace: u32,
+    },
 }
 
 /// What a worker says to its supervisor.
@@ -43,12 +47,16 @@ pub enum FromWorker {
     },
     /// The worker accepts connections for its application group.
     Serving,
-    /// A script that the worker has loaded has changed since: another worker is to take its place.
-    /// Meanwhile requests are served with the old code, but those that found the change are held
-    /// back for the new one.
-    Stale {
-        /// Path of the script.
-        script: Vec<u8>,
+    /// Another worker is to take this one's place. Where the cause is [urgent](Cause::is_urgent),
+    /// this one takes no requests any more and is about to end; otherwise it serves until it is told
+    /// to drain, or to keep going.
+    Retire {
+        /// Why.
+        cause: Cause,
+        /// The same for the error log, as the beginning of a sentence: limit, value, requests.
+        reason: String,
+        /// Paths of scripts that the next worker is to load before it serves.
+        scripts: Vec<Vec<u8>>,
     },
     /// The worker cannot start and is about to exit.
     Failed {
@@ -94,6 +102,8 @@ pub struct Settings {
     pub stack_size: Option<u64>,
     /// How Python is set up.
     pub python: Python,
+    /// What it may use before another one takes its place.
+    pub limits: Limits,
     /// httpd's version, for `apache.version`.
     pub httpd_version: (u32, u32, u32),
 }
@@ -128,7 +138,7 @@ impl Message<'_> for ToWorker {
         match self {
             Self::Configure(_) => 1,
             Self::Assign { .. } => 2,
-            Self::Drain => 3,
+            Self::Drain { .. } => 3,
             Self::Keep => 4,
         }
     }
@@ -136,7 +146,7 @@ impl Message<'_> for ToWorker {
     fn descriptors(&self) -> u8 {
         match self {
             Self::Assign { .. } => 1,
-            Self::Configure(_) | Self::Drain | Self::Keep => 0,
+            Self::Configure(_) | Self::Drain { .. } | Self::Keep => 0,
         }
     }
 
@@ -146,22 +156,22 @@ impl Message<'_> for ToWorker {
             Self::Assign { application_group, secret, preload } => {
                 writer.bytes(application_group);
                 secret.write(writer);
-                writer.option(preload.as_deref(), Writer::bytes);
+                writer.list(preload, |writer, script| writer.bytes(script));
             }
-            Self::Drain | Self::Keep => {}
+            Self::Drain { grace } => writer.u32(*grace),
+            Self::Keep => {}
         }
     }
 
     fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match kind {
-            1 => Self::Configure(Settings::read(reader)?),
+            1 => Self::Configure(Box::new(Settings::read(reader)?)),
             2 => Self::Assign {
                 application_group: reader.bytes("application group")?.to_owned(),
                 secret: Secret::read(reader)?,
-                preload: reader
-                    .option("preload", |reader| Ok(reader.bytes("preload")?.to_owned()))?,
+                preload: read_paths(reader, "preload")?,
             },
-            3 => Self::Drain,
+            3 => Self::Drain { grace: reader.u32("grace")? },
             4 => Self::Keep,
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of order", value: kind.into() });
@@ -181,7 +191,7 @@ impl Message<'_> for FromWorker {
             Self::Failed { .. } => 3,
             Self::Log { .. } => 4,
             Self::Drained => 5,
-            Self::Stale { .. } => 6,
+            Self::Retire { .. } => 6,
         }
     }
 
@@ -189,7 +199,11 @@ impl Message<'_> for FromWorker {
         match self {
             Self::Ready { python } => writer.bytes(python.as_bytes()),
             Self::Serving | Self::Drained => {}
-            Self::Stale { script } => writer.bytes(script),
+            Self::Retire { cause, reason, scripts } => {
+                cause.write(writer);
+                writer.bytes(reason.as_bytes());
+                writer.list(scripts, |writer, script| writer.bytes(script));
+            }
             Self::Failed { reason } => writer.bytes(reason.as_bytes()),
             Self::Log { level, text } => {
                 level.write(writer);
@@ -205,12 +219,20 @@ impl Message<'_> for FromWorker {
             3 => Self::Failed { reason: reader.text("reason")?.to_owned() },
             4 => Self::Log { level: Level::read(reader)?, text: reader.text("text")?.to_owned() },
             5 => Self::Drained,
-            6 => Self::Stale { script: reader.bytes("script")?.to_owned() },
+            6 => Self::Retire {
+                cause: Cause::read(reader)?,
+                reason: reader.text("reason")?.to_owned(),
+                scripts: read_paths(reader, "scripts")?,
+            },
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of report", value: kind.into() });
             }
         })
     }
+}
+
+fn read_paths(reader: &mut Reader<'_>, what: &'static str) -> Result<Vec<Vec<u8>>, DecodeError> {
+    reader.list(what, 4, |reader| Ok(reader.bytes(what)?.to_owned()))
 }
 
 impl Settings {
@@ -227,6 +249,7 @@ impl Settings {
         writer.list(&self.python_path, |writer, path| writer.path(path));
         writer.option(self.stack_size, Writer::u64);
         self.python.write(writer);
+        self.limits.write(writer);
         writer.u32(self.httpd_version.0);
         writer.u32(self.httpd_version.1);
         writer.u32(self.httpd_version.2);
@@ -246,6 +269,7 @@ impl Settings {
             python_path: reader.list("python path", 4, |reader| reader.path("python path"))?,
             stack_size: reader.option("stack size", |reader| reader.u64("stack size"))?,
             python: Python::read(reader)?,
+            limits: Limits::read(reader)?,
             httpd_version: (
                 reader.u32("httpd version")?,
                 reader.u32("httpd version")?,

@@ -70,8 +70,6 @@ pub struct Group {
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether to start workers before the first request.
     pub prestart: bool,
-    /// `shutdown-timeout=`, in seconds: how long a worker may take to exit.
-    pub shutdown_timeout: u32,
     /// `listen-backlog=`; without it, as many as the system allows.
     pub listen_backlog: Option<u32>,
     /// Limits of the system, set before the worker is executed.
@@ -100,8 +98,6 @@ pub struct Identity {
 pub struct Limits {
     /// `cpu-priority=`: nice value, negative for more than others have.
     pub cpu_priority: i32,
-    /// `cpu-time-limit=`, in seconds.
-    pub cpu_time: u32,
     /// `memory-limit=`, in bytes (`RLIMIT_DATA`).
     pub memory: u64,
     /// `virtual-memory-limit=`, in bytes (`RLIMIT_AS`).
@@ -220,10 +216,8 @@ impl Group {
             writer.bytes(value);
         });
         writer.bool(self.prestart);
-        writer.u32(self.shutdown_timeout);
         writer.option(self.listen_backlog, Writer::u32);
         writer.u32(self.limits.cpu_priority.cast_unsigned());
-        writer.u32(self.limits.cpu_time);
         writer.u64(self.limits.memory);
         writer.u64(self.limits.virtual_memory);
         writer.u32(self.log);
@@ -251,11 +245,9 @@ impl Group {
                 Ok((reader.bytes("name")?.to_owned(), reader.bytes("value")?.to_owned()))
             })?,
             prestart: reader.bool("prestart")?,
-            shutdown_timeout: reader.u32("shutdown timeout")?,
             listen_backlog: reader.option("backlog", |reader| reader.u32("backlog"))?,
             limits: Limits {
                 cpu_priority: reader.u32("cpu priority")?.cast_signed(),
-                cpu_time: reader.u32("cpu time")?,
                 memory: reader.u64("memory")?,
                 virtual_memory: reader.u64("virtual memory")?,
             },

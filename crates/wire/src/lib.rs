@@ -21,6 +21,7 @@ pub mod control;
 pub mod exchange;
 mod frame;
 pub mod generation;
+pub mod limits;
 mod secret;
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,6 @@ pub struct Control {
 
 /// What happened to a worker.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 pub enum Event {
     /// The supervisor said something; a descriptor may have come along.
     Order(ToWorker, Option<OwnedFd>),
@@ -98,7 +97,7 @@ impl Control {
             if let Some(order) = self.inbox.next::<ToWorker>()? {
                 let descriptor = match order {
                     ToWorker::Assign { .. } => self.inbox.take_descriptor(),
-                    ToWorker::Configure(_) | ToWorker::Drain | ToWorker::Keep => None,
+                    ToWorker::Configure(_) | ToWorker::Drain { .. } | ToWorker::Keep => None,
                 };
                 return Ok(Event::Order(order, descriptor));
             }

@@ -109,13 +109,13 @@ fn run(control: &mut Control, reporter: &Reporter) -> Result<(), Box<dyn Error>>
             let toolbox = Python::attach(|py| {
                 interpreter.assign(py, &application_group)?;
                 let toolbox = Toolbox::new(py, &application_group)?;
-                if let Some(script) = preload {
+                for script in preload {
                     toolbox.preload(py, &script);
                 }
                 PyResult::Ok(toolbox)
             })?;
             let assigned = Assigned { application_group, secret, listener };
-            let serving = serve(&interpreter, settings, toolbox, assigned, reporter)?;
+            let serving = serve(&interpreter, *settings, toolbox, assigned, reporter)?;
             reporter.send(&FromWorker::Serving);
             wait_for_the_end(control, reporter, &serving)?;
             serving.drain();
@@ -206,7 +206,7 @@ fn wait_for_the_end(
     let mut lonely = Duration::ZERO;
     loop {
         match control.next(orphaned.then_some(LOOK))? {
-            Event::Order(ToWorker::Drain, _) | Event::Signal => return Ok(()),
+            Event::Order(ToWorker::Drain { .. }, _) | Event::Signal => return Ok(()),
             Event::Order(ToWorker::Keep, _) => {
                 serving.resume(Python::attach(|py| worker.reload.keep(py, &toolbox.scripts)));
             }

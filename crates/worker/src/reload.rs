@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use wire::control::FromWorker;
+use wire::limits::Cause;
 
 use crate::control::Reporter;
 use crate::script::Scripts;
@@ -55,7 +56,12 @@ impl Reload {
                 let script = job.script.clone();
                 *state = State::Reported(vec![job]);
                 drop(state);
-                py.detach(|| self.reporter.send(&FromWorker::Stale { script }));
+                let reason = format!("'{}' has changed", String::from_utf8_lossy(&script));
+                let mut paths = scripts.paths(py);
+                paths.sort_by_key(|path| *path != script);
+                let cause = Cause::ScriptReload;
+                let report = FromWorker::Retire { cause, reason, scripts: paths };
+                py.detach(|| self.reporter.send(&report));
                 None
             }
         }

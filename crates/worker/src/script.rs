@@ -93,6 +93,11 @@ impl Scripts {
         self.lock(py).get(path).is_some_and(|loaded| now != Some(loaded.mtime))
     }
 
+    /// The scripts that have been loaded.
+    pub fn paths(&self, py: Python<'_>) -> Vec<Vec<u8>> {
+        self.lock(py).keys().map(|path| path.to_vec()).collect()
+    }
+
     /// Forgets the script: the next request loads it.
     pub fn forget(&self, py: Python<'_>, path: &[u8]) {
         let before = self.lock(py).remove(path);

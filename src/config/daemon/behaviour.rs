@@ -14,7 +14,7 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "0 (no limit)",
         usage: "requests after which a worker is replaced",
         compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        set: |group, value| limit(value, &mut group.limits.maximum_requests),
     },
     DaemonOption {
         name: "inactivity-timeout",
@@ -22,7 +22,7 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "0 (no limit)",
         usage: "seconds without a request after which a worker is replaced",
         compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        set: |group, value| limit(value, &mut group.limits.inactivity_timeout),
     },
     DaemonOption {
         name: "restart-interval",
@@ -30,7 +30,7 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "0 (no limit)",
         usage: "seconds after which a worker is replaced",
         compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        set: |group, value| limit(value, &mut group.limits.restart_interval),
     },
     DaemonOption {
         name: "request-timeout",
@@ -38,7 +38,7 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "0 (no limit)",
         usage: "seconds that a request may take",
         compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        set: |group, value| limit(value, &mut group.limits.request_timeout),
     },
     DaemonOption {
         name: "interrupt-timeout",
@@ -46,7 +46,7 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "0 (none)",
         usage: "seconds that a request has to end when it is interrupted",
         compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        set: |group, value| limit(value, &mut group.limits.interrupt_timeout),
     },
     DaemonOption {
         name: "deadlock-timeout",
@@ -54,7 +54,7 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "300",
         usage: "seconds without the GIL after which a worker is replaced",
         compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        set: |group, value| limit(value, &mut group.limits.deadlock_timeout),
     },
     DaemonOption {
         name: "startup-timeout",
@@ -62,15 +62,17 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "0 (no limit)",
         usage: "seconds that a script may take to load",
         compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        set: |group, value| limit(value, &mut group.limits.startup_timeout),
     },
     DaemonOption {
         name: "graceful-timeout",
         what: "graceful timeout",
         default: "15",
         usage: "seconds that requests have to end when a worker is replaced",
-        compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        compatibility: Compatibility::Better(
+            "also for a changed script; meanwhile another worker takes the requests",
+        ),
+        set: |group, value| limit(value, &mut group.limits.graceful_timeout),
     },
     DaemonOption {
         name: "eviction-timeout",
@@ -78,7 +80,7 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "`graceful-timeout`",
         usage: "the same on an order from outside",
         compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        set: |group, value| limit(value, &mut group.limits.eviction_timeout),
     },
     DaemonOption {
         name: "shutdown-timeout",
@@ -86,7 +88,7 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "5",
         usage: "seconds that a worker has to exit",
         compatibility: Compatibility::Same,
-        set: |group, value| number(value, 0, MOST, &mut group.shutdown_timeout),
+        set: |group, value| limit(value, &mut group.limits.shutdown_timeout),
     },
     DaemonOption {
         name: "cpu-priority",
@@ -102,7 +104,7 @@ pub static OPTIONS: [DaemonOption; 14] = [
         default: "0 (no limit)",
         usage: "seconds of CPU time after which a worker is replaced",
         compatibility: Compatibility::Same,
-        set: |group, value| number(value, 0, MOST, &mut group.cpu_time_limit),
+        set: |group, value| limit(value, &mut group.limits.cpu_time_limit),
     },
     DaemonOption {
         name: "memory-limit",
@@ -121,6 +123,14 @@ pub static OPTIONS: [DaemonOption; 14] = [
         set: |group, value| number(value, 0, i64::MAX, &mut group.virtual_memory_limit),
     },
 ];
+
+/// Sets one of the limits that workers watch.
+fn limit(value: &[u8], into: &mut u32) -> Result<Verdict, String> {
+    let mut number_of = None;
+    let verdict = number(value, 0, MOST, &mut number_of)?;
+    *into = number_of.unwrap_or_default();
+    Ok(verdict)
+}
 
 fn cpu_priority(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
     Ok(match number(value, -MOST, MOST, &mut group.cpu_priority)? {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::Uid;
+use wire::limits::Limits;
 
 use super::arguments::{Arguments, Setting};
 use super::compatibility::Compatibility;
@@ -61,12 +62,10 @@ pub struct DaemonProcess {
     pub stack_size: Option<u64>,
     /// `listen-backlog=`.
     pub listen_backlog: Option<u32>,
-    /// `shutdown-timeout=`, in seconds.
-    pub shutdown_timeout: Option<u32>,
+    /// What a worker may use before another one takes its place: `maximum-requests=` and the like.
+    pub limits: Limits,
     /// `cpu-priority=`.
     pub cpu_priority: Option<i32>,
-    /// `cpu-time-limit=`, in seconds.
-    pub cpu_time_limit: Option<u32>,
     /// `memory-limit=`, in bytes.
     pub memory_limit: Option<u64>,
     /// `virtual-memory-limit=`, in bytes.

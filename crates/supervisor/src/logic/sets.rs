@@ -130,7 +130,7 @@ impl Logic {
         let reason = format!("{name}: cannot make its socket: {reason}");
         let round = self.groups[group].backoff.round();
         self.count_failure(group, round, reason.clone(), now);
-        for ticket in self.close_set(id, now) {
+        for ticket in self.close_set(id, 0, now) {
             self.refuse(ticket, reason.clone(), 1);
         }
     }
@@ -193,11 +193,12 @@ impl Logic {
         (!full).then_some(until)
     }
 
-    /// Ends a set: its socket is closed, its workers finish. Returns who was waiting for it.
-    pub(super) fn close_set(&mut self, id: SetId, now: Instant) -> Vec<Ticket> {
+    /// Ends a set: its socket is closed, its workers finish; their requests have `grace` seconds.
+    /// Returns who was waiting for it.
+    pub(super) fn close_set(&mut self, id: SetId, grace: u32, now: Instant) -> Vec<Ticket> {
         let members: Vec<_> = self.members(id).map(|(worker, _)| worker).collect();
         for worker in members {
-            self.send_away(worker, Why::Asked, now);
+            self.send_away(worker, grace, now);
         }
         let Some(set) = self.sets.remove(&id) else {
             return Vec::new();
@@ -252,7 +253,7 @@ impl Logic {
             let line = format!("{name} gives way: there are {MAX_SETS} already{suffix}");
             self.log(group, Level::Warning, line);
         }
-        self.close_set(id, now);
+        self.close_set(id, self.groups[group].plan.limits.graceful_timeout, now);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wire::exchange::Level;
 
-use super::workers::Why;
+use super::workers::MARGIN;
 use super::{Action, Logic};
 
 /// How long after the last SIGKILL a worker may still be there. Only one that waits for a device
@@ -33,22 +33,23 @@ impl Stop {
 }
 
 impl Logic {
-    /// Asks all workers to finish. Orders after the first change nothing.
+    /// Asks all workers to finish: whom they served is gone, so they get no grace for that. Orders
+    /// after the first change nothing.
     pub(super) fn drain(&mut self, cause: &str, now: Instant) {
         if !matches!(self.stop, Stop::No) {
             return;
         }
-        let patience = self.groups.iter().map(|group| group.plan.shutdown_timeout).max();
-        self.stop = Stop::Until(now + patience.unwrap_or_default() + GIVE_UP_AFTER);
+        let patience = self.groups.iter().map(|group| group.plan.shutdown_timeout()).max();
+        self.stop = Stop::Until(now + patience.unwrap_or_default() + MARGIN + GIVE_UP_AFTER);
         let line = format!("{cause}: {} worker(s) have to finish", self.workers.len());
         self.actions.push(Action::Log(None, Level::Info, line));
         for set in self.sets.keys().copied().collect::<Vec<_>>() {
-            for ticket in self.close_set(set, now) {
+            for ticket in self.close_set(set, 0, now) {
                 self.refuse(ticket, "the supervisor is shutting down".to_owned(), 1);
             }
         }
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {
-            self.send_away(worker, Why::Asked, now);
+            self.send_away(worker, 0, now);
         }
     }
 

@@ -17,7 +17,7 @@ enum Step {
     Abandon(u8),
     Ready(u8),
     Serving(u8),
-    Stale(u8),
+    Retire(u8, Cause),
     Failed(u8),
     Drained(u8),
     Broken(u8),
@@ -43,7 +43,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::Abandon),
         6 => any::<u8>().prop_map(Step::Ready),
         6 => any::<u8>().prop_map(Step::Serving),
-        2 => any::<u8>().prop_map(Step::Stale),
+        3 => (any::<u8>(), prop::sample::select(Cause::ALL.as_slice()))
+            .prop_map(|(worker, cause)| Step::Retire(worker, cause)),
         1 => any::<u8>().prop_map(Step::Failed),
         2 => any::<u8>().prop_map(Step::Drained),
         1 => any::<u8>().prop_map(Step::Broken),
@@ -67,6 +68,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
+fn retire(id: WorkerId, cause: Cause) -> Event {
+    Event::Retire(id, cause, "it has had enough".to_owned(), vec![b"/script".to_vec()])
+}
+
 fn run(world: &mut World, steps: &[Step]) {
     for step in steps {
         match *step {
@@ -76,7 +81,7 @@ fn run(world: &mut World, steps: &[Step]) {
                 world.tell(which, |id| Event::Ready(id, "3.14".to_owned()));
             }
             Step::Serving(which) => world.tell(which, Event::Serving),
-            Step::Stale(which) => world.tell(which, |id| Event::Stale(id, b"/script".to_vec())),
+            Step::Retire(which, cause) => world.tell(which, |id| retire(id, cause)),
             Step::Failed(which) => world.tell(which, |id| Event::Failed(id, "failed".to_owned())),
             Step::Drained(which) => world.tell(which, Event::Drained),
             Step::Broken(which) => world.tell(which, |id| Event::Broken(id, "broken".to_owned())),
@@ -254,7 +259,7 @@ fn changed_code_is_taken_over_without_a_gap() {
     let mut world = World::with(vec![plan("", 2, false)]);
     world.acquire(0, 0);
     world.cooperate();
-    let stale = |id| Event::Stale(id, b"/script".to_vec());
+    let stale = |id| retire(id, Cause::ScriptReload);
     world.tell(0, stale);
     world.tell(1, stale);
     assert_eq!(world.alive(), 3, "one at a time");
@@ -269,11 +274,66 @@ fn code_that_brings_its_worker_down_leaves_the_old_one_serving() {
     let mut world = World::with(vec![plan("", 1, false)]);
     world.acquire(0, 0);
     world.cooperate();
-    world.tell(0, |id| Event::Stale(id, b"/script".to_vec()));
+    world.tell(0, |id| retire(id, Cause::ScriptReload));
     world.exit(1, Exit::Signal(11));
     assert_eq!(world.alive(), 1);
     world.check_complete();
     assert!(world.lines_at(Level::Error)[0].contains("keeps serving"));
     world.acquire(0, 0);
     assert_eq!(world.granted, 2, "the group is not held responsible");
+}
+
+#[test]
+fn who_can_serve_on_goes_when_the_next_one_serves_and_others_at_once() {
+    for cause in Cause::ALL {
+        let mut world = World::with(vec![plan("", 1, false)]);
+        world.acquire(0, 0);
+        world.cooperate();
+        world.tell(0, |id| retire(id, cause));
+        assert_eq!(world.alive(), 2, "{cause:?}");
+        let planned = match cause {
+            Cause::EvictionSignal => Some(20),
+            Cause::RequestTimeout
+            | Cause::DeadlockTimeout
+            | Cause::StartupTimeout
+            | Cause::ShutdownSignal => None,
+            _ => Some(30),
+        };
+        assert_eq!(world.graces().is_empty(), planned.is_some(), "{cause:?}");
+        world.tell(1, |id| Event::Ready(id, "3.14".to_owned()));
+        world.tell(1, Event::Serving);
+        let grace = planned.unwrap_or(if cause == Cause::RequestTimeout { 30 } else { 0 });
+        assert_eq!(world.graces(), [grace], "{cause:?}");
+        // It has that long, and then what Python needs, and a moment more.
+        world.pass(Duration::from_secs(u64::from(grace) + 7));
+        world.check_all_killed_but(2);
+        world.pass(Duration::from_secs(1));
+        world.check_all_killed_but(1);
+        world.acquire(0, 0);
+        assert_eq!(world.granted, 2, "what is planned is no failure");
+    }
+}
+
+#[test]
+fn once_its_requests_are_finished_a_worker_has_what_python_needs() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    world.tell(0, |id| retire(id, Cause::RequestTimeout));
+    world.tell(0, Event::Drained);
+    world.pass(Duration::from_secs(8));
+    world.check_all_killed_but(1);
+}
+
+#[test]
+fn who_retires_when_a_successor_is_on_its_way_is_replaced_by_that_one() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    world.tell(0, |id| retire(id, Cause::MaximumRequests));
+    world.tell(0, |id| retire(id, Cause::DeadlockTimeout));
+    assert_eq!(world.alive(), 2);
+    world.cooperate();
+    world.check_complete();
+    assert_eq!(world.alive(), 1);
 }

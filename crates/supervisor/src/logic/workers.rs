@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use wire::exchange::Level;
+use wire::limits::Cause;
 
 use super::sets::display_application_group;
 use super::{Action, Exit, GroupIndex, Logic, SetId, WorkerId};
@@ -16,6 +17,10 @@ pub const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a worker may live on after it said that it exits, or stopped talking to us.
 pub const LAST_MOMENTS: Duration = Duration::from_secs(5);
+
+/// How much longer than its own limits a worker is left: it ends itself when they are over, and
+/// knows better than we what was running.
+pub const MARGIN: Duration = Duration::from_secs(1);
 
 /// A worker process.
 #[derive(Debug)]
@@ -32,12 +37,14 @@ pub struct Worker {
     /// The [`super::backoff::Backoff::round`] of its start.
     round: u64,
     limit: Option<(Instant, Limit)>,
-    /// The script that has changed since this worker loaded it.
-    pub(super) stale: Option<Vec<u8>>,
+    /// Why it wants to be replaced, or ends.
+    pub(super) cause: Option<Cause>,
+    /// It wants to be replaced, by a worker that loads these scripts before it serves.
+    pub(super) successor_loads: Option<Vec<Vec<u8>>>,
     /// The worker whose place this one takes as soon as it serves.
     pub(super) replaces: Option<WorkerId>,
     /// What it loads before it serves.
-    pub(super) preload: Option<Vec<u8>>,
+    pub(super) preload: Vec<Vec<u8>>,
 }
 
 /// How far a worker has come.
@@ -71,8 +78,8 @@ pub enum Why {
 enum Limit {
     /// To be ready, or to serve.
     Start,
-    /// To exit, having been asked to or having announced it.
-    Exit,
+    /// To exit, having been asked to or having announced it, and having had so long for it.
+    Exit(Duration),
     /// To exit, having closed its end of the conversation.
     Silence,
 }
@@ -100,6 +107,15 @@ impl Worker {
     fn limit(&mut self, deadline: Instant, limit: Limit) {
         self.limit = Some((deadline, limit));
     }
+
+    /// Leaves a worker that is to exit no longer than `patience` from now.
+    fn hurry(&mut self, now: Instant, patience: Duration) {
+        if let Some((deadline, Limit::Exit(_))) = self.limit
+            && now + patience < deadline
+        {
+            self.limit(now + patience, Limit::Exit(patience));
+        }
+    }
 }
 
 impl Logic {
@@ -116,9 +132,10 @@ impl Logic {
             proven: false,
             round: self.groups[group].backoff.round(),
             limit: Some((now + START_TIMEOUT, Limit::Start)),
-            stale: None,
+            cause: None,
+            successor_loads: None,
             replaces: None,
-            preload: None,
+            preload: Vec::new(),
         };
         self.workers.insert(id, worker);
         self.actions.push(Action::Spawn(id, group));
@@ -135,23 +152,30 @@ impl Logic {
         if worker.phase == Phase::Idle {
             worker.phase = Phase::Assigned;
             worker.limit(now + START_TIMEOUT, Limit::Start);
-            let (name, preload) = (set.application_group.clone(), worker.preload.take());
+            let (name, preload) =
+                (set.application_group.clone(), std::mem::take(&mut worker.preload));
             self.actions.push(Action::Assign(id, set_id, name, preload));
         }
     }
 
-    /// Makes a worker finish and exit. One that is not ready yet has nothing to finish.
-    pub(super) fn send_away(&mut self, id: WorkerId, why: Why, now: Instant) {
-        let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.is_leaving()) else {
+    /// Makes a worker finish and exit; its requests have `grace` seconds before its
+    /// `shutdown-timeout=` begins. One that is not ready yet has nothing to finish.
+    pub(super) fn send_away(&mut self, id: WorkerId, grace: u32, now: Instant) {
+        let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        self.actions.push(Action::Drain(id));
+        let patience = Duration::from_secs(grace.into())
+            + self.groups[worker.group].plan.shutdown_timeout()
+            + MARGIN;
+        if worker.is_leaving() {
+            return worker.hurry(now, patience);
+        }
+        self.actions.push(Action::Drain(id, grace));
         if worker.phase == Phase::Starting {
             self.actions.push(Action::Terminate(id));
         }
-        worker.phase = Phase::Leaving(why);
-        let patience = self.groups[worker.group].plan.shutdown_timeout;
-        worker.limit(now + patience, Limit::Exit);
+        worker.phase = Phase::Leaving(Why::Asked);
+        worker.limit(now + patience, Limit::Exit(patience));
     }
 
     pub(super) fn started(&mut self, id: WorkerId, pid: u32) {
@@ -212,7 +236,10 @@ impl Logic {
         let (group, old) = (worker.group, worker.replaces.take());
         self.say(id, group, format!("{}: serving", self.name(id)));
         if let Some(old) = old {
-            self.send_away(old, Why::Asked, now);
+            let cause = self.workers.get(&old).and_then(|old| old.cause);
+            let limits = &self.groups[group].plan.limits;
+            let grace = cause.map_or(limits.graceful_timeout, |cause| limits.grace(cause));
+            self.send_away(old, grace, now);
         }
         self.refill(group, now);
     }
@@ -220,21 +247,25 @@ impl Logic {
     pub(super) fn failed(&mut self, id: WorkerId, reason: &str, now: Instant) {
         self.condemn(id, &format!("cannot start: {reason}"), now);
         if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.limit.is_none()) {
-            worker.limit(now + LAST_MOMENTS, Limit::Exit);
+            worker.limit(now + LAST_MOMENTS, Limit::Exit(LAST_MOMENTS));
         }
     }
 
     /// A worker has finished its requests. Unless we asked for it, its successor can start.
     pub(super) fn drained(&mut self, id: WorkerId, now: Instant) {
-        let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.is_leaving()) else {
+        let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
+        let patience = self.groups[worker.group].plan.shutdown_timeout() + MARGIN;
+        if worker.is_leaving() {
+            return worker.hurry(now, patience);
+        }
         if worker.phase != Phase::Serving {
             return self.condemn_and_kill(id, "finished before it had served", now);
         }
         worker.phase = Phase::Leaving(Why::Finished);
         let group = worker.group;
-        worker.limit(now + self.groups[group].plan.shutdown_timeout, Limit::Exit);
+        worker.limit(now + patience, Limit::Exit(patience));
         self.log(group, Level::Info, format!("{}: has finished by itself", self.name(id)));
         self.refill(group, now);
     }
@@ -335,14 +366,10 @@ impl Logic {
             Limit::Silence => {
                 self.condemn_and_kill(id, "killed: it stopped talking to the supervisor", now);
             }
-            Limit::Exit => {
-                let (group, phase) = (worker.group, worker.phase);
+            Limit::Exit(patience) => {
+                let group = worker.group;
                 worker.phase = Phase::Leaving(Why::Condemned);
                 self.actions.push(Action::Kill(id));
-                let patience = match phase {
-                    Phase::Leaving(Why::Condemned) => LAST_MOMENTS,
-                    _ => self.groups[group].plan.shutdown_timeout,
-                };
                 let line = format!("killed: it did not exit within {} s", patience.as_secs());
                 self.log(group, Level::Error, format!("{}: {line}", self.name(id)));
             }

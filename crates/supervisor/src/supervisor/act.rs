@@ -32,9 +32,9 @@ impl Supervisor {
                     link.send(&ToWorker::Keep, None);
                 }
             }
-            Action::Drain(worker) => {
+            Action::Drain(worker, grace) => {
                 if let Some(link) = self.links.get_mut(&worker) {
-                    link.send(&ToWorker::Drain, None);
+                    link.send(&ToWorker::Drain { grace }, None);
                 }
             }
             Action::Terminate(worker) => self.signal(worker, rustix::process::Signal::TERM),
@@ -67,7 +67,8 @@ impl Supervisor {
         let event = match spawn(&self.groups[group], self.descriptors) {
             Ok(Spawned { pid, control, stdout, stderr }) => {
                 let mut link = Link::new(group, pid, control);
-                link.send(&ToWorker::Configure(self.groups[group].settings.clone()), None);
+                let settings = Box::new(self.groups[group].settings.clone());
+                link.send(&ToWorker::Configure(settings), None);
                 self.links.insert(worker, link);
                 // Not info: httpd writes notices to a file whatever the LogLevel is, and what an
                 // application prints must be there.
@@ -98,7 +99,7 @@ impl Supervisor {
         worker: WorkerId,
         set: SetId,
         application_group: Vec<u8>,
-        preload: Option<Vec<u8>>,
+        preload: Vec<Vec<u8>>,
     ) {
         let (Some(link), Some(OpenSet { listener, secret })) =
             (self.links.get_mut(&worker), self.sets.get(&set))

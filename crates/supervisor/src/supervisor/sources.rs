@@ -164,7 +164,9 @@ impl Supervisor {
                 Event::Ready(worker, python)
             }
             FromWorker::Serving => Event::Serving(worker),
-            FromWorker::Stale { script } => Event::Stale(worker, script),
+            FromWorker::Retire { cause, reason, scripts } => {
+                Event::Retire(worker, cause, reason, scripts)
+            }
             FromWorker::Failed { reason } => Event::Failed(worker, reason),
             FromWorker::Drained => Event::Drained(worker),
             FromWorker::Log { level, text } => {

@@ -40,6 +40,10 @@ pub fn group(name: &str, behaviour: &str) -> Group {
             processes: 1,
             threads: 1,
             peer_uid: Uid::effective().as_raw(),
+            limits: wire::limits::Limits {
+                shutdown_timeout: 10,
+                ..wire::limits::Limits::default()
+            },
             ..Settings::default()
         },
         identity: is_root().then(|| Identity {
@@ -53,7 +57,6 @@ pub fn group(name: &str, behaviour: &str) -> Group {
         display_name: None,
         environment: vec![(b"FAKE".to_vec(), behaviour.as_bytes().to_vec())],
         prestart: false,
-        shutdown_timeout: 10,
         listen_backlog: None,
         limits: Limits::default(),
         log: 0,

@@ -133,7 +133,7 @@ fn a_worker_that_talks_nonsense_is_killed() {
 #[test]
 fn a_worker_that_does_not_finish_is_killed_in_time() {
     let mut deaf = group("blog", "deaf");
-    deaf.shutdown_timeout = 1;
+    deaf.settings.limits.shutdown_timeout = 1;
     let generation = Generation::start(vec![deaf]);
     let pid = who_serves(&generation.granted("blog", ""));
     let log = generation.end();

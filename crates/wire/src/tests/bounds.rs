@@ -189,7 +189,8 @@ fn secrets_differ_when_any_byte_does() {
 
 #[test]
 fn messages_follow_each_other_in_one_buffer() {
-    let messages = [control::ToWorker::Drain, control::ToWorker::Configure(Default::default())];
+    let messages =
+        [control::ToWorker::Drain { grace: 7 }, control::ToWorker::Configure(Default::default())];
     let mut bytes = Vec::new();
     messages.iter().for_each(|message| encode(message, &mut bytes));
     let mut rest = bytes.as_slice();

@@ -12,7 +12,8 @@ use crate::Secret;
 use crate::broker::{FromBroker, ToBroker};
 use crate::control::{self, Python, Settings};
 use crate::exchange::{self, Level, Refusal, Request};
-use crate::generation::{Configuration, FromSupervisor, Group, Identity, Limits, ToSupervisor};
+use crate::generation::{self, Configuration, FromSupervisor, Group, Identity, ToSupervisor};
+use crate::limits::{Cause, Limits};
 
 type Pairs = Vec<(&'static [u8], &'static [u8])>;
 
@@ -124,9 +125,9 @@ pub fn from_broker() -> impl Strategy<Value = FromBroker> {
 fn settings() -> impl Strategy<Value = Settings> {
     let sizes = (any::<u16>(), any::<u32>(), any::<bool>(), any::<u32>(), option::of(any::<u32>()));
     let paths = (option::of(path()), option::of(path()), option::of(path()), vec(path(), 0..4));
-    let rest = (option::of(any::<u64>()), python(), any::<(u32, u32, u32)>());
+    let rest = (option::of(any::<u64>()), python(), limits(), any::<(u32, u32, u32)>());
     (bytes(), sizes, paths, rest).prop_map(
-        |(process_group, sizes, paths, (stack_size, python, httpd_version))| Settings {
+        |(process_group, sizes, paths, (stack_size, python, limits, httpd_version))| Settings {
             process_group,
             threads: sizes.0,
             processes: sizes.1,
@@ -139,6 +140,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             python_path: paths.3,
             stack_size,
             python,
+            limits,
             httpd_version,
         },
     )
@@ -163,14 +165,12 @@ fn python() -> impl Strategy<Value = Python> {
 pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
     use control::ToWorker;
     prop_oneof![
-        settings().prop_map(ToWorker::Configure),
-        (bytes(), secret(), option::of(bytes())).prop_map(
-            |(application_group, secret, preload)| {
-                ToWorker::Assign { application_group, secret, preload }
-            }
-        ),
+        settings().prop_map(|settings| ToWorker::Configure(Box::new(settings))),
+        (bytes(), secret(), vec(bytes(), 0..3)).prop_map(|(application_group, secret, preload)| {
+            ToWorker::Assign { application_group, secret, preload }
+        }),
         Just(ToWorker::Keep),
-        Just(ToWorker::Drain),
+        any::<u32>().prop_map(|grace| ToWorker::Drain { grace }),
     ]
 }
 
@@ -179,7 +179,8 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
     prop_oneof![
         text().prop_map(|python| FromWorker::Ready { python }),
         Just(FromWorker::Serving),
-        bytes().prop_map(|script| FromWorker::Stale { script }),
+        (cause(), text(), vec(bytes(), 0..3))
+            .prop_map(|(cause, reason, scripts)| FromWorker::Retire { cause, reason, scripts }),
         text().prop_map(|reason| FromWorker::Failed { reason }),
         (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
         Just(FromWorker::Drained),
@@ -196,16 +197,39 @@ fn identity() -> impl Strategy<Value = Identity> {
     })
 }
 
+fn cause() -> impl Strategy<Value = Cause> {
+    prop::sample::select(Cause::ALL.as_slice())
+}
+
 fn limits() -> impl Strategy<Value = Limits> {
-    any::<(i32, u32, u64, u64)>().prop_map(|(cpu_priority, cpu_time, memory, virtual_memory)| {
-        Limits { cpu_priority, cpu_time, memory, virtual_memory }
+    any::<([u32; 11], u64)>().prop_map(|(numbers, memory_max)| Limits {
+        maximum_requests: numbers[0],
+        restart_interval: numbers[1],
+        inactivity_timeout: numbers[2],
+        request_timeout: numbers[3],
+        interrupt_timeout: numbers[4],
+        deadlock_timeout: numbers[5],
+        startup_timeout: numbers[6],
+        graceful_timeout: numbers[7],
+        eviction_timeout: numbers[8],
+        shutdown_timeout: numbers[9],
+        cpu_time_limit: numbers[10],
+        memory_max,
+    })
+}
+
+fn system_limits() -> impl Strategy<Value = generation::Limits> {
+    any::<(i32, u64, u64)>().prop_map(|(cpu_priority, memory, virtual_memory)| generation::Limits {
+        cpu_priority,
+        memory,
+        virtual_memory,
     })
 }
 
 fn group() -> impl Strategy<Value = Group> {
     let program = (path(), option::of(path()), option::of(bytes()), vec((bytes(), bytes()), 0..3));
     let backlog = option::of(any::<u32>());
-    let rest = (any::<bool>(), any::<u32>(), any::<u32>(), level(), backlog, limits());
+    let rest = (any::<bool>(), any::<u32>(), level(), backlog, system_limits());
     (settings(), option::of(identity()), program, rest).prop_map(
         |(settings, identity, program, rest)| Group {
             settings,
@@ -215,11 +239,10 @@ fn group() -> impl Strategy<Value = Group> {
             display_name: program.2,
             environment: program.3,
             prestart: rest.0,
-            shutdown_timeout: rest.1,
-            log: rest.2,
-            log_level: rest.3,
-            listen_backlog: rest.4,
-            limits: rest.5,
+            log: rest.1,
+            log_level: rest.2,
+            listen_backlog: rest.3,
+            limits: rest.4,
         },
     )
 }

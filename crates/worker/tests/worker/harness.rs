@@ -138,7 +138,7 @@ impl Worker {
     }
 
     pub fn configure(&mut self, settings: Settings) -> String {
-        self.order(&control::ToWorker::Configure(settings));
+        self.order(&control::ToWorker::Configure(Box::new(settings)));
         match self.report() {
             control::FromWorker::Ready { python } => python,
             other => panic!("{other:?}; its output:\n{}", self.output()),
@@ -146,10 +146,10 @@ impl Worker {
     }
 
     pub fn assign(&mut self) {
-        self.assign_with(None);
+        self.assign_with(Vec::new());
     }
 
-    pub fn assign_with(&mut self, preload: Option<Vec<u8>>) {
+    pub fn assign_with(&mut self, preload: Vec<Vec<u8>>) {
         let order =
             control::ToWorker::Assign { application_group: GROUP.into(), secret: SECRET, preload };
         let mut bytes = Vec::new();
@@ -220,7 +220,7 @@ impl Worker {
     /// Drains, and checks that the worker ends well.
     #[track_caller]
     pub fn drain(mut self) -> String {
-        self.order(&control::ToWorker::Drain);
+        self.order(&control::ToWorker::Drain { grace: 0 });
         assert_eq!(self.report(), control::FromWorker::Drained);
         assert!(self.wait().success(), "{}", self.output());
         self.output()

@@ -52,7 +52,11 @@ fn the_process_is_set_up_as_the_supervisor_says() {
 fn a_home_that_cannot_be_entered_is_named() {
     let mut worker = Worker::spawn();
     let (home, working_directory) = (Some("/no/such/place".into()), Some("/no/such/place".into()));
-    worker.order(&control::ToWorker::Configure(Settings { home, working_directory, ..settings() }));
+    worker.order(&control::ToWorker::Configure(Box::new(Settings {
+        home,
+        working_directory,
+        ..settings()
+    })));
     let control::FromWorker::Failed { reason } = worker.report() else { panic!() };
     assert!(reason.starts_with("cannot change to home=/no/such/place: "), "{reason}");
     assert!(!worker.wait().success());
@@ -62,7 +66,10 @@ fn a_home_that_cannot_be_entered_is_named() {
 fn an_account_needs_no_directory() {
     let mut worker = Worker::spawn();
     let working_directory = Some("/no/such/place".into());
-    worker.order(&control::ToWorker::Configure(Settings { working_directory, ..settings() }));
+    worker.order(&control::ToWorker::Configure(Box::new(Settings {
+        working_directory,
+        ..settings()
+    })));
     assert!(matches!(worker.report(), control::FromWorker::Ready { .. }));
 }
 
@@ -72,7 +79,7 @@ fn a_python_home_without_python_is_named() {
     let home = worker.scratch.path("empty");
     std::fs::create_dir(&home).unwrap();
     let python_home = Some(home.clone());
-    worker.order(&control::ToWorker::Configure(Settings { python_home, ..settings() }));
+    worker.order(&control::ToWorker::Configure(Box::new(Settings { python_home, ..settings() })));
     let control::FromWorker::Failed { reason } = worker.report() else { panic!() };
     let expected = format!("cannot start with python-home={}: ", home.display());
     assert!(reason.contains(&expected), "{reason}");
@@ -124,7 +131,7 @@ fn a_worker_ends_by_order_or_signal_wherever_it_is() {
     ];
     for stage in stages {
         let endings: [fn(&mut Worker); 3] = [
-            |worker| worker.order(&control::ToWorker::Drain),
+            |worker| worker.order(&control::ToWorker::Drain { grace: 0 }),
             |worker| kill_process(worker.pid(), Signal::TERM).unwrap(),
             Worker::hang_up,
         ];
@@ -171,7 +178,7 @@ fn draining_waits_for_running_requests_and_says_goodbye_to_idle_connections() {
     assert_eq!(queued.next(), FromWorker::Refused(wire::exchange::Refusal::Busy));
     queued.send(&ToWorker::Request(Ask::of(&script).request));
 
-    worker.order(&control::ToWorker::Drain);
+    worker.order(&control::ToWorker::Drain { grace: 0 });
     assert_eq!(idle.next(), FromWorker::Goodbye);
     assert!(idle.is_closed());
     std::fs::write(&gate, "finished").unwrap();

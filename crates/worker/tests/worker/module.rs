@@ -172,7 +172,7 @@ fn signals_are_not_for_applications() {
         "{log}"
     );
     assert!(log.contains(".wsgi\", line 3") && log.contains("in application"), "{log}");
-    worker.order(&wire::control::ToWorker::Drain);
+    worker.order(&wire::control::ToWorker::Drain { grace: 0 });
     assert_eq!(worker.report(), FromWorker::Drained);
 }
 

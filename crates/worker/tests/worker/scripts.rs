@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use wire::control;
 use wire::exchange::ToWorker;
+use wire::limits::Cause;
 
 use crate::harness::*;
 
@@ -157,10 +158,14 @@ fn the_request_that_finds_a_change_waits_for_somebody_else() {
     let ask = Ask::of(&script);
     let mut held = worker.connect();
     held.send(&ToWorker::Request(ask.request.clone()));
-    let stale = control::FromWorker::Stale { script: script.as_os_str().as_bytes().to_vec() };
-    assert_eq!(worker.report(), stale);
+    let changed = control::FromWorker::Retire {
+        cause: Cause::ScriptReload,
+        reason: format!("'{}' has changed", script.display()),
+        scripts: vec![script.as_os_str().as_bytes().to_vec()],
+    };
+    assert_eq!(worker.report(), changed);
     assert_eq!(worker.get(&script).ok(), "one", "others are served meanwhile");
-    worker.order(&control::ToWorker::Drain);
+    worker.order(&control::ToWorker::Drain { grace: 0 });
     assert_eq!(held.answer(&ask).ending, Ending::Goodbye);
 }
 
@@ -174,7 +179,7 @@ fn without_a_successor_the_old_code_serves_until_the_next_change() {
         let ask = Ask::of(&script);
         let mut held = worker.connect();
         held.send(&ToWorker::Request(ask.request.clone()));
-        assert!(matches!(worker.report(), control::FromWorker::Stale { .. }));
+        assert!(matches!(worker.report(), control::FromWorker::Retire { .. }));
         worker.order(&control::ToWorker::Keep);
         assert_eq!(held.answer(&ask).ok(), "one");
         assert_eq!(worker.get(&script).ok(), "one");
@@ -208,7 +213,7 @@ fn what_takes_a_place_is_loaded_first() {
              start_response('200 OK', [])\n    \
              return [where.encode()]\n",
     );
-    worker.assign_with(Some(script.as_os_str().as_bytes().to_vec()));
+    worker.assign_with(vec![script.as_os_str().as_bytes().to_vec()]);
     assert_eq!(worker.get(&script).ok(), "MainThread");
 }
 

@@ -6,9 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::sets::MAX_SETS;
 use super::super::*;
 
-/// Longest patience of a group in these tests.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
-
 /// Name of a group that does not exist, by its number.
 const UNKNOWN: &str = "unknown";
 
@@ -37,11 +34,18 @@ struct Process {
     serving: bool,
     asked_to_leave: bool,
     killed: bool,
+    /// The grace that it was given with the order to drain.
+    grace: Option<u32>,
 }
 
 pub fn plan(name: &str, processes: u32, prestart: bool) -> Plan {
-    let name = name.as_bytes().to_vec();
-    Plan { name, processes, prestart, shutdown_timeout: SHUTDOWN_TIMEOUT }
+    let limits = Limits {
+        shutdown_timeout: 7,
+        graceful_timeout: 30,
+        eviction_timeout: 20,
+        ..Limits::default()
+    };
+    Plan { name: name.as_bytes().to_vec(), processes, prestart, limits }
 }
 
 impl World {
@@ -139,7 +143,7 @@ impl World {
     pub fn cooperate(&mut self) {
         loop {
             let next = self.processes.iter().find_map(|(id, process)| {
-                let Process { ready, set, serving, asked_to_leave, killed } = *process;
+                let Process { ready, set, serving, asked_to_leave, killed, .. } = *process;
                 match () {
                     () if asked_to_leave || killed => Some((*id, "exit")),
                     () if !ready => Some((*id, "ready")),
@@ -181,6 +185,11 @@ impl World {
 
     pub fn alive(&self) -> usize {
         self.processes.len()
+    }
+
+    /// The grace of each process that was told to drain.
+    pub fn graces(&self) -> Vec<u32> {
+        self.processes.values().filter_map(|process| process.grace).collect()
     }
 
     pub fn open_sets(&self) -> usize {
@@ -239,7 +248,13 @@ impl World {
                 process.set = Some(set);
             }
             // A worker can be sent away before its process exists: it is started just then.
-            Action::Drain(id) | Action::Terminate(id) => {
+            Action::Drain(id, grace) => {
+                if let Some(process) = self.processes.get_mut(&id) {
+                    process.asked_to_leave = true;
+                    assert_eq!(process.grace.replace(grace), None, "{id:?} was told twice");
+                }
+            }
+            Action::Terminate(id) => {
                 if let Some(process) = self.processes.get_mut(&id) {
                     process.asked_to_leave = true;
                 }
