@@ -18,7 +18,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_(pregcomp|pregsub|regexec|server_root_relative)",
     "ap_(hook_check_access|register_auth_provider)",
     "ap_(map_http_request_error|pass_brigade|remove_input_filter|request_has_body)",
-    "ap_(run_http_scheme|runtime_dir_relative|set_content_length|set_content_type)",
+    "ap_(run_generate_log_id|run_http_scheme|runtime_dir_relative|set_content_length|set_content_type)",
     "ap_(setup_client_block|state_query|get_server_revision|bucket_error_create)",
     "ap_(get_conn_socket|send_interim_response)",
     "apr_(brigade_insert_file|file_dup|os_file_put|os_sock_get|table_make)",

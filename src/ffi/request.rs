@@ -102,6 +102,27 @@ impl<'r> Request<'r> {
         unsafe { c::ap_set_module_config(self.rec().request_config, this(), alias) };
     }
 
+    /// httpd's id of the request in its logs (`%L`). Where nothing has been logged for the request
+    /// yet, it is made now, as `add_log_id` in httpd's `server/log.c` does; a subrequest has that of
+    /// its main request.
+    pub fn log_id(self) -> Option<&'r [u8]> {
+        let above = |request: &Self| {
+            let main = request.rec().main;
+            // SAFETY: a main request outlives its subrequests, and is this thread's as well.
+            (!main.is_null()).then(|| unsafe { Self::from_raw(main) })
+        };
+        let main = std::iter::successors(Some(self), above).last().unwrap_or(self);
+        if main.rec().log_id.is_null() {
+            let (connection, rec) = (main.rec().connection, main.as_ptr());
+            // SAFETY: alive; the hook writes to this place alone, and nobody holds a reference.
+            let id = unsafe { &raw mut (*rec).log_id };
+            // SAFETY: connection and request are alive, and the id is made in the request's pool.
+            unsafe { c::ap_run_generate_log_id(connection, rec, id) };
+        }
+        // SAFETY: a C string in the main request's pool, or null.
+        unsafe { string::bytes(main.rec().log_id) }
+    }
+
     /// Maps the request to a file and a handler, as `translate_name` hooks do.
     pub fn set_target(mut self, filename: &[u8], handler: &'static CStr) {
         let filename = self.pool().string(filename).as_ptr();
@@ -470,7 +491,4 @@ strings! {
 
     /// How the user was authenticated.
     auth_type: ap_auth_type;
-
-    /// httpd's id of the request in its logs (`%L`).
-    log_id: log_id;
 }

@@ -11,6 +11,7 @@ mod groups;
 mod input;
 mod lifecycle;
 mod loading;
+mod logs;
 mod mapping;
 mod output;
 mod reliability;
