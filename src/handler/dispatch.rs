@@ -1,10 +1,13 @@
 //! Which worker runs a request: one that is known, another one where that one did not begin it, and
 //! the right status when there is none.
 
+use std::fmt;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use channel::Inbox;
 use tracing::{debug, error, warn};
 use wire::exchange::{Request as Message, ToWorker};
 
@@ -19,6 +22,13 @@ use crate::generation::{Generation, Link};
 /// How long a request looks for a worker that begins it, when those it finds are leaving.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(15);
 
+/// The application group whose workers something is sent to.
+pub struct Destination {
+    process_group: Vec<u8>,
+    application_group: Vec<u8>,
+    link: Link,
+}
+
 /// Runs the request and passes its response on.
 ///
 /// # Errors
@@ -30,7 +40,6 @@ pub fn run(
     has_body: bool,
 ) -> Result<i32, i32> {
     let environ = Environ::of(request, target);
-    let key = (target.process_group.clone(), target.application_group.clone());
     let message = |may_refuse| {
         ToWorker::Request(Message {
             script: &target.script,
@@ -44,22 +53,46 @@ pub fn run(
             environ: environ.entries(),
         })
     };
+    let destination = Destination::new(
+        target.process_group.clone(),
+        target.application_group.clone(),
+        target.link,
+    );
+    // A safe method may be asked for twice (RFC 9110, section 9.2.2).
+    let repeatable = matches!(request.method(), b"GET" | b"HEAD");
+    let converse =
+        |stream: &UnixStream, inbox: &mut Inbox| Exchange::new(request, target, stream).run(inbox);
+    deliver(request, &destination, generation, repeatable, message, converse)
+}
+
+/// Sends a message to a worker, and to another one as long as none begins what it asks for.
+/// `message` is told whether the worker may refuse it; `converse` does the rest. What is
+/// `repeatable` is sent again, once, if a worker is lost that may have begun it.
+///
+/// # Errors
+/// The HTTP status of the page that httpd is to answer with.
+pub fn deliver<'m>(
+    request: Request<'_>,
+    destination: &Destination,
+    generation: &Generation,
+    repeatable: bool,
+    message: impl Fn(bool) -> ToWorker<'m>,
+    mut converse: impl FnMut(&UnixStream, &mut Inbox) -> Outcome,
+) -> Result<i32, i32> {
+    let key = (destination.process_group.clone(), destination.application_group.clone());
     let deadline = Instant::now() + SEARCH_PATIENCE;
     let mut may_reuse = true;
     let mut lost_once = false;
     loop {
-        let (workers, mut connection) = find(generation, &key, target.link, may_reuse)
-            .map_err(|problem| unavailable(request, target, &problem))?;
+        let (workers, mut connection) = find(generation, &key, destination.link, may_reuse)
+            .map_err(|problem| unavailable(request, destination, &problem))?;
         let may_refuse = connection.reused && workers.have_choice();
         let mut bytes = std::mem::take(&mut connection.greeting);
         wire::encode(&message(may_refuse), &mut bytes);
         let outcome = match channel::send(&connection.stream, &bytes) {
             // Only part of the frame has arrived, if any: no worker begins that.
             Err(error) => Outcome::NotBegun(format!("cannot be sent ({error})")),
-            Ok(()) => {
-                let Connection { stream, inbox, .. } = &mut connection;
-                Exchange::new(request, target, stream).run(inbox)
-            }
+            Ok(()) => converse(&connection.stream, &mut connection.inbox),
         };
         match outcome {
             Outcome::Complete => {
@@ -74,27 +107,25 @@ pub fn run(
             Outcome::Busy => may_reuse = false,
             Outcome::Outdated if Instant::now() < deadline => workers.forget(&key),
             Outcome::Outdated => {
-                error!("{}: its workers do not accept our secret.", describe(target));
+                error!("{destination}: its workers do not accept our secret.");
                 return Err(HTTP_SERVICE_UNAVAILABLE);
             }
             Outcome::NotBegun(why) if Instant::now() < deadline => {
                 debug!("The request is sent to another worker: {why}.");
             }
             Outcome::NotBegun(why) => {
-                error!("{}: no worker has begun the request: {why}.", describe(target));
+                error!("{destination}: no worker has begun the request: {why}.");
                 return Err(HTTP_SERVICE_UNAVAILABLE);
             }
-            // The worker may have begun it. A safe method may be asked for twice (RFC 9110,
-            // section 9.2.2), once.
-            Outcome::Lost(why) if !lost_once && matches!(request.method(), b"GET" | b"HEAD") => {
-                warn!("{}: {why}; the request is sent to another worker.", describe(target));
+            // The worker may have begun it.
+            Outcome::Lost(why) if !lost_once && repeatable => {
+                warn!("{destination}: {why}; the request is sent to another worker.");
                 lost_once = true;
             }
             Outcome::Lost(why) => {
                 error!(
-                    "{}: {why} while it ran '{}', received {:.1} s ago; the supervisor's log lines \
-                     tell how it ended.",
-                    describe(target),
+                    "{destination}: {why} while it ran '{}', received {:.1} s ago; the \
+                     supervisor's log lines tell how it ended.",
                     String::from_utf8_lossy(request.line()),
                     request.age().as_secs_f64(),
                 );
@@ -132,8 +163,8 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-fn unavailable(request: Request<'_>, target: &Target, problem: &Unavailable) -> i32 {
-    error!("{}: {problem}", describe(target));
+fn unavailable(request: Request<'_>, destination: &Destination, problem: &Unavailable) -> i32 {
+    error!("{destination}: {problem}");
     if let Unavailable::Refused { retry_after, .. } = problem {
         let seconds = retry_after.to_string();
         request.err_headers_out().set(c"Retry-After", seconds.as_bytes());
@@ -141,14 +172,24 @@ fn unavailable(request: Request<'_>, target: &Target, problem: &Unavailable) -> 
     HTTP_SERVICE_UNAVAILABLE
 }
 
-fn describe(target: &Target) -> String {
-    let name = |bytes: &[u8]| match bytes {
-        b"" => "%{GLOBAL}".to_owned(),
-        name => String::from_utf8_lossy(name).into_owned(),
-    };
-    format!(
-        "Process group '{}', application group '{}'",
-        name(&target.process_group),
-        name(&target.application_group)
-    )
+impl Destination {
+    /// The workers of this application group, to be spoken with like this.
+    pub fn new(process_group: Vec<u8>, application_group: Vec<u8>, link: Link) -> Self {
+        Self { process_group, application_group, link }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |bytes: &[u8]| match bytes {
+            b"" => "%{GLOBAL}".to_owned(),
+            name => String::from_utf8_lossy(name).into_owned(),
+        };
+        write!(
+            formatter,
+            "Process group '{}', application group '{}'",
+            name(&self.process_group),
+            name(&self.application_group)
+        )
+    }
 }

@@ -44,6 +44,21 @@ pub enum Outcome {
     Lost(String),
 }
 
+impl Outcome {
+    /// What a worker says that does not begin what it was sent, as its first word.
+    pub fn of_first(message: &FromWorker<'_>) -> Option<Self> {
+        Some(match message {
+            FromWorker::Refused(Refusal::Busy) => Self::Busy,
+            FromWorker::Refused(Refusal::NotAuthentic) => Self::Outdated,
+            FromWorker::Refused(refusal @ (Refusal::Draining | Refusal::WrongGroup)) => {
+                Self::NotBegun(format!("its worker answers {refusal:?}"))
+            }
+            FromWorker::Goodbye => Self::NotBegun("its worker is leaving".into()),
+            _ => return None,
+        })
+    }
+}
+
 /// A request on its way, and what is known of its response.
 pub struct Exchange<'r, 'c> {
     request: Request<'r>,
@@ -145,18 +160,12 @@ impl<'r, 'c> Exchange<'r, 'c> {
     }
 
     fn act(&mut self, message: &FromWorker<'_>) -> Result<Option<Outcome>, ClientGone> {
-        let heard = std::mem::replace(&mut self.heard, true);
+        if !std::mem::replace(&mut self.heard, true)
+            && let Some(outcome) = Outcome::of_first(message)
+        {
+            return Ok(Some(outcome));
+        }
         match message {
-            FromWorker::Refused(Refusal::Busy) if !heard => return Ok(Some(Outcome::Busy)),
-            FromWorker::Refused(refusal @ (Refusal::Draining | Refusal::WrongGroup)) if !heard => {
-                return Ok(Some(Outcome::NotBegun(format!("its worker answers {refusal:?}"))));
-            }
-            FromWorker::Goodbye if !heard => {
-                return Ok(Some(Outcome::NotBegun("its worker is leaving".into())));
-            }
-            FromWorker::Refused(Refusal::NotAuthentic) if !heard => {
-                return Ok(Some(Outcome::Outdated));
-            }
             FromWorker::Refused(refusal) => {
                 let why = format!("a worker refuses: {refusal:?}");
                 return Ok(Some(self.broken(HTTP_INTERNAL_SERVER_ERROR, &why)));
