@@ -21,6 +21,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_(run_generate_log_id|run_http_scheme|runtime_dir_relative|set_content_length|set_content_type)",
     "ap_(setup_client_block|state_query|get_server_revision|bucket_error_create)",
     "ap_(get_conn_socket|send_interim_response)",
+    "ap_(get_useragent_host|psignature|satisfies|some_auth_required)",
     "apr_(brigade_insert_file|file_dup|os_file_put|os_sock_get|table_make)",
     "apr_(brigade_cleanup|brigade_create|brigade_destroy|bucket_eos_create)",
     "apr_(bucket_flush_create|bucket_heap_create|bucket_transient_create|os_file_get|palloc|pmemdup|pstrmemdup)",
@@ -44,7 +45,7 @@ const VARS: &[&str] = &[
     "GLOBAL_ONLY|NOT_IN_.*|ACCESS_CONF|RSRC_CONF|OR_AUTHCFG|OR_FILEINFO|OPT_EXECCGI",
     "APR_(HOOK_.*|OC_REASON_DEATH|SUCCESS|EOF|FOPEN_READ)",
     "AP_(AUTH_INTERNAL_PER_CONF|FILTER_ERROR|FTYPE_PROTOCOL|MPMQ_.*|REG_EXTENDED|SQ_.*)",
-    "AP_REQ_REJECT_PATH_INFO|AP_VERSION_.*|AUTHZ?_.*",
+    "AP_REQ_REJECT_PATH_INFO|AP_VERSION_.*|AUTHZ?_.*|REMOTE_HOST|REMOTE_NAME|SATISFY_ANY",
     "DECLINED|OK|DONE|HTTP_.*|M_GET|MODULE_MAGIC_.*|REQUEST_CHUNKED_DECHUNK|REQUEST_CHUNKED_ERROR",
 ];
 

@@ -55,6 +55,15 @@ impl Name {
         }
     }
 
+    /// Reads the name of a hook's application group. What only the handler could know is not
+    /// expanded.
+    pub fn parse_hook_group(value: &[u8]) -> Self {
+        match Self::parse_group(value) {
+            Self::Resource | Self::Env { .. } => Self::Literal(value.to_vec()),
+            name => name,
+        }
+    }
+
     /// Reads the name of a callable, for which only `%{ENV:VARIABLE}` is expanded; any other value
     /// that begins with `%` stands for `application`.
     pub fn parse_callable(value: &[u8]) -> Self {
@@ -208,6 +217,19 @@ mod tests {
         group("%{ENV:X}", &Fixed { port: 80, variable: None }, "%{ENV:X}");
         group("%{ENV:X}", &Fixed { port: 80, variable: Some("%{GLOBAL}") }, "");
         group("%{ENV:X}", &Fixed { port: 80, variable: Some("%{ENV:X}") }, "%{ENV:X}");
+    }
+
+    #[test]
+    fn groups_of_hooks_expand_what_needs_no_script() {
+        let group = |value: &str| {
+            let facts = Fixed { port: 80, variable: Some("blue") };
+            Name::parse_hook_group(value.as_bytes()).expand(&facts)
+        };
+        assert_eq!(group("%{GLOBAL}"), b"");
+        assert_eq!(group("%{SERVER}"), b"www.example.com");
+        assert_eq!(group("%{HOST}"), b"alias.example.com");
+        assert_eq!(group("%{RESOURCE}"), b"%{RESOURCE}");
+        assert_eq!(group("%{ENV:X}"), b"%{ENV:X}");
     }
 
     #[test]

@@ -210,6 +210,8 @@ pub struct HandlerScript {
 pub struct Hook {
     /// The script.
     pub script: Vec<u8>,
+    /// `application-group=`.
+    pub application_group: Name,
 }
 
 impl Merge for DirConfig {

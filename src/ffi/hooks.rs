@@ -6,8 +6,11 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use super::bindings as c;
 use super::boundary::guard;
+use super::module::Names;
 use super::pool::Pool;
 use super::request::Request;
+use super::string;
+use crate::access::{self, Authentication, Authorization, RealmHash};
 
 /// `AuthBasicProvider wsgi` and `AuthDigestProvider wsgi`.
 static AUTHENTICATION: c::authn_provider = c::authn_provider {
@@ -21,10 +24,14 @@ static AUTHORIZATION: c::authz_provider =
 
 /// Tells httpd of the hook and the providers.
 pub(super) fn register(pool: Pool<'_>) {
-    let none = std::ptr::null();
     let (order, how) = (c::APR_HOOK_MIDDLE as c_int, c::AP_AUTH_INTERNAL_PER_CONF as c_int);
-    // SAFETY: a function of this file with the hook's signature, mapped as long as httpd knows it.
-    unsafe { c::ap_hook_check_access(Some(check_access), none, none, order, how) };
+    // mod_ssl may have something to say about the connection first.
+    static BEFORE: Names<2> = Names([c"mod_ssl.c".as_ptr(), std::ptr::null()]);
+    static AFTER: Names<2> = Names([c"mod_authz_host.c".as_ptr(), std::ptr::null()]);
+    let (before, after) = (BEFORE.0.as_ptr(), AFTER.0.as_ptr());
+    // SAFETY: a function of this file with the hook's signature, mapped as long as httpd knows it;
+    // the lists of names are static and end with a null.
+    unsafe { c::ap_hook_check_access(Some(check_access), before, after, order, how) };
     let provide = |group: &'static CStr, name: &'static CStr, provider: *const c_void| {
         let (group, name) = (group.as_ptr(), name.as_ptr());
         // SAFETY: literals and a static struct of the kind that the group has (mod_auth.h); the
@@ -45,7 +52,7 @@ unsafe extern "C" fn check_access(request: *mut c::request_rec) -> c_int {
     guard(c::HTTP_FORBIDDEN, || {
         // SAFETY: the request that httpd is handling in this thread.
         let request = unsafe { Request::from_raw(request) };
-        crate::access::check_access(request)
+        access::check_access(request)
     })
 }
 
@@ -55,14 +62,22 @@ unsafe extern "C" fn check_access(request: *mut c::request_rec) -> c_int {
 /// Called by httpd alone, as `authn_provider::check_password` (mod_auth.h).
 unsafe extern "C" fn check_password(
     request: *mut c::request_rec,
-    _: *const c_char,
-    _: *const c_char,
+    user: *const c_char,
+    password: *const c_char,
 ) -> c::authn_status {
-    guard(c::AUTH_DENIED, || {
+    guard(c::AUTH_GENERAL_ERROR, || {
         // SAFETY: the request that httpd is handling in this thread.
         let request = unsafe { Request::from_raw(request) };
-        crate::access::deny_user(request);
-        c::AUTH_DENIED
+        // SAFETY: a C string of the request.
+        let user = unsafe { string::bytes(user) }.unwrap_or_default();
+        // SAFETY: as above.
+        let password = unsafe { string::bytes(password) }.unwrap_or_default();
+        match access::check_password(request, user, password) {
+            Authentication::Granted => c::AUTH_GRANTED,
+            Authentication::Denied => c::AUTH_DENIED,
+            Authentication::UserNotFound => c::AUTH_USER_NOT_FOUND,
+            Authentication::GeneralError => c::AUTH_GENERAL_ERROR,
+        }
     })
 }
 
@@ -72,15 +87,27 @@ unsafe extern "C" fn check_password(
 /// Called by httpd alone, as `authn_provider::get_realm_hash` (mod_auth.h).
 unsafe extern "C" fn get_realm_hash(
     request: *mut c::request_rec,
-    _: *const c_char,
-    _: *const c_char,
-    _: *mut *mut c_char,
+    user: *const c_char,
+    realm: *const c_char,
+    hash: *mut *mut c_char,
 ) -> c::authn_status {
-    guard(c::AUTH_DENIED, || {
+    guard(c::AUTH_GENERAL_ERROR, || {
         // SAFETY: the request that httpd is handling in this thread.
         let request = unsafe { Request::from_raw(request) };
-        crate::access::deny_user(request);
-        c::AUTH_USER_NOT_FOUND
+        // SAFETY: a C string of the request.
+        let user = unsafe { string::bytes(user) }.unwrap_or_default();
+        // SAFETY: as above.
+        let realm = unsafe { string::bytes(realm) }.unwrap_or_default();
+        match access::realm_hash(request, user, realm) {
+            RealmHash::Found(found) => {
+                let found = request.pool().string(&found).as_ptr();
+                // SAFETY: where httpd wants the hash, which it reads while the request lives.
+                unsafe { *hash = found };
+                c::AUTH_USER_FOUND
+            }
+            RealmHash::UserNotFound => c::AUTH_USER_NOT_FOUND,
+            RealmHash::GeneralError => c::AUTH_GENERAL_ERROR,
+        }
     })
 }
 
@@ -90,13 +117,18 @@ unsafe extern "C" fn get_realm_hash(
 /// Called by httpd alone, as `authz_provider::check_authorization` (mod_auth.h).
 unsafe extern "C" fn check_authorization(
     request: *mut c::request_rec,
-    _: *const c_char,
+    required: *const c_char,
     _: *const c_void,
 ) -> c::authz_status {
     guard(c::AUTHZ_DENIED, || {
         // SAFETY: the request that httpd is handling in this thread.
         let request = unsafe { Request::from_raw(request) };
-        crate::access::deny_group(request);
-        c::AUTHZ_DENIED
+        // SAFETY: what stands behind `wsgi-group`, a C string of the configuration.
+        let required = unsafe { string::bytes(required) }.unwrap_or_default();
+        match access::check_groups(request, required) {
+            Authorization::Granted => c::AUTHZ_GRANTED,
+            Authorization::Denied => c::AUTHZ_DENIED,
+            Authorization::DeniedNoUser => c::AUTHZ_DENIED_NO_USER,
+        }
     })
 }

@@ -44,15 +44,18 @@ pub(super) fn module_index() -> c_int {
     unsafe { (*this()).module_index }
 }
 
+/// Names of modules that a hook runs before or after, with a null behind the last one.
+pub(super) struct Names<const N: usize>(pub(super) [*const c_char; N]);
+
+// SAFETY: httpd only reads the names, and they are literals.
+unsafe impl<const N: usize> Sync for Names<N> {}
+
 /// Tells httpd which of its hooks the module takes part in.
 ///
 /// # Safety
 /// Called by httpd alone, as `module_struct::register_hooks`.
 unsafe extern "C" fn register_hooks(pool: *mut c::apr_pool_t) {
-    /// mod_alias comes first: an overlapping `Alias` wins, as with mod_wsgi.
-    struct Names<const N: usize>([*const c_char; N]);
-    // SAFETY: httpd only reads the names, and they are literals.
-    unsafe impl<const N: usize> Sync for Names<N> {}
+    // mod_alias comes first: an overlapping `Alias` wins, as with mod_wsgi.
     static BEFORE: Names<2> = Names([c"mod_alias.c".as_ptr(), std::ptr::null()]);
     static AFTER: Names<3> =
         Names([c"mod_userdir.c".as_ptr(), c"mod_vhost_alias.c".as_ptr(), std::ptr::null()]);

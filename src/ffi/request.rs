@@ -244,6 +244,50 @@ impl<'r> Request<'r> {
         usize::try_from(length).unwrap_or(0)
     }
 
+    /// Name of the client's host, where it is known or `HostnameLookups` lets it be asked for, or
+    /// else its address (`ap_get_useragent_host`).
+    pub fn client_host(self) -> &'r [u8] {
+        self.useragent_host(c::REMOTE_NAME).unwrap_or_default()
+    }
+
+    /// The name alone, by the same rule.
+    pub fn client_name(self) -> Option<&'r [u8]> {
+        self.useragent_host(c::REMOTE_HOST)
+    }
+
+    fn useragent_host(self, kind: c_int) -> Option<&'r [u8]> {
+        let is_address = std::ptr::null_mut();
+        // SAFETY: the request is alive; who does not want to know whether it is an address may say
+        // so with a null pointer.
+        let host = unsafe { c::ap_get_useragent_host(self.as_ptr(), kind, is_address) };
+        // SAFETY: null, or a C string of the request or its connection.
+        unsafe { string::bytes(host) }
+    }
+
+    /// `ap_psignature`: the line below httpd's own pages, with its end.
+    pub fn server_signature(self) -> &'r [u8] {
+        // SAFETY: the request is alive, the prefix a literal.
+        let signature = unsafe { c::ap_psignature(c"".as_ptr(), self.as_ptr()) };
+        // SAFETY: a C string in the request's pool.
+        unsafe { string::bytes(signature) }.unwrap_or_default()
+    }
+
+    /// Whether a client that may not come by its address may still come by its password
+    /// (`Satisfy Any`).
+    pub fn may_authenticate_instead(self) -> bool {
+        // SAFETY: the request is alive.
+        let any = unsafe { c::ap_satisfies(self.as_ptr()) } == c::SATISFY_ANY;
+        // Its successor, `ap_some_authn_required`, runs the hook that asks here.
+        // SAFETY: as above.
+        any && unsafe { c::ap_some_auth_required(self.as_ptr()) } != 0
+    }
+
+    /// Sets the authenticated user.
+    pub fn set_user(mut self, name: &[u8]) {
+        let name = self.pool().string(name).as_ptr();
+        self.rec_mut().user = name;
+    }
+
     /// TCP port of the client.
     pub fn client_port(self) -> u16 {
         // SAFETY: a connection's addresses live as long as it does.

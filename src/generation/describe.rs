@@ -106,11 +106,15 @@ pub fn configuration<'s>(
             groups.push(group(daemon, &globals, ids, log)?);
         }
     }
-    if !has_default && globals.restrict_embedded != Some(true) {
+    // Also with WSGIRestrictEmbedded: hooks run there.
+    if !has_default {
         let log = (main_log, Level::from_number(main.log_level()));
         // Without a worker, the requests that need this group are told why; others are served.
         match group(&DaemonProcess::default(), &globals, ids, log) {
             Ok(default) => groups.push(default),
+            Err(problem) if globals.restrict_embedded == Some(true) => {
+                tracing::info!("no default process group: {problem}");
+            }
             Err(problem) => tracing::warn!("no default process group: {problem}"),
         }
     }

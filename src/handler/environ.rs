@@ -38,6 +38,31 @@ impl<'r> Environ<'r> {
         environ
     }
 
+    /// Collects the environ of a question to a hook: what is known of any request, before there is a
+    /// user or a script. The Authorization header is in it only if `with_authorization`.
+    pub fn of_hook(request: Request<'r>, with_authorization: bool) -> Self {
+        let mut environ = Self { entries: Vec::with_capacity(48), https: false };
+        environ.add_headers(request.headers_in(), with_authorization);
+        environ.https = request.scheme() == b"https";
+        environ.add("REQUEST_METHOD", request.method());
+        environ.add("REQUEST_URI", request.unparsed_uri());
+        environ.add("SCRIPT_NAME", script_name(request));
+        environ.add("PATH_INFO", path_info(request));
+        environ.add("QUERY_STRING", request.query().unwrap_or_default());
+        environ.add("REMOTE_ADDR", request.client_ip());
+        environ.add_number("REMOTE_PORT", request.client_port());
+        environ.add_if("REMOTE_HOST", request.client_name());
+        environ.add("SERVER_PROTOCOL", request.protocol());
+        environ.add("SERVER_SIGNATURE", request.server_signature());
+        environ.add("SERVER_SOFTWARE", banner());
+        environ.add("SERVER_NAME", request.server_name());
+        environ.add_number("SERVER_PORT", request.server_port());
+        environ.add("SERVER_ADDR", request.local_ip());
+        environ.add("SERVER_ADMIN", request.server().admin());
+        environ.add("DOCUMENT_ROOT", request.document_root());
+        environ
+    }
+
     /// The entries, for a message to a worker.
     pub fn entries(&self) -> Vec<(&[u8], &[u8])> {
         self.entries.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect()

@@ -177,6 +177,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
             FromWorker::LogFrom { level, path, line, text } => {
                 log_request_from(self.request, level.number(), (path, *line), text);
             }
+            FromWorker::Verdict(_) => {
+                let why = "a worker answers a question that it was not asked";
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
+            }
             FromWorker::NeedBody { at_most } => return self.send_body(*at_most),
             FromWorker::Head { .. } if self.begun => {
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker sends a second head")));

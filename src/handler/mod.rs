@@ -4,6 +4,7 @@ mod dispatch;
 mod environ;
 mod exchange;
 mod head;
+mod inquiry;
 mod owner;
 mod target;
 mod trust;
@@ -20,6 +21,9 @@ use crate::ffi::{
 use crate::generation;
 use crate::mapping::HANDLER;
 use target::{Target, TargetError};
+
+pub use environ::Environ;
+pub use inquiry::ask;
 
 /// The media type that also leads here, from `AddType`.
 const MEDIA_TYPE: &[u8] = b"application/x-httpd-wsgi";

@@ -1,6 +1,10 @@
 //! What a request is for: process group, application group, callable, from merged settings.
 
-use crate::config::{DirConfig, HandlerScript, MapHead, Name, ServerConfig, lossy};
+use wire::exchange::{Question, Verdict};
+
+use super::environ::Environ;
+use super::inquiry::ask;
+use crate::config::{DirConfig, HandlerScript, Hook, MapHead, Name, ServerConfig, lossy};
 use crate::ffi::request::Request;
 use crate::generation::{Generation, GroupFacts, Link};
 
@@ -63,8 +67,8 @@ pub enum TargetError {
          WSGIProcessGroup or process-group=."
     )]
     NoDefaultGroup,
-    /// A Python hook should choose the group.
-    #[error("WSGIDispatchScript {0} is not run, as this version cannot: the request is denied.")]
+    /// A Python hook should choose the group, and does not.
+    #[error("WSGIDispatchScript {0} does not say where the request goes.")]
     Dispatch(String),
     /// `script-user=` or `script-group=` does not allow the script.
     #[error("The script is not run: {0}.")]
@@ -116,16 +120,8 @@ impl Target {
             .or_else(|| config?.pass_authorization)
             .unwrap_or_else(|| !request.has_authentication())
             || request.passes_authorization();
-        if let Some(hook) = config.and_then(|config| config.dispatch_script.as_deref()) {
-            return Err(TargetError::Dispatch(lossy(&hook.script)));
-        }
-        let facts = may_use(generation, &process_group, request.server().name())?;
-        check_restrictions(&process_group, config, request.server().settings())?;
-        if let Some(owner) = facts.script_owner {
-            super::owner::check(request.filename(), owner).map_err(TargetError::Owner)?;
-        }
         let map_head = config.and_then(|config| config.map_head_to_get).unwrap_or(MapHead::Auto);
-        Ok(Self {
+        let mut target = Self {
             script: handler.map_or(request.filename(), |handler| &handler.script).to_vec(),
             is_handler_script: handler.is_some(),
             script_reloading: config.and_then(|config| config.script_reloading).unwrap_or(true),
@@ -139,12 +135,45 @@ impl Target {
                 MapHead::Auto => request.has_content_filter(),
             },
             error_override: config.and_then(|config| config.error_override).unwrap_or(false),
-            link: facts.link,
-        })
+            link: Link::default(),
+        };
+        if let Some(hook) = config.and_then(|config| config.dispatch_script.as_deref()) {
+            target.dispatch(request, hook)?;
+        }
+        let facts = may_use(generation, &target.process_group, request.server().name())?;
+        check_restrictions(&target.process_group, config, request.server().settings())?;
+        if let Some(owner) = facts.script_owner {
+            super::owner::check(request.filename(), owner).map_err(TargetError::Owner)?;
+        }
+        Ok(Self { link: facts.link, ..target })
+    }
+
+    /// Lets a `WSGIDispatchScript` change where the request goes.
+    fn dispatch(&mut self, request: Request<'_>, hook: &Hook) -> Result<(), TargetError> {
+        let environ = Environ::of(request, self);
+        let Some(Verdict::Target { process_group, application_group, callable }) =
+            ask(request, hook, &Question::Dispatch, &environ)
+        else {
+            return Err(TargetError::Dispatch(lossy(&hook.script)));
+        };
+        if let Some(name) = process_group {
+            self.process_group = Name::parse_group(&name).expand(&request);
+        }
+        if let Some(name) = application_group {
+            self.application_group = Name::parse_group(&name).expand(&request);
+        }
+        if let Some(name) = callable {
+            self.callable = Name::parse_callable(&name).expand(&request);
+        }
+        Ok(())
     }
 }
 
-fn may_use<'g>(
+/// What is known of a process group that the virtual host `server` may use.
+///
+/// # Errors
+/// [`TargetError`].
+pub fn may_use<'g>(
     generation: &'g Generation,
     group: &[u8],
     server: &[u8],

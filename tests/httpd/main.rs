@@ -8,6 +8,7 @@ mod directives;
 mod flat;
 mod frameworks;
 mod groups;
+mod hooks;
 mod input;
 mod lifecycle;
 mod loading;

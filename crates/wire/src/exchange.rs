@@ -5,6 +5,14 @@
 //! any number of [`FromWorker::NeedBody`], [`FromWorker::Log`], [`FromWorker::EarlyHints`], then
 //! [`FromWorker::Head`] and body frames or one [`FromWorker::File`], and at last exactly one of
 //! [`FromWorker::End`] and [`FromWorker::Failed`].
+//!
+//! In place of a request the child may send a [`ToWorker::Ask`], which the worker answers with
+//! [`FromWorker::Refused`], or log lines and then one of [`FromWorker::Verdict`] and
+//! [`FromWorker::Failed`].
+
+mod inquiry;
+
+pub use inquiry::{Inquiry, Password, Question, Verdict};
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::frame::Message;
@@ -39,6 +47,8 @@ pub enum ToWorker<'a> {
         /// as one does that goes away, but also one that has nothing more to say.
         certain: bool,
     },
+    /// A question about a request, for a Python hook.
+    Ask(Inquiry<'a>),
 }
 
 /// One request: what httpd decided about it, apart from what the client sent.
@@ -123,6 +133,8 @@ pub enum FromWorker<'a> {
         /// Names and values.
         headers: Vec<(&'a [u8], &'a [u8])>,
     },
+    /// What the hook has answered. Nothing comes after it.
+    Verdict(Verdict<'a>),
 }
 
 /// Why a worker did not begin a request.
@@ -247,6 +259,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             Self::BodyEnd => 4,
             Self::BodyFailed { .. } => 5,
             Self::ClientGone { .. } => 6,
+            Self::Ask(_) => 7,
         }
     }
 
@@ -272,6 +285,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             Self::BodyEnd => {}
             Self::BodyFailed { reason } => writer.bytes(reason.as_bytes()),
             Self::ClientGone { certain } => writer.bool(*certain),
+            Self::Ask(inquiry) => inquiry.write(writer),
         }
     }
 
@@ -298,6 +312,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             4 => Self::BodyEnd,
             5 => Self::BodyFailed { reason: reader.text("reason")? },
             6 => Self::ClientGone { certain: reader.bool("certain")? },
+            7 => Self::Ask(Inquiry::read(reader)?),
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message to a worker",
@@ -325,6 +340,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             Self::File { .. } => 9,
             Self::EarlyHints { .. } => 10,
             Self::LogFrom { .. } => 11,
+            Self::Verdict(_) => 12,
         }
     }
 
@@ -358,6 +374,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
                 writer.u32(*line);
                 writer.raw(text);
             }
+            Self::Verdict(verdict) => verdict.write(writer),
         }
     }
 
@@ -382,6 +399,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
                 line: reader.u32("line")?,
                 text: reader.rest(),
             },
+            12 => Self::Verdict(Verdict::read(reader)?),
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from a worker",

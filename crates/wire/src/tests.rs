@@ -135,7 +135,7 @@ proptest! {
 
     /// No bytes bring a decoder down, and what it takes it would have written like that.
     #[test]
-    fn arbitrary_payloads(kind in 0..10_u8, payload in prop::collection::vec(0..6_u8, 0..200)) {
+    fn arbitrary_payloads(kind in 0..16_u8, payload in prop::collection::vec(0..6_u8, 0..200)) {
         let payload: &'static [u8] = payload.leak();
         check_arbitrary::<exchange::ToWorker<'_>>(kind, payload);
         check_arbitrary::<exchange::FromWorker<'_>>(kind, payload);

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyDict;
 use rustix::net::Shutdown;
-use wire::exchange::{FromWorker, Level};
+use wire::exchange::{FromWorker, Level, Verdict};
 
 use crate::client::Client;
 use crate::connection::Connection;
@@ -57,10 +57,12 @@ pub struct About {
 }
 
 /// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The response is complete.
     Complete,
+    /// A question about the request is answered.
+    Verdict(Verdict<'static>),
     /// It is not; with this status if nothing of it has been sent.
     Failed(u16),
 }
@@ -148,6 +150,7 @@ impl Exchange {
         drop(data);
         let last = match outcome {
             Outcome::Complete => FromWorker::End,
+            Outcome::Verdict(verdict) => FromWorker::Verdict(verdict),
             Outcome::Failed(status) => FromWorker::Failed { status },
         };
         let mut outgoing = self.sending(py);

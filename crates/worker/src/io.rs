@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use wire::FrameError;
-use wire::exchange::{FromWorker, Refusal, Request, ToWorker};
+use wire::exchange::{FromWorker, Inquiry, Refusal, Request, ToWorker};
 
 use crate::connection::{Connection, LISTENER, Token, WAKE};
 use crate::gate::{Complaints, Gate, Greeting, Offence};
@@ -251,13 +251,22 @@ impl Io {
     fn examine(&self, connection: &mut Connection) -> Result<Step, Offence> {
         match connection.inbox.peek().map_err(Offence::NoRequest)? {
             None => Ok(Step::Wait),
-            Some(ToWorker::Request(Request {
-                script,
-                script_reloading,
-                application_group,
-                may_refuse,
-                ..
-            })) => Ok(if application_group == self.worker.application_group {
+            Some(
+                ToWorker::Request(Request {
+                    script,
+                    script_reloading,
+                    application_group,
+                    may_refuse,
+                    ..
+                })
+                | ToWorker::Ask(Inquiry {
+                    script,
+                    script_reloading,
+                    application_group,
+                    may_refuse,
+                    ..
+                }),
+            ) => Ok(if application_group == self.worker.application_group {
                 Step::Queue { script: script.to_vec(), reloading: script_reloading, may_refuse }
             } else {
                 Step::Refuse(Refusal::WrongGroup)
@@ -299,7 +308,7 @@ enum Step {
     Late,
     /// The connection is authentic.
     Greeted,
-    /// A request is there.
+    /// A request is there, or a question about one.
     Queue { script: Vec<u8>, reloading: bool, may_refuse: bool },
     /// A request is there, for somebody else.
     Refuse(Refusal),

@@ -12,6 +12,7 @@ mod failure;
 mod ffi;
 mod forked;
 mod gate;
+mod hooks;
 mod incoming;
 mod interpreter;
 mod io;

@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::exchange::{About, Exchange, Outcome};
 use crate::failure::Failures;
 use crate::forked::has_forked;
+use crate::hooks::Call;
 use crate::module::Subscribers;
 use crate::outgoing::Source;
 use crate::schedule::RunnerId;
@@ -31,7 +32,8 @@ const LEAST_STACK: usize = 128 << 10;
 pub struct Toolbox {
     /// The application group's scripts.
     pub scripts: Scripts,
-    failures: Failures,
+    /// How exceptions get into the log.
+    pub failures: Failures,
     subscribers: Subscribers,
     text_stream: Py<PyType>,
 }
@@ -58,6 +60,57 @@ impl Toolbox {
             Err(ScriptError::Script(lines)) => eprintln!("{}", lines.join("\n")),
             Err(ScriptError::Python(error)) => error.print(py),
         }
+    }
+
+    /// Says with a request that its script cannot be had.
+    pub fn log_script_error(
+        &self,
+        py: Python<'_>,
+        exchange: &Exchange,
+        script: &[u8],
+        error: &ScriptError,
+    ) {
+        match error {
+            ScriptError::Script(lines) => {
+                exchange.log(py, Source::Errors, (lines.join("\n") + "\n").as_bytes());
+            }
+            ScriptError::Python(error) => {
+                self.failures.log(py, exchange, "cannot load", script, error);
+            }
+        }
+    }
+
+    /// Whether a script wants to be loaded again, see [`Scripts::wants_reload`].
+    pub fn wants_reload(
+        &self,
+        globals: &Bound<'_, PyDict>,
+        exchange: &Exchange,
+        script: &[u8],
+    ) -> bool {
+        self.scripts.wants_reload(globals, script).unwrap_or_else(|error| {
+            let what = "reload_required() failed in";
+            self.failures.log(globals.py(), exchange, what, script, &error);
+            false
+        })
+    }
+
+    /// Puts `wsgi.errors` into an environ.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub fn add_errors(
+        &self,
+        environ: &Bound<'_, PyDict>,
+        exchange: &Arc<Exchange>,
+    ) -> PyResult<()> {
+        let py = environ.py();
+        let raw = Bound::new(py, LogStream::of_request(Arc::clone(exchange)))?;
+        let (encoding, errors) = (intern!(py, "utf-8"), intern!(py, "replace"));
+        // Buffered by lines, and written through at once.
+        let newline: Option<&Bound<'_, PyString>> = None;
+        let arguments = (raw, encoding, errors, newline, true, true);
+        let errors = self.text_stream.bind(py).call1(arguments)?;
+        environ.set_item(intern!(py, "wsgi.errors"), errors)
     }
 }
 
@@ -124,8 +177,20 @@ impl Runner<'_> {
         Job { mut connection, script, reloading, queued }: Job,
     ) -> Option<Connection> {
         let taken = now();
-        let Ok(Some(ToWorker::Request(request))) = connection.inbox.next() else {
-            unreachable!("the I/O thread queues connections with a request in front")
+        let request = match connection.inbox.next() {
+            Ok(Some(ToWorker::Request(request))) => request,
+            Ok(Some(ToWorker::Ask(inquiry))) => {
+                let call = Call::new(py, &inquiry, &mut self.environ);
+                return self.run(py, connection, About::default(), |runner, exchange| match call {
+                    Ok(call) => call.answer(py, runner.toolbox, exchange, &script, reloading),
+                    Err(error) => {
+                        let failures = &runner.toolbox.failures;
+                        failures.log(py, exchange, "cannot begin", &script, &error);
+                        Outcome::Failed(500)
+                    }
+                });
+            }
+            _ => unreachable!("the I/O thread queues connections with a request in front"),
         };
         let callable = request.callable.to_vec();
         let find = |wanted: &[u8]| {
@@ -138,17 +203,28 @@ impl Runner<'_> {
         };
         let times = Times { received: request.received, queued, taken };
         let environ = self.environ.build(py, &request, times);
+        self.run(py, connection, about, |runner, exchange| match environ {
+            Ok(environ) => runner.answer(py, exchange, &script, &callable, reloading, environ),
+            Err(error) => {
+                runner.toolbox.failures.log(py, exchange, "cannot begin", &script, &error);
+                Outcome::Failed(500)
+            }
+        })
+    }
 
+    /// Lets `body` have its conversation over the connection, which is given back if it is still of
+    /// use.
+    fn run(
+        &mut self,
+        py: Python<'_>,
+        connection: Connection,
+        about: About,
+        body: impl FnOnce(&Self, &Arc<Exchange>) -> Outcome,
+    ) -> Option<Connection> {
         let buffer = std::mem::take(&mut self.buffer);
         let exchange = Arc::new(Exchange::new(connection, about, buffer));
         exchange.enter(py);
-        let outcome = match environ {
-            Ok(environ) => self.answer(py, &exchange, &script, &callable, reloading, environ),
-            Err(error) => {
-                self.toolbox.failures.log(py, &exchange, "cannot begin", &script, &error);
-                Outcome::Failed(500)
-            }
-        };
+        let outcome = body(self, &exchange);
         if has_forked() {
             eprintln!("a process that the application forked came back from its request");
             crate::ffi::exit_now(1);
@@ -169,20 +245,12 @@ impl Runner<'_> {
     ) -> Outcome {
         let Toolbox { scripts, failures, .. } = self.toolbox;
         let wants_reload = |globals: &Bound<'_, PyDict>| {
-            reloading
-                && scripts.wants_reload(globals, script).unwrap_or_else(|error| {
-                    failures.log(py, exchange, "reload_required() failed in", script, &error);
-                    false
-                })
+            reloading && self.toolbox.wants_reload(globals, exchange, script)
         };
         let application = match scripts.application(py, script, callable, wants_reload) {
             Ok(application) => application,
-            Err(ScriptError::Script(lines)) => {
-                exchange.log(py, Source::Errors, (lines.join("\n") + "\n").as_bytes());
-                return Outcome::Failed(500);
-            }
-            Err(ScriptError::Python(error)) => {
-                failures.log(py, exchange, "cannot load", script, &error);
+            Err(error) => {
+                self.toolbox.log_script_error(py, exchange, script, &error);
                 return Outcome::Failed(500);
             }
         };
@@ -214,12 +282,6 @@ impl Runner<'_> {
         let input = Bound::new(py, Input::new(Arc::clone(exchange)))?;
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         Client::add_to(environ, exchange)?;
-        let raw = Bound::new(py, LogStream::of_request(Arc::clone(exchange)))?;
-        let (encoding, errors) = (intern!(py, "utf-8"), intern!(py, "replace"));
-        // Buffered by lines, and written through at once.
-        let newline: Option<&Bound<'_, PyString>> = None;
-        let arguments = (raw, encoding, errors, newline, true, true);
-        let errors = self.toolbox.text_stream.bind(py).call1(arguments)?;
-        environ.set_item(intern!(py, "wsgi.errors"), errors)
+        self.toolbox.add_errors(environ, exchange)
     }
 }

@@ -58,8 +58,7 @@ impl Scripts {
         })
     }
 
-    /// The callable named `callable` of the script at `path`, which is loaded first if need be; also
-    /// when it has changed, if `reloading`.
+    /// The callable named `callable` of the script at `path`, see [`Self::globals`].
     ///
     /// # Errors
     /// [`ScriptError`].
@@ -70,11 +69,7 @@ impl Scripts {
         callable: &[u8],
         wants_reload: impl FnOnce(&Bound<'py, PyDict>) -> bool,
     ) -> Result<Bound<'py, PyAny>, ScriptError> {
-        let globals = match self.loaded(py, path) {
-            Some(globals) if wants_reload(&globals) => self.load(py, path, Some(globals))?,
-            Some(globals) => globals,
-            None => self.load(py, path, None)?,
-        };
+        let globals = self.globals(py, path, wants_reload)?;
         let name = latin1(py, callable).map_err(ScriptError::Python)?;
         let found = globals.get_item(name).map_err(ScriptError::Python)?;
         found.ok_or_else(|| {
@@ -85,6 +80,24 @@ impl Scripts {
                  its callable with WSGICallableObject"
             )])
         })
+    }
+
+    /// The globals of the script at `path`, which is loaded first if need be; also when it
+    /// `wants_reload`.
+    ///
+    /// # Errors
+    /// [`ScriptError`].
+    pub fn globals<'py>(
+        &self,
+        py: Python<'py>,
+        path: &[u8],
+        wants_reload: impl FnOnce(&Bound<'py, PyDict>) -> bool,
+    ) -> Result<Bound<'py, PyDict>, ScriptError> {
+        match self.loaded(py, path) {
+            Some(globals) if wants_reload(&globals) => self.load(py, path, Some(globals)),
+            Some(globals) => Ok(globals),
+            None => self.load(py, path, None),
+        }
     }
 
     /// Whether the script has been loaded, and its file has changed since.

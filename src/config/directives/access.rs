@@ -1,11 +1,9 @@
 //! Directives with Python hooks: scripts that decide who may have what, and where it runs.
-//!
-//! They are not run yet. A request that one of them would have decided about is denied.
 
 use std::sync::Arc;
 
 use super::on_off;
-use crate::config::{Arguments, Compatibility, Hook, Setting, lossy, registry};
+use crate::config::{Arguments, Compatibility, Hook, Name, Setting, lossy, registry};
 use crate::ffi::command::{Command, Context, Directive, Form, Setter};
 
 pub static DIRECTIVES: [Directive; 5] = [
@@ -15,7 +13,9 @@ pub static DIRECTIVES: [Directive; 5] = [
         form: Form::Raw,
         default: "–",
         usage: c"a script that chooses process group, application group and callable, then options",
-        compatibility: Compatibility::NotYet("requests in its scope get status 500"),
+        compatibility: Compatibility::Better(
+            "runs in a worker of the default group, not inside httpd",
+        ),
         set: Setter::Directory(|config, command, arguments| {
             config.dispatch_script = Some(hook(command, arguments, "dispatch")?);
             Ok(())
@@ -27,7 +27,10 @@ pub static DIRECTIVES: [Directive; 5] = [
         form: Form::Raw,
         default: "–",
         usage: c"a script that decides which clients may come, then options",
-        compatibility: Compatibility::NotYet("requests in its scope get status 403"),
+        compatibility: Compatibility::Better(
+            "runs in a worker of the default group, not inside httpd; sees the whole request, \
+             Authorization header included",
+        ),
         set: Setter::Directory(|config, command, arguments| {
             config.access_script = Some(hook(command, arguments, "access")?);
             Ok(())
@@ -39,7 +42,10 @@ pub static DIRECTIVES: [Directive; 5] = [
         form: Form::Raw,
         default: "–",
         usage: c"a script that checks passwords for AuthBasicProvider wsgi, then options",
-        compatibility: Compatibility::NotYet("`AuthBasicProvider wsgi` takes no password"),
+        compatibility: Compatibility::Better(
+            "runs in a worker of the default group, not inside httpd; a user's name or hash with a \
+             NUL in it is an error, not a shorter one",
+        ),
         set: Setter::Directory(|config, command, arguments| {
             config.auth_user_script = Some(hook(command, arguments, "auth user")?);
             Ok(())
@@ -51,7 +57,9 @@ pub static DIRECTIVES: [Directive; 5] = [
         form: Form::Raw,
         default: "–",
         usage: c"a script that knows the groups of users for Require wsgi-group, then options",
-        compatibility: Compatibility::NotYet("`Require wsgi-group` holds for nobody"),
+        compatibility: Compatibility::Better(
+            "runs in a worker of the default group, not inside httpd",
+        ),
         set: Setter::Directory(|config, command, arguments| {
             config.auth_group_script = Some(hook(command, arguments, "auth group")?);
             Ok(())
@@ -71,7 +79,6 @@ pub static DIRECTIVES: [Directive; 5] = [
 fn hook(command: Command<'_>, arguments: &[u8], what: &str) -> Result<Arc<Hook>, String> {
     let hook = parse(arguments, what)?;
     registry::of(command.pool()).borrow_mut().use_script(&hook.script, command.location());
-    command.warn("Python hooks are not run yet: requests that it would decide about are denied.");
     Ok(Arc::new(hook))
 }
 
@@ -79,6 +86,7 @@ fn parse(arguments: &[u8], what: &str) -> Result<Hook, String> {
     let mut arguments = Arguments::new(arguments);
     let script = arguments.word().filter(|word| !word.is_empty());
     let script = script.ok_or_else(|| format!("Location of {what} script not supplied."))?;
+    let mut application_group = Name::Literal(Vec::new());
     let wrong = |word: &[u8]| {
         let word = lossy(word);
         format!("Invalid option to WSGI {what} script definition. '{word}' is none.")
@@ -88,11 +96,13 @@ fn parse(arguments: &[u8], what: &str) -> Result<Hook, String> {
             Setting { name: b"application-group", value } if value.is_empty() => {
                 return Err("Invalid name for WSGI application group.".into());
             }
-            Setting { name: b"application-group", .. } => {}
+            Setting { name: b"application-group", value } => {
+                application_group = Name::parse_hook_group(&value);
+            }
             Setting { name, .. } => return Err(wrong(name)),
         }
     }
-    Ok(Hook { script })
+    Ok(Hook { script, application_group })
 }
 
 #[cfg(test)]
@@ -109,6 +119,9 @@ mod tests {
     fn lines_are_read_and_wrong_ones_named() {
         let hook = parse(b"/a/b.py application-group=%{GLOBAL}", "access").unwrap();
         assert_eq!(hook.script, b"/a/b.py");
+        assert_eq!(hook.application_group, Name::Literal(Vec::new()));
+        let hook = parse(b"/a application-group='x y'", "access").unwrap();
+        assert_eq!(hook.application_group, Name::Literal(b"x y".to_vec()));
         refused("", "Location of access script not supplied.");
         refused("/a word", "Invalid option to WSGI access script definition.");
         refused("/a process-group=x", "Invalid option to WSGI access script definition.");

@@ -222,29 +222,3 @@ fn scripts_that_are_not_reloaded() {
         assert_eq!(httpd.get("/").assert(200).text(), expected, "{conf}");
     }
 }
-
-#[test]
-fn hooks_that_do_not_run_deny() {
-    let httpd = telling(
-        "<Location /access>\nWSGIAccessScript {apps}/app.wsgi\n</Location>\n\
-         <Location /user>\nAuthType Basic\nAuthName x\nAuthBasicProvider wsgi\n\
-         WSGIAuthUserScript {apps}/app.wsgi\nRequire valid-user\n</Location>\n\
-         <Location /group>\nRequire wsgi-group x\n</Location>\n\
-         <Location /dispatch>\nWSGIDispatchScript {apps}/app.wsgi\n</Location>",
-    )
-    .expect_log("denied")
-    .expect_log("[auth_basic:error]")
-    .expect_log("Python hooks are not run yet")
-    .start();
-    httpd.get("/access?1").assert(403);
-    httpd.get("/group?1").assert(403);
-    httpd.get("/dispatch?1").assert(500);
-    httpd.get("/user?1").assert(401);
-    with_header(&httpd, "GET", "/user?1", "Authorization: Basic eDp5", "").assert(401);
-    httpd.get("/?1").assert(200);
-    for hook in
-        ["WSGIAccessScript", "WSGIAuthUserScript", "WSGIAuthGroupScript", "WSGIDispatchScript"]
-    {
-        httpd.wait_for_log(&[hook, "the request is denied"]);
-    }
-}

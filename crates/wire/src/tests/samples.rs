@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::Secret;
 use crate::broker::{FromBroker, ToBroker};
 use crate::control::{self, Python, Settings};
-use crate::exchange::{self, Level, Refusal, Request};
+use crate::exchange::{self, Inquiry, Level, Password, Question, Refusal, Request, Verdict};
 use crate::generation::{self, Configuration, FromSupervisor, Group, Identity, ToSupervisor};
 use crate::limits::{Cause, Limits};
 
@@ -71,6 +71,48 @@ fn request() -> impl Strategy<Value = Request<'static>> {
     })
 }
 
+fn question() -> impl Strategy<Value = Question<'static>> {
+    prop_oneof![
+        slice().prop_map(|host| Question::Access { host }),
+        (slice(), slice())
+            .prop_map(|(user, password)| Question::Password { user, password: Password(password) }),
+        (slice(), slice()).prop_map(|(user, realm)| Question::RealmHash { user, realm }),
+        slice().prop_map(|user| Question::Groups { user }),
+        Just(Question::Dispatch),
+    ]
+}
+
+fn inquiry() -> impl Strategy<Value = Inquiry<'static>> {
+    let flags = any::<(bool, bool, bool)>();
+    (slice(), slice(), flags, pairs(), question()).prop_map(
+        |(script, application_group, flags, environ, question)| Inquiry {
+            script,
+            application_group,
+            script_reloading: flags.0,
+            may_refuse: flags.1,
+            https: flags.2,
+            environ,
+            question,
+        },
+    )
+}
+
+fn verdict() -> impl Strategy<Value = Verdict<'static>> {
+    let text = || slice().prop_map(Into::into);
+    let name = || option::of(text());
+    prop_oneof![
+        Just(Verdict::Allowed),
+        Just(Verdict::Denied),
+        Just(Verdict::Declined),
+        text().prop_map(Verdict::User),
+        text().prop_map(Verdict::Hash),
+        vec(text(), 0..4).prop_map(Verdict::Groups),
+        (name(), name(), name()).prop_map(|(process_group, application_group, callable)| {
+            Verdict::Target { process_group, application_group, callable }
+        }),
+    ]
+}
+
 pub fn exchange_to_worker() -> impl Strategy<Value = exchange::ToWorker<'static>> {
     use exchange::ToWorker;
     prop_oneof![
@@ -80,6 +122,7 @@ pub fn exchange_to_worker() -> impl Strategy<Value = exchange::ToWorker<'static>
         Just(ToWorker::BodyEnd),
         text().prop_map(|text| ToWorker::BodyFailed { reason: text.leak() }),
         any::<bool>().prop_map(|certain| ToWorker::ClientGone { certain }),
+        inquiry().prop_map(ToWorker::Ask),
     ]
 }
 
@@ -98,6 +141,7 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
         pairs().prop_map(|headers| FromWorker::EarlyHints { headers }),
         (level(), slice(), any::<u32>(), slice())
             .prop_map(|(level, path, line, text)| FromWorker::LogFrom { level, path, line, text }),
+        verdict().prop_map(FromWorker::Verdict),
     ]
 }
 

@@ -25,6 +25,8 @@ const PATHS: [&[u8]; 2] = [b"DOCUMENT_ROOT", b"SCRIPT_FILENAME"];
 #[derive(Debug)]
 pub struct Constants {
     entries: Py<PyDict>,
+    /// Those that hooks get.
+    of_hooks: Py<PyDict>,
 }
 
 /// Builds the dictionaries of one runner.
@@ -53,18 +55,20 @@ impl Constants {
     pub fn new(py: Python<'_>, worker: &Worker, runner: usize) -> PyResult<Self> {
         let Worker { settings, application_group, .. } = worker;
         let entries = PyDict::new(py);
+        let of_hooks = PyDict::new(py);
+        of_hooks.set_item("apache.version", settings.httpd_version)?;
+        of_hooks.set_item("mod_wsgi.version", crate::module::COMPATIBLE)?;
+        of_hooks.set_item("mod_wsgi.process_group", latin1(py, &settings.process_group)?)?;
+        of_hooks.set_item("mod_wsgi.application_group", latin1(py, application_group)?)?;
+        entries.update(of_hooks.as_mapping())?;
         entries.set_item("wsgi.version", (1, 0))?;
         entries.set_item("wsgi.multithread", settings.threads != 1)?;
         entries.set_item("wsgi.multiprocess", settings.multiprocess)?;
         entries.set_item("wsgi.run_once", false)?;
         entries.set_item("wsgi.input_terminated", true)?;
         entries.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
-        entries.set_item("apache.version", settings.httpd_version)?;
-        entries.set_item("mod_wsgi.version", crate::module::COMPATIBLE)?;
-        entries.set_item("mod_wsgi.process_group", latin1(py, &settings.process_group)?)?;
-        entries.set_item("mod_wsgi.application_group", latin1(py, application_group)?)?;
         entries.set_item("mod_wsgi.thread_id", runner)?;
-        Ok(Self { entries: entries.unbind() })
+        Ok(Self { entries: entries.unbind(), of_hooks: of_hooks.unbind() })
     }
 }
 
@@ -86,14 +90,7 @@ impl Environ {
     ) -> PyResult<Bound<'py, PyDict>> {
         // A copy has room for more from the start.
         let environ = self.constants.entries.bind(py).copy()?;
-        for (name, value) in &request.environ {
-            let value = if PATHS.contains(name) {
-                OsStr::from_bytes(value).into_pyobject(py)?
-            } else {
-                latin1(py, value)?
-            };
-            environ.set_item(self.name(py, name)?, value)?;
-        }
+        self.add(&environ, &request.environ)?;
         // After what came with the request: nobody sets these from outside.
         environ.update(self.constants.entries.bind(py).as_mapping())?;
         let scheme = if request.https { intern!(py, "https") } else { intern!(py, "http") };
@@ -109,6 +106,34 @@ impl Environ {
             environ.set_item(name, seconds(microseconds))?;
         }
         Ok(environ)
+    }
+
+    /// The dictionary for a hook, but for the objects that belong to its conversation.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub fn build_for_hook<'py>(
+        &mut self,
+        py: Python<'py>,
+        entries: &[(&[u8], &[u8])],
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let environ = PyDict::new(py);
+        self.add(&environ, entries)?;
+        environ.update(self.constants.of_hooks.bind(py).as_mapping())?;
+        Ok(environ)
+    }
+
+    fn add(&mut self, environ: &Bound<'_, PyDict>, entries: &[(&[u8], &[u8])]) -> PyResult<()> {
+        let py = environ.py();
+        for (name, value) in entries {
+            let value = if PATHS.contains(name) {
+                OsStr::from_bytes(value).into_pyobject(py)?
+            } else {
+                latin1(py, value)?
+            };
+            environ.set_item(self.name(py, name)?, value)?;
+        }
+        Ok(())
     }
 
     fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {

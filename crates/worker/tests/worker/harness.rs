@@ -434,6 +434,7 @@ impl Client {
                     let hints = headers.iter().map(|(n, v)| (latin1(n), latin1(v)));
                     answer.hints.push(hints.collect());
                 }
+                FromWorker::Verdict(verdict) => panic!("{verdict:?} about a request"),
                 FromWorker::End => return answer,
                 FromWorker::Failed { status } => {
                     answer.ending = Ending::Failed(status);

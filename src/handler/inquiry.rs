@@ -1,0 +1,112 @@
+//! A question to a Python hook, which a worker of the default process group answers.
+
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use channel::{Inbox, ReceiveError};
+use tracing::error;
+use wire::exchange::{FromWorker, Inquiry, Question, ToWorker, Verdict};
+
+use super::dispatch::{self, Destination};
+use super::environ::Environ;
+use super::exchange::Outcome;
+use super::target::may_use;
+use crate::config::{Hook, lossy};
+use crate::ffi::log::{log_request, log_request_from};
+use crate::ffi::request::Request;
+use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT};
+use crate::generation;
+
+/// The default process group, which runs as httpd's own user.
+const GROUP: &[u8] = b"";
+
+/// Asks a hook. Without an answer, the log has been told why there is none.
+pub fn ask(
+    request: Request<'_>,
+    hook: &Hook,
+    question: &Question<'_>,
+    environ: &Environ<'_>,
+) -> Option<Verdict<'static>> {
+    let Some(generation) = generation::current() else {
+        error!("No supervisor has been started: see the error log at httpd's start.");
+        return None;
+    };
+    let facts = may_use(&generation, GROUP, request.server().name());
+    let facts = facts.inspect_err(|problem| error!("{problem}")).ok()?;
+    let application_group = hook.application_group.expand(&request);
+    let reloading = request.dir_config().and_then(|config| config.script_reloading);
+    let message = |may_refuse| {
+        ToWorker::Ask(Inquiry {
+            script: &hook.script,
+            application_group: &application_group,
+            script_reloading: reloading.unwrap_or(true),
+            may_refuse,
+            https: environ.https,
+            environ: environ.entries(),
+            question: question.clone(),
+        })
+    };
+    let destination = Destination::new(GROUP.to_vec(), application_group.clone(), facts.link);
+    let patience = facts.link.socket_timeout.unwrap_or_else(|| request.server().timeout());
+    let mut verdict = None;
+    let converse = |worker: &UnixStream, inbox: &mut Inbox| match await_verdict(
+        request, worker, inbox, patience,
+    ) {
+        Ok(answer) => {
+            verdict = Some(answer);
+            Outcome::Complete
+        }
+        Err(outcome) => outcome,
+    };
+    // A hook decides, and changes nothing: it may be asked twice.
+    let delivered = dispatch::deliver(request, &destination, &generation, true, message, converse);
+    if delivered.is_err() {
+        error!("There is no answer of {}.", lossy(&hook.script));
+    }
+    verdict
+}
+
+/// Passes log lines on until there is an answer.
+fn await_verdict(
+    request: Request<'_>,
+    worker: &UnixStream,
+    inbox: &mut Inbox,
+    patience: Duration,
+) -> Result<Verdict<'static>, Outcome> {
+    let broken = |status, why: &str| {
+        error!("{why}, while it ran '{}'.", lossy(request.line()));
+        Outcome::Answered(Err(status))
+    };
+    let mut heard = false;
+    loop {
+        let message = match inbox.wait::<FromWorker<'_>>(worker, patience) {
+            Ok(message) => message,
+            Err(ReceiveError::Timeout(patience)) => {
+                let patience = patience.as_secs();
+                let why = format!(
+                    "nothing has come from the worker for {patience} s (Timeout or socket-timeout=)"
+                );
+                return Err(broken(HTTP_GATEWAY_TIME_OUT, &why));
+            }
+            Err(ReceiveError::Frame(problem)) => {
+                let why = format!("a worker sends what is no message ({problem})");
+                return Err(broken(HTTP_BAD_GATEWAY, &why));
+            }
+            Err(_) => return Err(Outcome::Lost("its worker closed the connection".to_owned())),
+        };
+        if !std::mem::replace(&mut heard, true)
+            && let Some(outcome) = Outcome::of_first(&message)
+        {
+            return Err(outcome);
+        }
+        match message {
+            FromWorker::Log { level, text } => log_request(request, level.number(), text),
+            FromWorker::LogFrom { level, path, line, text } => {
+                log_request_from(request, level.number(), (path, line), text);
+            }
+            FromWorker::Verdict(verdict) => return Ok(verdict.into_owned()),
+            FromWorker::Failed { status } => return Err(Outcome::Failed(status.into())),
+            _ => return Err(broken(HTTP_BAD_GATEWAY, "a worker answers something else")),
+        }
+    }
+}
