@@ -149,6 +149,33 @@ pub fn httpd_version() -> (u32, u32, u32) {
     (part(version.major), part(version.minor), part(version.patch))
 }
 
+/// When httpd was built, as it says itself.
+pub fn build_date() -> &'static [u8] {
+    // SAFETY: takes nothing.
+    let date = unsafe { c::ap_get_server_built() };
+    // SAFETY: a C string that is part of httpd's program.
+    unsafe { string::bytes(date) }.unwrap_or_default()
+}
+
+/// The name of the MPM.
+pub fn mpm_name() -> &'static [u8] {
+    // SAFETY: takes nothing.
+    let name = unsafe { c::ap_show_mpm() };
+    // SAFETY: a C string that is part of the MPM, which stays as long as httpd.
+    unsafe { string::bytes(name) }.unwrap_or_default()
+}
+
+/// The most children, and the most threads in each, that the MPM has at a time.
+pub fn mpm_limits() -> (u32, u32) {
+    let query = |what: c_int| {
+        let mut answer = 0;
+        // SAFETY: fills in the integer that it is given.
+        unsafe { c::ap_mpm_query(what, &raw mut answer) };
+        u32::try_from(answer).unwrap_or(0)
+    };
+    (query(c::AP_MPMQ_MAX_DAEMONS), query(c::AP_MPMQ_MAX_THREADS))
+}
+
 /// `Server:` header's text, subject to `ServerTokens`.
 pub fn banner<'s>() -> &'s [u8] {
     // SAFETY: takes nothing.

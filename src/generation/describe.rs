@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nix::unistd::{Uid, getegid, geteuid};
 use wire::Secret;
-use wire::control::{Python, Settings};
+use wire::control::{Httpd, Python, Settings};
 use wire::exchange::Level;
 use wire::generation::{Configuration, Group, Identity, Limits};
 
@@ -19,7 +19,9 @@ use crate::config::{
 };
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
-use crate::ffi::server::{Server, httpd_version, runtime_path};
+use crate::ffi::server::{
+    Server, banner, build_date, httpd_version, mpm_limits, mpm_name, runtime_path,
+};
 
 /// mod_wsgi's default for `threads=`.
 const DEFAULT_THREADS: u16 = 15;
@@ -193,7 +195,7 @@ fn group(
                 restrict_signal: interpreter.restrict_signal.unwrap_or(true),
             },
             limits: daemon.limits,
-            httpd_version: httpd_version(),
+            httpd: httpd(),
         },
         identity: identity.map(|identity| Identity {
             uid: identity.user.uid,
@@ -215,6 +217,19 @@ fn group(
         log,
         log_level,
     })
+}
+
+/// What applications are told of httpd.
+fn httpd() -> Httpd {
+    let (maximum_processes, threads_per_process) = mpm_limits();
+    Httpd {
+        version: httpd_version(),
+        description: banner().to_vec(),
+        build_date: build_date().to_vec(),
+        mpm_name: mpm_name().to_vec(),
+        maximum_processes,
+        threads_per_process,
+    }
 }
 
 /// Error logs, each once.

@@ -29,6 +29,17 @@ pub struct Destination {
     link: Link,
 }
 
+/// One of the times that a worker is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Attempt {
+    /// Whether it may send us to another one.
+    pub may_refuse: bool,
+    /// How many there were, this one included.
+    pub connects: u32,
+    /// In how many of them a worker that was about to end did not begin.
+    pub restarts: u32,
+}
+
 /// Runs the request and passes its response on.
 ///
 /// # Errors
@@ -40,14 +51,16 @@ pub fn run(
     has_body: bool,
 ) -> Result<i32, i32> {
     let environ = Environ::of(request, target);
-    let message = |may_refuse| {
+    let message = |attempt: Attempt| {
         ToWorker::Request(Message {
             script: &target.script,
             callable: &target.callable,
             application_group: &target.application_group,
             https: environ.https,
             script_reloading: target.script_reloading,
-            may_refuse,
+            may_refuse: attempt.may_refuse,
+            connects: attempt.connects,
+            restarts: attempt.restarts,
             received: request.received(),
             has_body,
             environ: environ.entries(),
@@ -66,7 +79,7 @@ pub fn run(
 }
 
 /// Sends a message to a worker, and to another one as long as none begins what it asks for.
-/// `message` is told whether the worker may refuse it; `converse` does the rest. What is
+/// `message` makes what is sent; `converse` does the rest. What is
 /// `repeatable` is sent again, once, if a worker is lost that may have begun it.
 ///
 /// # Errors
@@ -76,19 +89,21 @@ pub fn deliver<'m>(
     destination: &Destination,
     generation: &Generation,
     repeatable: bool,
-    message: impl Fn(bool) -> ToWorker<'m>,
+    message: impl Fn(Attempt) -> ToWorker<'m>,
     mut converse: impl FnMut(&UnixStream, &mut Inbox) -> Outcome,
 ) -> Result<i32, i32> {
     let key = (destination.process_group.clone(), destination.application_group.clone());
     let deadline = Instant::now() + SEARCH_PATIENCE;
     let mut may_reuse = true;
     let mut lost_once = false;
+    let mut attempt = Attempt::default();
     loop {
         let (workers, mut connection) = find(generation, &key, destination.link, may_reuse)
             .map_err(|problem| unavailable(request, destination, &problem))?;
-        let may_refuse = connection.reused && workers.have_choice();
+        attempt.may_refuse = connection.reused && workers.have_choice();
         let mut bytes = std::mem::take(&mut connection.greeting);
-        wire::encode(&message(may_refuse), &mut bytes);
+        attempt.connects += 1;
+        wire::encode(&message(attempt), &mut bytes);
         let outcome = match channel::send(&connection.stream, &bytes) {
             // Only part of the frame has arrived, if any: no worker begins that.
             Err(error) => Outcome::NotBegun(format!("cannot be sent ({error})")),
@@ -111,6 +126,7 @@ pub fn deliver<'m>(
                 return Err(HTTP_SERVICE_UNAVAILABLE);
             }
             Outcome::NotBegun(why) if Instant::now() < deadline => {
+                attempt.restarts += 1;
                 debug!("The request is sent to another worker: {why}.");
             }
             Outcome::NotBegun(why) => {

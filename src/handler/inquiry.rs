@@ -7,7 +7,7 @@ use channel::{Inbox, ReceiveError};
 use tracing::error;
 use wire::exchange::{FromWorker, Inquiry, Question, ToWorker, Verdict};
 
-use super::dispatch::{self, Destination};
+use super::dispatch::{self, Attempt, Destination};
 use super::environ::Environ;
 use super::exchange::Outcome;
 use super::target::may_use;
@@ -35,12 +35,12 @@ pub fn ask(
     let facts = facts.inspect_err(|problem| error!("{problem}")).ok()?;
     let application_group = hook.application_group.expand(&request);
     let reloading = request.dir_config().and_then(|config| config.script_reloading);
-    let message = |may_refuse| {
+    let message = |attempt: Attempt| {
         ToWorker::Ask(Inquiry {
             script: &hook.script,
             application_group: &application_group,
             script_reloading: reloading.unwrap_or(true),
-            may_refuse,
+            may_refuse: attempt.may_refuse,
             https: environ.https,
             environ: environ.entries(),
             question: question.clone(),

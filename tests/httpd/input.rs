@@ -81,9 +81,29 @@ fn the_interpreter() {
         "__name__.startswith('_mod_wsgi_')",
         "sys.modules[__name__].application is application",
         "__import__('mod_wsgi').process_group",
+        "__import__('apache').mpm_name",
+        "__import__('apache').version == environ['apache.version']",
+        "__import__('apache').description == environ['SERVER_SOFTWARE']",
+        "bool(__import__('apache').build_date)",
+        "__import__('apache').threads_per_process",
         "os.environ['HOME'] == pwd.getpwuid(os.geteuid()).pw_dir",
     ])));
-    assert_eq!(answers, ["['mod_wsgi']", "True", "True", "app", "True"]);
+    assert_eq!(
+        answers,
+        [
+            "['mod_wsgi']",
+            "True",
+            "True",
+            "app",
+            "event",
+            "True",
+            "True",
+            "True",
+            // ThreadsPerChild of the tests.
+            "16",
+            "True",
+        ]
+    );
 }
 
 #[test]

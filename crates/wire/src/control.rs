@@ -104,8 +104,25 @@ pub struct Settings {
     pub python: Python,
     /// What it may use before another one takes its place.
     pub limits: Limits,
-    /// httpd's version, for `apache.version`.
-    pub httpd_version: (u32, u32, u32),
+    /// What the module `apache` tells about httpd.
+    pub httpd: Httpd,
+}
+
+/// What there is to know of the httpd in front.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Httpd {
+    /// Its version (`ap_get_server_revision`).
+    pub version: (u32, u32, u32),
+    /// What it says of itself, as far as `ServerTokens` lets it (`ap_get_server_banner`).
+    pub description: Vec<u8>,
+    /// When it was built (`ap_get_server_built`).
+    pub build_date: Vec<u8>,
+    /// Its MPM (`ap_show_mpm`).
+    pub mpm_name: Vec<u8>,
+    /// The most children that the MPM has at a time (`AP_MPMQ_MAX_DAEMONS`).
+    pub maximum_processes: u32,
+    /// The most threads in each (`AP_MPMQ_MAX_THREADS`).
+    pub threads_per_process: u32,
 }
 
 /// What the directives about Python say.
@@ -250,9 +267,7 @@ impl Settings {
         writer.option(self.stack_size, Writer::u64);
         self.python.write(writer);
         self.limits.write(writer);
-        writer.u32(self.httpd_version.0);
-        writer.u32(self.httpd_version.1);
-        writer.u32(self.httpd_version.2);
+        self.httpd.write(writer);
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -270,11 +285,35 @@ impl Settings {
             stack_size: reader.option("stack size", |reader| reader.u64("stack size"))?,
             python: Python::read(reader)?,
             limits: Limits::read(reader)?,
-            httpd_version: (
+            httpd: Httpd::read(reader)?,
+        })
+    }
+}
+
+impl Httpd {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.version.0);
+        writer.u32(self.version.1);
+        writer.u32(self.version.2);
+        writer.bytes(&self.description);
+        writer.bytes(&self.build_date);
+        writer.bytes(&self.mpm_name);
+        writer.u32(self.maximum_processes);
+        writer.u32(self.threads_per_process);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            version: (
                 reader.u32("httpd version")?,
                 reader.u32("httpd version")?,
                 reader.u32("httpd version")?,
             ),
+            description: reader.bytes("description")?.to_owned(),
+            build_date: reader.bytes("build date")?.to_owned(),
+            mpm_name: reader.bytes("MPM name")?.to_owned(),
+            maximum_processes: reader.u32("maximum processes")?,
+            threads_per_process: reader.u32("threads per process")?,
         })
     }
 }

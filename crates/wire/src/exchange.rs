@@ -66,6 +66,10 @@ pub struct Request<'a> {
     pub script_reloading: bool,
     /// Whether the worker may answer [`Refusal::Busy`]: there are other workers to ask.
     pub may_refuse: bool,
+    /// How often a worker has been asked to run the request, this time included.
+    pub connects: u32,
+    /// How often one that was about to end has not begun it.
+    pub restarts: u32,
     /// When httpd received the request, in microseconds since the epoch (`request_rec::request_time`).
     pub received: u64,
     /// Whether there is a body to ask for.
@@ -277,6 +281,8 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 writer.bool(request.https);
                 writer.bool(request.script_reloading);
                 writer.bool(request.may_refuse);
+                writer.u32(request.connects);
+                writer.u32(request.restarts);
                 writer.u64(request.received);
                 writer.bool(request.has_body);
                 write_pairs(writer, &request.environ);
@@ -304,6 +310,8 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 https: reader.bool("https")?,
                 script_reloading: reader.bool("script reloading")?,
                 may_refuse: reader.bool("may refuse")?,
+                connects: reader.u32("connects")?,
+                restarts: reader.u32("restarts")?,
                 received: reader.u64("received")?,
                 has_body: reader.bool("has body")?,
                 environ: read_pairs(reader, "environ")?,

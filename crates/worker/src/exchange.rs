@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -39,6 +40,7 @@ pub struct Exchange {
     reply: Mutex<Reply>,
     client: Arc<Client>,
     request_id: Option<Vec<u8>>,
+    tries: (u32, u32),
     /// What the application keeps for as long as the request runs.
     data: Mutex<Option<Py<PyDict>>>,
     /// What it reads and writes.
@@ -54,6 +56,10 @@ pub struct About {
     pub is_head: bool,
     /// httpd's id of the request in its logs.
     pub request_id: Option<Vec<u8>>,
+    /// How often a worker was asked to run it, and how often one about to end did not begin it.
+    pub tries: (u32, u32),
+    /// How long it has waited for Python's lock, where somebody wants to know.
+    pub waited: Option<Duration>,
 }
 
 /// How a request ended.
@@ -92,7 +98,11 @@ pub enum Urgency {
 impl Exchange {
     /// Starts on a request whose frame has been taken from the connection's inbox.
     pub fn new(connection: Connection, about: About, buffer: Vec<u8>) -> Self {
-        let About { has_body, is_head, request_id } = about;
+        let About { has_body, is_head, request_id, tries, waited } = about;
+        let meter = Meter::default();
+        if let Some(waited) = waited {
+            meter.lock.add_time(waited);
+        }
         let outgoing = Outgoing::new(Arc::clone(&connection.socket), buffer);
         let client = Arc::<Client>::default();
         Self {
@@ -101,14 +111,20 @@ impl Exchange {
             reply: Mutex::new(Reply::new(is_head)),
             client,
             request_id,
+            tries,
             data: Mutex::new(None),
-            meter: Meter::default(),
+            meter,
         }
     }
 
     /// httpd's id of the request in its logs.
     pub fn request_id(&self) -> Option<&[u8]> {
         self.request_id.as_deref()
+    }
+
+    /// How often a worker was asked to run it, and how often one about to end did not begin it.
+    pub fn tries(&self) -> (u32, u32) {
+        self.tries
     }
 
     /// The dictionary in which the application keeps what belongs to the request.
@@ -155,7 +171,7 @@ impl Exchange {
         };
         let mut outgoing = self.sending(py);
         let socket = outgoing.socket();
-        let buffer = outgoing.finish(&last, &mut detached(py));
+        let buffer = outgoing.finish(&last, &mut self.detached(py));
         let broken = outgoing.is_broken();
         drop(outgoing);
         let connection = match self.incoming.try_lock() {
@@ -193,7 +209,7 @@ impl Exchange {
         };
         let data = match ready {
             Some(data) => data,
-            None => py.detach(|| {
+            None => self.meter.detached(py, || {
                 let mut incoming = self.incoming.lock().expect("nobody panics while reading");
                 incoming.read(amount, &self.outgoing)
             })?,
@@ -207,14 +223,14 @@ impl Exchange {
         if self.is_over(py) {
             return false;
         }
-        self.sending(py).log(source, bytes, &mut detached(py));
+        self.sending(py).log(source, bytes, &mut self.detached(py));
         true
     }
 
     /// Logs what there is of an unfinished line.
     pub fn flush_log(&self, py: Python<'_>, source: Source) {
         if !has_forked() {
-            self.sending(py).flush_log(source, &mut detached(py));
+            self.sending(py).flush_log(source, &mut self.detached(py));
         }
     }
 
@@ -230,7 +246,7 @@ impl Exchange {
         if self.is_over(py) {
             return false;
         }
-        self.sending(py).log_at(level, text, place, &mut detached(py));
+        self.sending(py).log_at(level, text, place, &mut self.detached(py));
         true
     }
 
@@ -261,7 +277,7 @@ impl Exchange {
         let headers = headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
         let mut outgoing = self.sending(py);
         outgoing.push(&FromWorker::EarlyHints { headers });
-        outgoing.flush(&mut detached(py)).map_err(ReplyError::Broken)
+        outgoing.flush(&mut self.detached(py)).map_err(ReplyError::Broken)
     }
 
     /// How much of a file that has `rest` bytes left would be the response body, if it can be one:
@@ -286,7 +302,7 @@ impl Exchange {
         let mut outgoing = self.sending(py);
         reply.commit(length, &mut outgoing)?;
         reply.fulfil();
-        outgoing.send_file(file, part, &mut detached(py)).map_err(ReplyError::Broken)?;
+        outgoing.send_file(file, part, &mut self.detached(py)).map_err(ReplyError::Broken)?;
         self.meter.output.add(start, length.unwrap_or(usize::MAX));
         Ok(())
     }
@@ -340,7 +356,7 @@ impl Exchange {
             return Err(ReplyError::Broken(io::ErrorKind::BrokenPipe.into()));
         }
         let (block, surplus) = reply.admit(block);
-        let mut wait = detached(py);
+        let mut wait = self.detached(py);
         outgoing
             .push_data(block, &mut wait)
             .and_then(|()| match urgency {
@@ -356,7 +372,7 @@ impl Exchange {
     pub fn flush(&self, py: Python<'_>) {
         // A connection that broke shows at the next piece, or does not matter any more.
         if !has_forked() {
-            let _ = self.sending(py).flush(&mut detached(py));
+            let _ = self.sending(py).flush(&mut self.detached(py));
         }
     }
 
@@ -369,12 +385,12 @@ impl Exchange {
         self.outgoing.lock_py_attached(py).expect("nobody panics while sending")
     }
 
+    /// Waits for room with Python's lock released.
+    fn detached<'a>(&'a self, py: Python<'a>) -> impl FnMut(&OwnedFd) + 'a {
+        move |socket| self.meter.detached(py, || wait_for_room(socket))
+    }
+
     fn replying(&self, py: Python<'_>) -> MutexGuard<'_, Reply> {
         self.reply.lock_py_attached(py).expect("nobody panics while replying")
     }
-}
-
-/// Waits for room with Python's lock released.
-fn detached(py: Python<'_>) -> impl FnMut(&OwnedFd) {
-    move |socket| py.detach(|| wait_for_room(socket))
 }

@@ -27,6 +27,7 @@ mod reply;
 mod runner;
 mod schedule;
 mod script;
+mod signals;
 mod worker;
 mod wsgi;
 
@@ -51,6 +52,7 @@ use crate::io::Io;
 use crate::queue::Queue;
 use crate::reload::Reload;
 use crate::runner::Toolbox;
+use crate::signals::Signals;
 use crate::worker::{Job, Worker};
 
 /// How long no connection must have been open before a worker without a supervisor ends.
@@ -101,6 +103,7 @@ fn run(control: &mut Control, reporter: &Reporter) -> Result<(), Box<dyn Error>>
         Event::Order(..) | Event::Signal | Event::Orphaned | Event::Nothing => return Ok(()),
     };
     set_up_process(&settings)?;
+    let signals = Signals::catch()?;
     let interpreter = Interpreter::start(&settings)?;
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
@@ -117,6 +120,7 @@ fn run(control: &mut Control, reporter: &Reporter) -> Result<(), Box<dyn Error>>
             })?;
             let assigned = Assigned { application_group, secret, listener };
             let serving = serve(&interpreter, *settings, toolbox, assigned, reporter)?;
+            signals.dispatch()?;
             reporter.send(&FromWorker::Serving);
             wait_for_the_end(control, reporter, &serving)?;
             serving.drain();

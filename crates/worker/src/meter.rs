@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use pyo3::Python;
+
 /// What `request_finished` tells of a request. Measures nothing until it is switched on.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -11,6 +13,8 @@ pub struct Meter {
     pub input: Flow,
     /// Writes of the response body.
     pub output: Flow,
+    /// Waits for Python's lock.
+    pub lock: Flow,
 }
 
 /// One direction.
@@ -31,17 +35,32 @@ impl Meter {
     pub fn start(&self) -> Option<Instant> {
         self.on.load(Ordering::Relaxed).then(Instant::now)
     }
+
+    /// Runs `wait` without Python's lock, and measures how long it takes to have it back.
+    pub fn detached<R: Send>(&self, py: Python<'_>, wait: impl Send + FnOnce() -> R) -> R {
+        if !self.on.load(Ordering::Relaxed) {
+            return py.detach(wait);
+        }
+        let (result, wants_back) = py.detach(|| (wait(), Instant::now()));
+        self.lock.add(Some(wants_back), 0);
+        result
+    }
 }
 
 impl Flow {
     /// Counts a piece of so many bytes that took since `start`.
     pub fn add(&self, start: Option<Instant>, bytes: usize) {
         if let Some(start) = start {
-            let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.count.fetch_add(1, Ordering::Relaxed);
             self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+            self.add_time(start.elapsed());
         }
+    }
+
+    /// Counts what took so long.
+    pub fn add_time(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
     /// How often, how many bytes, how many seconds.

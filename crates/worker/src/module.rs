@@ -37,6 +37,8 @@ pub struct Modules {
 #[derive(Debug)]
 pub struct Subscribers {
     callbacks: Py<PyList>,
+    /// Holds one when metrics are recorded.
+    recorders: Py<PyList>,
     observation: Py<PyAny>,
 }
 
@@ -46,6 +48,8 @@ impl Modules {
     /// # Errors
     /// Python's.
     pub fn new(py: Python<'_>, settings: &Settings) -> PyResult<Self> {
+        let source = pyo3::ffi::c_str!(include_str!("python/metrics.py"));
+        crate::interpreter::embedded(py, source, c"_mod_wsgi_metrics")?;
         let source = pyo3::ffi::c_str!(include_str!("python/module.py"));
         let support = crate::interpreter::embedded(py, source, c"_mod_wsgi_module")?;
         let module = PyModule::new(py, "mod_wsgi")?;
@@ -68,9 +72,14 @@ impl Modules {
         }
 
         let apache = PyModule::new(py, "apache")?;
-        let (major, minor, patch) = settings.httpd_version;
-        apache.add("version", settings.httpd_version)?;
-        apache.add("description", format!("Apache/{major}.{minor}.{patch}"))?;
+        let httpd = &settings.httpd;
+        apache.add("version", httpd.version)?;
+        apache.add("description", latin1(py, &httpd.description)?)?;
+        apache.add("build_date", latin1(py, &httpd.build_date)?)?;
+        apache.add("mpm_name", latin1(py, &httpd.mpm_name)?)?;
+        // The MPM's, also in a group with numbers of its own.
+        apache.add("maximum_processes", httpd.maximum_processes)?;
+        apache.add("threads_per_process", httpd.threads_per_process)?;
         let modules = py.import("sys")?.getattr("modules")?;
         modules.set_item("mod_wsgi", module)?;
         modules.set_item("apache", apache)?;
@@ -103,11 +112,18 @@ impl Subscribers {
         let support = py.import("_mod_wsgi_module")?;
         Ok(Self {
             callbacks: support.getattr("event_callbacks")?.cast_into()?.unbind(),
+            recorders: support.getattr("recorders")?.cast_into()?.unbind(),
             observation: support.getattr("Observation")?.unbind(),
         })
     }
 
-    /// Tells them that a request begins, if there are any.
+    /// Whether there are any.
+    pub fn exist(&self, py: Python<'_>) -> bool {
+        !self.callbacks.bind(py).is_empty() || !self.recorders.bind(py).is_empty()
+    }
+
+    /// Tells them that a request begins, if there are any. `tries` is how often workers were asked
+    /// to run it, and how often they did not begin.
     ///
     /// # Errors
     /// Python's.
@@ -115,12 +131,13 @@ impl Subscribers {
         &self,
         environ: &Bound<'py, PyDict>,
         application: &Bound<'py, PyAny>,
+        tries: (u32, u32),
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = environ.py();
-        if self.callbacks.bind(py).is_empty() {
+        if !self.exist(py) {
             return Ok(None);
         }
-        self.observation.bind(py).call1((environ, application)).map(Some)
+        self.observation.bind(py).call1((environ, application, tries)).map(Some)
     }
 }
 

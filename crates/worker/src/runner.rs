@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -137,14 +138,19 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
         let constants = Constants::new(py, worker, id + 1).expect("a few strings can be made");
         let mut runner = Runner { toolbox, environ: Environ::new(constants), buffer: Vec::new() };
         loop {
-            py.detach(|| worker.queue.wait(id));
+            let is_watched = toolbox.subscribers.exist(py);
+            let woken = py.detach(|| {
+                worker.queue.wait(id);
+                is_watched.then(Instant::now)
+            });
+            let mut waited = woken.map(|woken| woken.elapsed());
             let mut job = worker.queue.begin(id);
             while let Some(taken) = job {
                 let Some(taken) = worker.reload.admit(py, &toolbox.scripts, taken) else {
                     job = worker.queue.next(id);
                     continue;
                 };
-                let connection = runner.serve(py, taken);
+                let connection = runner.serve(py, taken, waited.take());
                 // The runner counts as free before the peer can send more, or that would be
                 // refused as too much.
                 worker.returning.fetch_add(1, Ordering::SeqCst);
@@ -175,6 +181,7 @@ impl Runner<'_> {
         &mut self,
         py: Python<'_>,
         Job { mut connection, script, reloading, queued }: Job,
+        waited: Option<Duration>,
     ) -> Option<Connection> {
         let taken = now();
         let request = match connection.inbox.next() {
@@ -200,6 +207,8 @@ impl Runner<'_> {
             has_body: request.has_body,
             is_head: find(b"REQUEST_METHOD") == Some(b"HEAD"),
             request_id: find(b"mod_wsgi.request_id").map(<[u8]>::to_vec),
+            tries: (request.connects, request.restarts),
+            waited,
         };
         let times = Times { received: request.received, queued, taken };
         let environ = self.environ.build(py, &request, times);
@@ -259,9 +268,10 @@ impl Runner<'_> {
             return Outcome::Failed(500);
         }
         let now = seconds(now());
-        let observation = environ
-            .set_item(intern!(py, "mod_wsgi.application_start"), now)
-            .and_then(|()| self.toolbox.subscribers.observe(&environ, &application));
+        let observation =
+            environ.set_item(intern!(py, "mod_wsgi.application_start"), now).and_then(|()| {
+                self.toolbox.subscribers.observe(&environ, &application, exchange.tries())
+            });
         match observation {
             Ok(observation) => {
                 respond(py, exchange, failures, script, &application, environ, observation)

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::Secret;
 use crate::broker::{FromBroker, ToBroker};
-use crate::control::{self, Python, Settings};
+use crate::control::{self, Httpd, Python, Settings};
 use crate::exchange::{self, Inquiry, Level, Password, Question, Refusal, Request, Verdict};
 use crate::generation::{self, Configuration, FromSupervisor, Group, Identity, ToSupervisor};
 use crate::limits::{Cause, Limits};
@@ -58,7 +58,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
 fn request() -> impl Strategy<Value = Request<'static>> {
     let names = (slice(), slice(), slice());
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (names, flags, any::<u64>(), pairs()).prop_map(|(names, flags, received, environ)| Request {
+    let numbers = any::<(u32, u32, u64)>();
+    (names, flags, numbers, pairs()).prop_map(|(names, flags, numbers, environ)| Request {
         script: names.0,
         callable: names.1,
         application_group: names.2,
@@ -66,7 +67,9 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         may_refuse: flags.1,
         has_body: flags.2,
         script_reloading: flags.3,
-        received,
+        connects: numbers.0,
+        restarts: numbers.1,
+        received: numbers.2,
         environ,
     })
 }
@@ -169,9 +172,9 @@ pub fn from_broker() -> impl Strategy<Value = FromBroker> {
 fn settings() -> impl Strategy<Value = Settings> {
     let sizes = (any::<u16>(), any::<u32>(), any::<bool>(), any::<u32>(), option::of(any::<u32>()));
     let paths = (option::of(path()), option::of(path()), option::of(path()), vec(path(), 0..4));
-    let rest = (option::of(any::<u64>()), python(), limits(), any::<(u32, u32, u32)>());
+    let rest = (option::of(any::<u64>()), python(), limits(), httpd());
     (bytes(), sizes, paths, rest).prop_map(
-        |(process_group, sizes, paths, (stack_size, python, limits, httpd_version))| Settings {
+        |(process_group, sizes, paths, (stack_size, python, limits, httpd))| Settings {
             process_group,
             threads: sizes.0,
             processes: sizes.1,
@@ -185,7 +188,20 @@ fn settings() -> impl Strategy<Value = Settings> {
             stack_size,
             python,
             limits,
-            httpd_version,
+            httpd,
+        },
+    )
+}
+
+fn httpd() -> impl Strategy<Value = Httpd> {
+    (any::<(u32, u32, u32)>(), bytes(), bytes(), bytes(), any::<(u32, u32)>()).prop_map(
+        |(version, description, build_date, mpm_name, limits)| Httpd {
+            version,
+            description,
+            build_date,
+            mpm_name,
+            maximum_processes: limits.0,
+            threads_per_process: limits.1,
         },
     )
 }

@@ -8,6 +8,8 @@ import sys
 import time
 import traceback
 
+import _mod_wsgi_metrics
+
 # httpd's numbers, for those of the module logging (rounded down).
 _LEVELS = ((50, 2), (40, 3), (30, 4), (20, 6))
 _DEBUG = 7
@@ -58,20 +60,28 @@ def subscribe_signals(callback):
     return callback
 
 
-def process_metrics():
-    """Return nothing: metrics are not recorded."""
-
-
-def request_metrics():
-    """Return nothing: metrics are not recorded."""
-
-
-def server_metrics():
-    """Return nothing: metrics are not recorded."""
+# At most one.
+recorders = []
 
 
 def start_recording_metrics():
-    """Do nothing: metrics are not recorded."""
+    """Let ``process_metrics()`` and ``request_metrics()`` have something to tell from now on."""
+    if not recorders:
+        recorders.append(_mod_wsgi_metrics.Recorder(_module.threads_per_process))
+
+
+def process_metrics():
+    """Return what the process has done since recording began, or None if it has not."""
+    return recorders[0].process() if recorders else None
+
+
+def request_metrics():
+    """Return what requests have done since the last call, or None if that is not recorded."""
+    return recorders[0].requests() if recorders else None
+
+
+def server_metrics():
+    """Return nothing: httpd's scoreboard is not to be seen from here."""
 
 
 def _publish(callbacks, name, event):
@@ -91,7 +101,7 @@ def _publish(callbacks, name, event):
 class Observation:
     """Tells the subscribers about one request."""
 
-    def __init__(self, environ, application):
+    def __init__(self, environ, application, tries):
         self._data = request_data()
         self._started = time.monotonic()
         self._cpu = self._cpu_times()
@@ -104,12 +114,16 @@ class Observation:
         }
         for name in ("request_start", "queue_start", "daemon_start"):
             self._origin[name] = environ[f"mod_wsgi.{name}"]
+        self._begin = environ["mod_wsgi.application_start"]
+        self._recorders = tuple(recorders)
+        for recorder in self._recorders:
+            recorder.started(self._origin["thread_id"], self._begin)
         event = self._tell(
             "request_started",
             **self._origin,
-            daemon_connects=0,
-            daemon_restarts=0,
-            application_start=environ["mod_wsgi.application_start"],
+            daemon_connects=tries[0],
+            daemon_restarts=tries[1],
+            application_start=self._begin,
             application_object=application,
             callable_object=environ["mod_wsgi.callable_object"],
             request_environ=environ,
@@ -136,10 +150,9 @@ class Observation:
         info = (type(error), error, error.__traceback__)
         self._tell("request_exception", exception_info=info)
 
-    def request_finished(self, status, reads, writes):
+    def request_finished(self, status, reads, writes, waits):
         user, system = (now - then for now, then in zip(self._cpu_times(), self._cpu))
-        self._tell(
-            "request_finished",
+        event = dict(
             **self._origin,
             application_finish=time.time(),
             application_time=time.monotonic() - self._started,
@@ -148,10 +161,18 @@ class Observation:
             cpu_user_time=user,
             cpu_system_time=system,
             cpu_time=user + system,
-            gil_wait_time=0.0,
-            gil_wait_count=0,
+            gil_wait_count=waits[0],
+            gil_wait_time=waits[2],
             status=status,
         )
+        for recorder in self._recorders:
+            recorder.finished(event, self._begin)
+        self._tell("request_finished", **event)
+
+
+def signalled(name, number):
+    """Tell the subscribers that the process has got a signal."""
+    _publish(signal_callbacks, "process_signal", {"signame": name, "signum": number})
 
 
 def stopping(reason):

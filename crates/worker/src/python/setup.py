@@ -31,7 +31,7 @@ def start(stdout, stderr, note_fork):
         # The child's signals are its own affair.
         signal.signal = set_handler
         # The worker's handlers would tell the worker to end when somebody ends the child.
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             set_handler(number, signal.SIG_DFL)
 
     os.register_at_fork(after_in_child=after_fork)

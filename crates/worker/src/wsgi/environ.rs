@@ -56,7 +56,7 @@ impl Constants {
         let Worker { settings, application_group, .. } = worker;
         let entries = PyDict::new(py);
         let of_hooks = PyDict::new(py);
-        of_hooks.set_item("apache.version", settings.httpd_version)?;
+        of_hooks.set_item("apache.version", settings.httpd.version)?;
         of_hooks.set_item("mod_wsgi.version", crate::module::COMPATIBLE)?;
         of_hooks.set_item("mod_wsgi.process_group", latin1(py, &settings.process_group)?)?;
         of_hooks.set_item("mod_wsgi.application_group", latin1(py, application_group)?)?;

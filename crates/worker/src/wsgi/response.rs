@@ -57,9 +57,11 @@ pub fn respond<'py>(
         }
         Err(_) => Outcome::Failed(500),
     };
-    let (input, output) = (exchange.meter.input.sums(), exchange.meter.output.sums());
+    let meter = &exchange.meter;
+    let (input, output, lock) = (meter.input.sums(), meter.output.sums(), meter.lock.sums());
     let status = exchange.status(py).unwrap_or(500);
-    let told = observation.call_method1(intern!(py, "request_finished"), (status, input, output));
+    let told =
+        observation.call_method1(intern!(py, "request_finished"), (status, input, output, lock));
     if let Err(error) = told {
         failures.log(py, exchange, "cannot tell of the end of", script, &error);
     }

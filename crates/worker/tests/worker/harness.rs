@@ -89,7 +89,14 @@ pub fn settings() -> Settings {
         threads: 3,
         processes: 1,
         peer_uid: rustix::process::getuid().as_raw(),
-        httpd_version: (2, 4, 99),
+        httpd: control::Httpd {
+            version: (2, 4, 99),
+            description: b"Apache/2.4.99 (Test)".to_vec(),
+            build_date: b"a day".to_vec(),
+            mpm_name: b"mpm".to_vec(),
+            maximum_processes: 4,
+            threads_per_process: 25,
+        },
         python: control::Python { restrict_signal: true, ..control::Python::default() },
         ..Settings::default()
     }
@@ -270,6 +277,8 @@ impl<'a> Ask<'a> {
                 https: false,
                 script_reloading: true,
                 may_refuse: false,
+                connects: 1,
+                restarts: 0,
                 received: 1_700_000_000_250_000,
                 has_body: false,
                 environ: vec![(b"REQUEST_METHOD", b"GET"), (b"PATH_INFO", b"/")],

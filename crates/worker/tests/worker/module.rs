@@ -20,10 +20,13 @@ fn what_the_modules_hold() {
              assert issubclass(mod_wsgi.RequestTimeout, BaseException)\n    \
              assert not issubclass(mod_wsgi.RequestTimeout, Exception)\n    \
              assert mod_wsgi.request_metrics() is mod_wsgi.process_metrics() is None\n    \
-             assert mod_wsgi.server_metrics() is mod_wsgi.start_recording_metrics() is None\n    \
+             assert mod_wsgi.server_metrics() is None\n    \
              assert mod_wsgi.subscribe_shutdown(print) is print\n    \
              assert mod_wsgi.shutdown_callbacks.pop() is print\n    \
-             assert apache.version == (2, 4, 99) and apache.description\n    \
+             assert apache.version == (2, 4, 99)\n    \
+             assert apache.description == 'Apache/2.4.99 (Test)'\n    \
+             assert (apache.mpm_name, apache.build_date) == ('mpm', 'a day')\n    \
+             assert (apache.maximum_processes, apache.threads_per_process) == (4, 25)\n    \
              try: mod_wsgi.nonsense\n    \
              except AttributeError as error: return [str(error).encode()]\n",
     );
@@ -192,4 +195,165 @@ fn an_installed_package_of_the_same_name_is_grafted_on() {
              return [mod_wsgi.server.NAME.encode(), mod_wsgi.process_group.encode()]\n",
     );
     assert_eq!(answer.ok(), "graftedprocesses");
+}
+
+/// Uses the metrics, and tells about them.
+const METRICS: &str = "import mod_wsgi, time\n\
+    assert mod_wsgi.request_metrics() is mod_wsgi.process_metrics() is None\n\
+    mod_wsgi.start_recording_metrics()\n\
+    mod_wsgi.start_recording_metrics()\n\
+    assert mod_wsgi.event_callbacks == []\n\
+    def application(environ, start_response):\n    \
+        if environ['PATH_INFO'] == '/fails': raise KeyError('x')\n    \
+        environ['wsgi.input'].read()\n    \
+        start_response('404 Not here', [])\n    \
+        if environ['PATH_INFO'] == '/tell':\n        \
+            return [repr(TELL).encode()]\n    \
+        time.thread_time() \n    \
+        return [b'abc', b'de']\n";
+
+#[test]
+fn metrics() {
+    for (tell, expected) in [
+        (
+            "[v[k] for v in [mod_wsgi.request_metrics()] for k in ('request_count', 'status_4xx', 'status_5xx')]",
+            "[3, 2, 1]",
+        ),
+        (
+            "[v[k] for v in [mod_wsgi.request_metrics()] for k in ('input_bytes', 'output_bytes', 'output_writes')]",
+            "[8, 10, 4]",
+        ),
+        (
+            "[sum(v[k + '_time_buckets']) for v in [mod_wsgi.request_metrics()] for k in ('server', 'queue', \
+            'daemon', 'application', 'request', 'input_read', 'output_write', 'gil_wait')]",
+            "[3, 3, 3, 3, 3, 3, 3, 3]",
+        ),
+        ("{len(mod_wsgi.request_metrics()['server_time_buckets'])}", "{65}"),
+        (
+            "[v['request_count'] + mod_wsgi.request_metrics()['request_count'] \
+            for v in [mod_wsgi.request_metrics()]]",
+            "[3]",
+        ),
+        ("[v['start_time'] < v['stop_time'] for v in [mod_wsgi.request_metrics()]]", "[True]"),
+        (
+            "[[v['request_threads_maximum'], sum(v['request_threads_completed']), \
+            sum(1 for t in v['request_threads_current_elapsed'] if t > 0)] \
+            for v in [mod_wsgi.request_metrics()]]",
+            "[[1, 3, 1]]",
+        ),
+        (
+            "[0 < v['capacity_utilization'] <= 1 and v['request_throughput'] > 0 \
+            for v in [mod_wsgi.request_metrics()]]",
+            "[True]",
+        ),
+        (
+            "[v['application_time_min_us'] <= v['application_time_max_us'] \
+            for v in [mod_wsgi.request_metrics()]]",
+            "[True]",
+        ),
+        (
+            "[v[k] for v in [mod_wsgi.process_metrics()] for k in ('request_count', 'active_requests', \
+            'request_threads', 'threads')]",
+            "[3, 1, 1, [{'thread_id': 1, 'request_count': 3}]]",
+        ),
+        (
+            "[v['pid'] == __import__('os').getpid() and 0 < v['memory_rss'] <= v['memory_max_rss'] \
+            and v['restart_time'] <= v['current_time'] and v['cpu_time'] > 0 \
+            for v in [mod_wsgi.process_metrics()]]",
+            "[True]",
+        ),
+        // Named as in mod_wsgi's documentation.
+        (
+            "[[k for k in 'pid start_time stop_time sample_period request_count \
+             request_throughput capacity_utilization request_threads_maximum \
+             request_threads_started request_threads_active cpu_utilization \
+             cpu_user_utilization cpu_system_utilization cpu_time cpu_user_time \
+             cpu_system_time memory_rss memory_max_rss status_1xx status_5xx input_bytes \
+             input_reads output_bytes output_writes gil_wait_count queue_time \
+             daemon_time_buckets application_time_min_us request_time_max_us input_read_time \
+             output_write_time gil_wait_time request_threads_completed \
+             request_threads_buckets request_threads_busy_time request_threads_cpu_time \
+             request_threads_current_elapsed request_threads_max_duration'.split() \
+             if k not in v] for v in [mod_wsgi.request_metrics()]]",
+            "[[]]",
+        ),
+        (
+            "[[k for k in 'pid restart_time current_time running_time request_count \
+             request_busy_time active_requests request_threads threads memory_max_rss \
+             memory_rss cpu_user_time cpu_system_time cpu_time'.split() \
+             if k not in v] for v in [mod_wsgi.process_metrics()]]",
+            "[[]]",
+        ),
+    ] {
+        let worker = Worker::serving_with(Settings { threads: 1, ..settings() });
+        // A statement of one line, whatever it looks like here.
+        let tell = tell.split_whitespace().collect::<Vec<_>>().join(" ");
+        let script = worker.scratch.script(&METRICS.replace("TELL", &tell));
+        let ask = |path: &'static [u8]| {
+            let mut ask = Ask::of(&script).body(&[b"body"]);
+            ask.request.environ.push((b"PATH_INFO", path));
+            worker.connect().ask(&ask)
+        };
+        for _ in 0..2 {
+            assert_eq!(ask(b"/").ok(), "abcde");
+        }
+        assert_eq!(ask(b"/fails").ending, Ending::Failed(500));
+        assert_eq!(ask(b"/tell").ok(), expected, "{tell}");
+    }
+}
+
+#[test]
+fn signals_are_told_to_subscribers_and_end_nobody() {
+    use rustix::process::{Signal, kill_process};
+    let worker = Worker::serving();
+    let answer = worker.run(
+        "import mod_wsgi, os\n\
+         @mod_wsgi.subscribe_signals\n\
+         def tell(name, **event): os.write(1, repr((name, event)).encode() + b'\\n')\n\
+         def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             return [repr(mod_wsgi.signal_callbacks == [tell]).encode()]\n",
+    );
+    assert_eq!(answer.ok(), "True");
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR2, "SIGUSR2")] {
+        kill_process(worker.pid(), signal).unwrap();
+        let event =
+            format!("('process_signal', {{'signame': '{name}', 'signum': {}}})\n", signal.as_raw());
+        while !worker.output().contains(&event) {
+            std::thread::yield_now();
+        }
+    }
+    assert!(
+        worker
+            .get(
+                &worker
+                    .scratch
+                    .script("def application(e, s):\n    s('200 OK', [])\n    return []\n")
+            )
+            .ending
+            == Ending::End
+    );
+    worker.drain();
+}
+
+#[test]
+fn events_tell_how_a_request_came_here() {
+    let worker = Worker::serving();
+    let source = "import mod_wsgi\n\
+        told = {}\n\
+        mod_wsgi.subscribe_events(lambda name, **event: told.update({name: event}))\n\
+        def application(environ, start_response):\n    \
+            start_response('200 OK', [])\n    \
+            wait = told.get('request_finished', {})\n    \
+            started = told.get('request_started', {})\n    \
+            return [repr((started.get('daemon_connects'), started.get('daemon_restarts'),\n        \
+                wait.get('gil_wait_count', 0) > 0, wait.get('gil_wait_time', 0) > 0)).encode()]\n";
+    let script = worker.scratch.write("how.wsgi", source);
+    let mut ask = Ask::of(&script);
+    (ask.request.connects, ask.request.restarts) = (4, 2);
+    // Nobody had subscribed yet when this one woke a thread.
+    assert_eq!(worker.connect().ask(&ask).ok(), "(4, 2, False, False)");
+    // A thread that was woken has waited for the lock; one that goes on with the next request not.
+    let waited = |_| worker.connect().ask(&ask).ok() == "(4, 2, True, True)";
+    assert!((0..1000).any(waited));
 }
