@@ -148,7 +148,9 @@ impl Network {
 /// The first parts of an IPv4 address, and how many bits they are.
 fn partial(text: &str) -> Option<(Ipv4Addr, u32)> {
     let parts = text.strip_suffix('.').unwrap_or(text).split('.');
-    let parts: Vec<u8> = parts.map(str::parse).collect::<Result<_, _>>().ok()?;
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<u8> =
+        parts.map(|part| part.parse().ok().filter(|_| digits(part))).collect::<Option<_>>()?;
     let mut octets = [0; 4];
     octets.get_mut(..parts.len())?.copy_from_slice(&parts);
     Some((Ipv4Addr::from(octets), u32::try_from(parts.len()).ok()? * 8))

@@ -59,7 +59,8 @@ pub fn atoi(value: &[u8]) -> (i64, &[u8]) {
 }
 
 /// Reads a number as mod_wsgi does, but says so where that drops something. Where 0 is allowed, it
-/// is also what no number at all stands for.
+/// is also what no number at all stands for. Where the bound is that of C's `int`, what is larger
+/// counts as the bound; `atoi` makes any number of it.
 ///
 /// # Errors
 /// The end of a sentence.
@@ -72,6 +73,10 @@ pub fn number<N: TryFrom<i64>>(
     let bounds = || format!("must be a number from {least} to {most}");
     let (number, rest) = atoi(value);
     let is_text = rest.len() == value.trim_ascii_start().len();
+    if most == i64::from(i32::MAX) && number > most {
+        *into = Some(N::try_from(most).map_err(|_| bounds())?);
+        return Ok(Verdict::Doubtful(format!("is too large and counts as {most}")));
+    }
     if is_text && least > 0 || !(least..=most).contains(&number) {
         return Err(bounds());
     }
@@ -197,6 +202,14 @@ mod tests {
         check("x", 1, None);
         check("101", 0, None);
         check("-1", 0, None);
+    }
+
+    #[test]
+    fn more_than_an_int_holds_counts_as_its_bound() {
+        let mut into: Option<i32> = None;
+        let verdict = number(b"99999999999", 0, i64::from(i32::MAX), &mut into);
+        assert!(matches!(verdict, Ok(Verdict::Doubtful(_))), "{verdict:?}");
+        assert_eq!(into, Some(i32::MAX));
     }
 
     #[test]

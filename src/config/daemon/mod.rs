@@ -149,6 +149,17 @@ pub struct DaemonOption {
 pub static OPTIONS: [&[DaemonOption]; 3] =
     [&process::OPTIONS, &behaviour::OPTIONS, &transport::OPTIONS];
 
+/// Options with which mod_wsgi serves when they are written without a value.
+const MAY_BE_EMPTY: [&str; 7] = [
+    "supplementary-groups",
+    "lang",
+    "locale",
+    "python-home",
+    "python-path",
+    "python-eggs",
+    "display-name",
+];
+
 fn known_options() -> String {
     let names = OPTIONS.iter().copied().flatten().map(|option| option.name);
     names.collect::<Vec<_>>().join(", ")
@@ -196,7 +207,9 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
             return Err(DaemonError::Option { word });
         };
         let owner = group.script_owner;
-        let outcome = if value.is_empty() {
+        let outcome = if value.is_empty() && MAY_BE_EMPTY.contains(&option.name) {
+            Ok(Verdict::Doubtful("is empty and has no effect; leave the option out".into()))
+        } else if value.is_empty() {
             Err("is empty; leave the option out to have its default".into())
         } else {
             (option.set)(&mut group, &value)
@@ -326,8 +339,17 @@ mod tests {
     }
 
     #[test]
-    fn every_option_is_read_or_refused_and_none_may_be_empty() {
-        for option in OPTIONS.iter().copied().flatten() {
+    fn an_option_without_a_value_is_refused_or_warned_about() {
+        for name in MAY_BE_EMPTY {
+            let (group, warnings) = parsed(&format!("site {name}="));
+            group.unwrap();
+            assert_eq!(
+                warnings,
+                [format!("{name}='' is empty and has no effect; leave the option out")]
+            );
+        }
+        let known = OPTIONS.iter().copied().flatten();
+        for option in known.filter(|option| !MAY_BE_EMPTY.contains(&option.name)) {
             refused(&format!("site {}=", option.name), &["is empty", option.what]);
         }
     }

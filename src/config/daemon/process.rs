@@ -192,12 +192,15 @@ fn supplementary_groups(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdi
 }
 
 fn umask(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
-    let text = std::str::from_utf8(value).unwrap_or_default();
-    match u32::from_str_radix(text, 8) {
-        Ok(mask) if mask <= 0o777 => group.umask = Some(mask),
-        _ => return Err("must be an octal number from 0 to 777".into()),
-    }
-    Ok(Verdict::Good)
+    let text = std::str::from_utf8(value).unwrap_or_default().trim_ascii_start();
+    let mask = u32::from_str_radix(text, 8);
+    let mask = mask.map_err(|_| "must be an octal number from 0 to 777".to_owned())?;
+    group.umask = Some(mask & 0o777);
+    Ok(if mask <= 0o777 {
+        Verdict::Good
+    } else {
+        Verdict::Doubtful(format!("is more than 777 and counts as {:o}", mask & 0o777))
+    })
 }
 
 fn chroot(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {

@@ -68,7 +68,7 @@ fn telemetry_service(_: &mut ServerConfig, command: Command<'_>, arguments: &[u8
             "WSGITelemetryService takes 1-2 arguments, unix:/path and interval=SECONDS".into()
         );
     };
-    if !target.starts_with(b"unix:") || target.len() == b"unix:".len() {
+    if !target.starts_with(b"unix:") {
         return Err("WSGITelemetryService target must be 'unix:/path' (remote 'udp:host:port' \
                     targets are no longer supported)"
             .into());
@@ -85,10 +85,13 @@ fn telemetry_service(_: &mut ServerConfig, command: Command<'_>, arguments: &[u8
     Ok(())
 }
 
-fn slow_requests(_: &mut ServerConfig, _: Command<'_>, argument: &[u8]) -> Outcome {
-    let (number, rest) = atoi(argument);
-    let is_text = rest.len() == argument.len();
-    if number < 0 || seconds_of(argument).map_or(is_text, |seconds| seconds < 0.0) {
+fn slow_requests(_: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
+    let seconds = seconds_of(argument);
+    if seconds.is_none() {
+        let value = lossy(argument);
+        command.warn(&format!("WSGISlowRequests '{value}' is no number of seconds: write one."));
+    }
+    if atoi(argument).0 < 0 || seconds.is_some_and(|seconds| seconds < 0.0) {
         let value = lossy(argument);
         return Err(format!("WSGISlowRequests threshold must be non-negative, not '{value}'"));
     }
