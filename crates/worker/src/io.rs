@@ -17,6 +17,7 @@ use wire::exchange::{FromWorker, Inquiry, Refusal, Request, ToWorker};
 
 use crate::connection::{Connection, LISTENER, Token, WAKE};
 use crate::gate::{Complaints, Gate, Greeting, Offence};
+use crate::watch::Watch;
 use crate::worker::{Job, Worker, now};
 
 /// How long a connection may take to greet.
@@ -39,6 +40,7 @@ pub struct Io {
     strangers: VecDeque<(Instant, Token)>,
     /// When to accept again after running out of descriptors or memory.
     recover_at: Option<Instant>,
+    watch: Watch,
 }
 
 impl Io {
@@ -60,6 +62,7 @@ impl Io {
             complaints,
             strangers: VecDeque::new(),
             recover_at: None,
+            watch: Watch::new(Instant::now()),
         };
         let interest = EventFlags::IN | EventFlags::ONESHOT;
         let data = EventData::new_u64(LISTENER);
@@ -95,6 +98,7 @@ impl Io {
                 self.proceed(connection);
             }
         }
+        self.worker.queue.unwatch();
         connections.close_idle();
     }
 
@@ -119,13 +123,10 @@ impl Io {
             self.complaints.say(),
             self.strangers.front().map(|(deadline, _)| *deadline),
             self.recover_at,
+            self.watch.look(&self.worker.queue, &self.worker.threads, now),
         ];
         let left = due.into_iter().flatten().min()?.saturating_duration_since(now);
-        Some(Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            // Rounded up, so that what is due then is not a moment ahead.
-            tv_nsec: (left.subsec_nanos() + 1_000_000).min(999_999_999).into(),
-        })
+        Some(Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() })
     }
 
     /// Whether a connection that is accepted now would find a free runner. Otherwise it is left to

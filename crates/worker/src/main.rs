@@ -9,6 +9,7 @@ mod connection;
 mod control;
 mod exchange;
 mod failure;
+mod fast;
 mod ffi;
 mod forked;
 mod gate;
@@ -28,6 +29,7 @@ mod runner;
 mod schedule;
 mod script;
 mod signals;
+mod watch;
 mod worker;
 mod wsgi;
 
@@ -46,13 +48,16 @@ use wire::exchange::Level;
 
 use crate::connection::Connections;
 use crate::control::{Control, ControlError, Event, Reporter};
+use crate::fast::Fast;
 use crate::gate::{Complaints, Gate};
 use crate::interpreter::Interpreter;
 use crate::io::Io;
 use crate::queue::Queue;
 use crate::reload::Reload;
 use crate::runner::Toolbox;
+use crate::schedule::Policy;
 use crate::signals::Signals;
+use crate::watch::Thread;
 use crate::worker::{Job, Worker};
 
 /// How long no connection must have been open before a worker without a supervisor ends.
@@ -184,10 +189,16 @@ fn serve(
     let gate = Gate::new(&settings, secret);
     let complaints = Complaints::new(reporter.clone(), name);
     let threads = usize::from(settings.threads.max(1));
+    let policy = match has_lock {
+        false => Policy::Parallel,
+        true if Fast::Watch.is_on() => Policy::Patient,
+        true => Policy::Eager,
+    };
     let worker = Arc::new(Worker {
         settings,
         application_group,
-        queue: Queue::new(threads, has_lock),
+        queue: Queue::new(threads, policy),
+        threads: (0..threads).map(|_| Thread::default()).collect(),
         reload: Reload::new(reporter.clone()),
         connections: Connections::new()?,
         paused: AtomicBool::new(false),
@@ -239,6 +250,8 @@ impl Serving {
             // Only a job that may be refused comes back, and these have waited already.
             let _ = self.worker.queue.push(job, false);
         }
+        // The runners are watched while jobs wait.
+        self.worker.connections.wake();
     }
 
     /// Begins nothing new, and waits for what is running.

@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use crate::schedule::{RunnerId, Schedule};
+use crate::schedule::{Crowd, Policy, RunnerId, Schedule};
 
 /// Jobs of type `T` for a fixed number of runners.
 ///
@@ -23,10 +23,10 @@ struct State<T> {
 
 impl<T> Queue<T> {
     /// See [`Schedule::new`].
-    pub fn new(runners: usize, one_at_a_time: bool) -> Self {
+    pub fn new(runners: usize, policy: Policy) -> Self {
         Self {
             state: Mutex::new(State {
-                schedule: Schedule::new(runners, one_at_a_time),
+                schedule: Schedule::new(runners, policy),
                 woken: vec![false; runners],
             }),
             wake: (0..runners).map(|_| Condvar::new()).collect(),
@@ -65,6 +65,14 @@ impl<T> Queue<T> {
         job
     }
 
+    /// See [`Schedule::hand_over`]. Returns whether `runner` has to [`Self::wait`].
+    pub fn hand_over(&self, runner: RunnerId) -> bool {
+        let mut state = self.lock();
+        let next = state.schedule.hand_over(runner);
+        self.wake(state, next);
+        next.is_some()
+    }
+
     /// The next job of `runner`, which has finished one. Without one it has to [`Self::wait`].
     pub fn next(&self, runner: RunnerId) -> Option<T> {
         let mut state = self.lock();
@@ -73,6 +81,25 @@ impl<T> Queue<T> {
             self.quiet.notify_all();
         }
         job
+    }
+
+    /// See [`Schedule::crowd`].
+    pub fn crowd(&self) -> Option<Crowd> {
+        self.lock().schedule.crowd()
+    }
+
+    /// See [`Schedule::relieve`].
+    pub fn relieve(&self) {
+        let mut state = self.lock();
+        let runner = state.schedule.relieve();
+        self.wake(state, runner);
+    }
+
+    /// See [`Schedule::unwatch`].
+    pub fn unwatch(&self) {
+        let mut state = self.lock();
+        let runner = state.schedule.unwatch();
+        self.wake(state, runner);
     }
 
     /// Jobs that are running or waiting.
@@ -112,7 +139,7 @@ mod tests {
     fn jobs_that_wait_for_each_other_get_a_runner_each() {
         const RUNNERS: usize = 12;
         let barrier = Barrier::new(RUNNERS);
-        let queue = Queue::new(RUNNERS, true);
+        let queue = Queue::new(RUNNERS, Policy::Eager);
         std::thread::scope(|scope| {
             for runner in 0..RUNNERS {
                 let (queue, barrier) = (&queue, &barrier);
@@ -133,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_job_that_would_have_to_wait_can_be_refused() {
-        let queue = Queue::new(1, true);
+        let queue = Queue::new(1, Policy::Patient);
         queue.push('a', true).unwrap();
         assert_eq!(queue.push('b', true), Err('b'));
         queue.push('c', false).unwrap();

@@ -28,6 +28,9 @@ const STACK: usize = 8 << 20;
 /// With less, a thread could not even log that it has too little.
 const LEAST_STACK: usize = 128 << 10;
 
+/// After so long another runner goes on, whose share of the processor is not used up.
+const SHIFT: Duration = Duration::from_micros(500);
+
 /// What the runners share of Python.
 #[derive(Debug)]
 pub struct Toolbox {
@@ -133,6 +136,7 @@ pub fn start(worker: &Arc<Worker>, toolbox: &Arc<Toolbox>) -> io::Result<()> {
 }
 
 fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
+    worker.threads[id].enter();
     // Attached for good, so that thread-local data of the application lives as long as the thread.
     Python::attach(|py| {
         let constants = Constants::new(py, worker, id + 1).expect("a few strings can be made");
@@ -145,6 +149,7 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
             });
             let mut waited = woken.map(|woken| woken.elapsed());
             let mut job = worker.queue.begin(id);
+            let start = Instant::now();
             while let Some(taken) = job {
                 let Some(taken) = worker.reload.admit(py, &toolbox.scripts, taken) else {
                     job = worker.queue.next(id);
@@ -154,7 +159,8 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
                 // The runner counts as free before the peer can send more, or that would be
                 // refused as too much.
                 worker.returning.fetch_add(1, Ordering::SeqCst);
-                job = worker.queue.next(id);
+                let relieved = start.elapsed() >= SHIFT && worker.queue.hand_over(id);
+                job = if relieved { None } else { worker.queue.next(id) };
                 if let Some(connection) = connection {
                     worker.connections.put_back(connection);
                 }

@@ -7,6 +7,7 @@ use wire::control::Settings;
 use crate::connection::{Connection, Connections};
 use crate::queue::Queue;
 use crate::reload::Reload;
+use crate::watch::Thread;
 
 /// A worker that has been given its application group.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Worker {
     pub application_group: Vec<u8>,
     /// Requests on their way to the runners.
     pub queue: Queue<Job>,
+    /// The runners' threads.
+    pub threads: Vec<Thread>,
     /// Requests that wait for new code.
     pub reload: Reload,
     /// Connections without a request in progress.
