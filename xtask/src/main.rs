@@ -11,6 +11,7 @@ mod instructions;
 mod lint;
 mod originals;
 mod python;
+mod record;
 mod requirements;
 mod shell;
 mod stage;

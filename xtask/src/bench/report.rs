@@ -1,7 +1,6 @@
 //! Turns samples into medians, ratios and verdicts, and keeps them in `docs/`.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,12 +10,11 @@ use super::install::Installed;
 use super::measure::Sample;
 use super::plot;
 use super::rows::{Goal, Kind, Row};
+use crate::record::{self, with_commas};
 use crate::shell;
 
-/// Where the table is kept, between these two lines; the rest of the file is written by hand.
+/// Where the table is kept.
 const FILE: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- begin of what `cargo xtask bench` writes -->";
-const END: &str = "<!-- end of what `cargo xtask bench` writes -->";
 
 /// Where the picture is kept.
 const PICTURE: &str = "docs/performance.svg";
@@ -76,16 +74,14 @@ impl Results {
     pub fn new(installed: &Installed, rounds: usize, duration: Duration) -> Results {
         let versions: Vec<_> =
             installed.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let date = shell::capture(Command::new("date").arg("+%F")).unwrap_or_default();
         let conditions = format!(
-            "Measured on {date}, on {cores} cores with {} GiB of memory, with {}. Medians of \
+            "{}, with {}. Medians of \
              {rounds} rounds of {} s, in each of which all take their turn. httpd has the event \
              MPM, one child of 64 threads and no access log; applications have 1 process of 15 \
              threads; `wrk` has 1 thread and, unless the row says otherwise, 32 connections that \
              are kept open. Processor time and memory (PSS) are those of httpd and everything \
              behind it. × compares with {} in the same row.",
-            memory_size(),
+            record::conditions(),
             versions.join(", "),
             duration.as_secs(),
             BASE.name(),
@@ -200,16 +196,11 @@ impl Results {
 
     /// Puts tables and picture into `docs/`.
     pub fn write(&self) -> Result<()> {
-        let mut text = format!("{BEGIN}\n{}\n\n![]({})\n", self.conditions, "performance.svg");
+        let mut text = format!("{}\n\n![]({})\n", self.conditions, "performance.svg");
         for (row, _) in &self.rows {
             text += &format!("\n### {}\n\n{}", row.title, self.table(row));
         }
-        text += END;
-        let path = shell::root().join(FILE);
-        let before = fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}"))?;
-        let after = replace(&before, &text)
-            .with_context(|| format!("{FILE} lacks the line {BEGIN} or {END}"))?;
-        fs::write(&path, after).with_context(|| format!("cannot write {FILE}"))?;
+        record::write(FILE, "bench", &text)?;
         let rows: Vec<_> =
             self.rows.iter().filter(|(row, _)| row.kind != Kind::ColdStart).collect();
         let bars = rows.iter().map(|(row, entries)| {
@@ -222,34 +213,6 @@ impl Results {
         println!("\nWritten to {FILE} and {PICTURE}.");
         Ok(())
     }
-}
-
-/// `text` instead of what lies between the two marks.
-fn replace(before: &str, text: &str) -> Option<String> {
-    let (head, rest) = before.split_once(BEGIN)?;
-    let (_, tail) = rest.split_once(END)?;
-    Some([head, text, tail].concat())
-}
-
-/// A number as people read it.
-fn with_commas(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// The machine's memory in GiB.
-fn memory_size() -> u64 {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    (kib.unwrap_or(0) + (1 << 19)) >> 20
 }
 
 #[cfg(test)]
@@ -267,19 +230,5 @@ mod tests {
         assert_eq!((median.rate, median.errors), (3.0, 3));
         entry.samples.push(Sample { rate: 4.0, ..Sample::default() });
         assert_eq!(entry.median().unwrap().rate, 3.5);
-    }
-
-    #[test]
-    fn numbers() {
-        let text = [7.0, 999.6, 12_345.0, 1_234_567.0].map(with_commas);
-        assert_eq!(text, ["7", "1,000", "12,345", "1,234,567"]);
-    }
-
-    #[test]
-    fn only_what_lies_between_the_marks_is_replaced() {
-        let before = format!("a\n{BEGIN}\nold\n{END}\nb");
-        let text = format!("{BEGIN}\nnew\n{END}");
-        assert_eq!(replace(&before, &text).unwrap(), format!("a\n{text}\nb"));
-        assert_eq!(replace("a", "b"), None);
     }
 }
