@@ -14,6 +14,7 @@ mod python;
 mod record;
 mod requirements;
 mod shell;
+mod soak;
 mod stage;
 mod tally;
 mod test;
@@ -40,6 +41,10 @@ Usage: cargo xtask COMMAND
                      docs/performance.md
   instructions [--functions] [--record]
                      count the instructions of a request, and compare with the last record
+  soak [--row NAME] [--theirs] [--record] [--graceful N | --minutes N [--seed N]] [--dist DIR]
+                     what is lost when things go wrong under load: row by row, in N graceful
+                     restarts, or by a random mix; --theirs: of mod_wsgi's; --record: of both,
+                     into docs/reliability.md
   docker-base        make the base image of the container tests where no registry can be reached
   tidy               the rules of this repository that no other tool checks
   lint               format, clippy, documentation, tidy; then `test` is all that a change must pass
@@ -68,6 +73,7 @@ fn run() -> Result<()> {
         Some("test") => test::run(arguments),
         Some("bench") => bench::run(arguments),
         Some("instructions") => instructions::run(arguments),
+        Some("soak") => soak::run(arguments),
         Some("docker-base") => nothing_more(arguments).and_then(|()| docker::run()),
         Some("tidy") => nothing_more(arguments).and_then(|()| tidy::run()),
         Some("lint") => nothing_more(arguments).and_then(|()| lint::run()),

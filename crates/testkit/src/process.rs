@@ -71,6 +71,11 @@ impl Process {
         Process::find(self.pid).is_some_and(|now| now.started == self.started && !now.zombie)
     }
 
+    /// When it started, in clock ticks since boot.
+    pub fn started(&self) -> u64 {
+        self.started
+    }
+
     /// How many file descriptors it has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).map(Iterator::count).unwrap_or(0)
