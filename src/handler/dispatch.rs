@@ -137,6 +137,9 @@ pub fn deliver<'m>(
             Outcome::Lost(why) if !lost_once && repeatable => {
                 warn!("{destination}: {why}; the request is sent to another worker.");
                 lost_once = true;
+                // Not on an idle connection: a dying process closes one after the other, so that
+                // the next one may be its own and still look good.
+                may_reuse = false;
             }
             Outcome::Lost(why) => {
                 error!(

@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use channel::Inbox;
+use channel::{Inbox, ReceiveError};
 use rustix::net::sockopt::{
     Timeout, set_socket_recv_buffer_size, set_socket_send_buffer_size, set_socket_timeout,
 };
@@ -19,6 +19,9 @@ use crate::generation::{Generation, Link};
 
 /// How long a request waits for a worker to be there and to accept it without `connect-timeout=`.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Between two looks for a supervisor.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The workers of one application group, as this child knows them.
 #[derive(Debug)]
@@ -136,32 +139,57 @@ impl Workers {
     }
 }
 
-fn ask(
+/// Asks the supervisor. One that is not there has died, or dies while it is asked: httpd's parent
+/// starts another one, which is waited for.
+fn ask(generation: &Generation, key: &Key, link: Link) -> Result<Workers, Unavailable> {
+    let deadline = Instant::now() + patience(link);
+    loop {
+        match ask_once(generation, key, link) {
+            Err(Asked::Gone(_)) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Err(Asked::Gone(error)) => {
+                let (control, problem) = (generation.control.clone(), error.to_string());
+                return Err(Unavailable::NoSupervisor { control, problem });
+            }
+            Err(Asked::Answered(unavailable)) => return Err(unavailable),
+            Ok(workers) => return Ok(workers),
+        }
+    }
+}
+
+/// What came of asking, other than workers.
+enum Asked {
+    /// There is no supervisor, or none any more.
+    Gone(io::Error),
+    /// It said so, or is there and says nothing.
+    Answered(Unavailable),
+}
+
+fn ask_once(
     generation: &Generation,
     (process_group, application_group): &Key,
     link: Link,
-) -> Result<Workers, Unavailable> {
-    let no_supervisor = |problem: String| Unavailable::NoSupervisor {
-        control: generation.control.clone(),
-        problem,
-    };
-    let stream =
-        connect(&generation.control, link).map_err(|error| no_supervisor(error.to_string()))?;
+) -> Result<Workers, Asked> {
+    let stream = connect(&generation.control, link).map_err(Asked::Gone)?;
     let question = ToBroker::Acquire {
         version: VERSION,
         secret: generation.secret,
         process_group,
         application_group,
     };
-    channel::send_message(&stream, &question).map_err(|error| no_supervisor(error.to_string()))?;
+    channel::send_message(&stream, &question).map_err(Asked::Gone)?;
     match Inbox::new().wait::<FromBroker>(&stream, patience(link)) {
         Ok(FromBroker::Granted { socket, secret, processes }) => {
             Ok(Workers { socket, secret, processes, link, idle: Mutex::default() })
         }
         Ok(FromBroker::Unavailable { reason, retry_after }) => {
-            Err(Unavailable::Refused { reason, retry_after })
+            Err(Asked::Answered(Unavailable::Refused { reason, retry_after }))
         }
-        Err(error) => Err(no_supervisor(error.to_string())),
+        Err(ReceiveError::Closed) => Err(Asked::Gone(io::ErrorKind::UnexpectedEof.into())),
+        Err(ReceiveError::Io(error)) => Err(Asked::Gone(error)),
+        Err(error) => {
+            let (control, problem) = (generation.control.clone(), error.to_string());
+            Err(Asked::Answered(Unavailable::NoSupervisor { control, problem }))
+        }
     }
 }
 
