@@ -1,5 +1,6 @@
 """What `cargo xtask soak` puts under load: ten milliseconds of waiting, and trouble on request."""
 
+import ctypes
 import os
 import sys
 import threading
@@ -45,6 +46,11 @@ def leave():
     os._exit(3)
 
 
+def crash():
+    """Reads where nothing is, as a broken extension module does."""
+    ctypes.string_at(0)
+
+
 def chatter():
     """Fills the log."""
     print("x" * 1000, file=sys.stderr)
@@ -56,6 +62,7 @@ TROUBLE = {
     "fork": fork,
     "threads": threads,
     "leave": leave,
+    "crash": crash,
     "chatter": chatter,
 }
 

@@ -21,7 +21,7 @@ pub enum Fault {
     Terminate,
     /// SIGKILL to a worker.
     Kill,
-    /// SIGSEGV to a worker.
+    /// The application brings its process down with a segmentation fault.
     Crash,
     /// SIGKILL to the supervisor.
     KillSupervisor,
@@ -124,7 +124,7 @@ impl Fault {
             Fault::Touch => "touch of the .wsgi script",
             Fault::Terminate => "SIGTERM to a worker",
             Fault::Kill => "SIGKILL to a worker",
-            Fault::Crash => "SIGSEGV of a worker",
+            Fault::Crash => "segmentation fault in a worker",
             Fault::KillSupervisor => "SIGKILL to the supervisor",
             Fault::BrokenCode => "broken code deployed, `reload=keep`",
             Fault::Pause => "SIGSTOP to a worker, SIGCONT after 0.3 s",
@@ -141,20 +141,22 @@ impl Fault {
     /// What may be lost of ours.
     pub fn promise(self) -> Promise {
         match self {
-            Fault::Kill | Fault::Crash => Promise::Running(THREADS),
+            Fault::Kill => Promise::Running(THREADS),
             // One of its threads is the culprit, whose request is not counted.
-            Fault::Leave => Promise::Running(THREADS - 1),
+            Fault::Crash | Fault::Leave => Promise::Running(THREADS - 1),
             Fault::Restart => Promise::Nobodys,
             _ => Promise::Nothing,
         }
     }
 
-    /// How many workers have to be replaced because of it.
-    pub fn replaced(self) -> usize {
+    /// What our supervisor logs when the server has recovered from it, and how often.
+    pub fn recovery(self) -> (&'static str, usize) {
         match self {
-            Fault::Terminate | Fault::Kill | Fault::Crash | Fault::Leave => 1,
-            Fault::KillSupervisor | Fault::Graceful | Fault::Restart => PROCESSES,
-            _ => 0,
+            Fault::Terminate | Fault::Kill | Fault::Crash | Fault::Leave => (": serving", 1),
+            // Old workers serve for as long as a child is connected to them.
+            Fault::KillSupervisor => (": ready after", PROCESSES),
+            Fault::Graceful | Fault::Restart => (": serving", PROCESSES),
+            _ => ("", 0),
         }
     }
 
@@ -201,7 +203,7 @@ impl Fault {
             Fault::BrokenCode => site.break_code()?,
             Fault::Terminate => signal(worker()?, Signal::SIGTERM),
             Fault::Kill => signal(worker()?, Signal::SIGKILL),
-            Fault::Crash => signal(worker()?, Signal::SIGSEGV),
+            Fault::Crash => ask_for(site, "crash"),
             Fault::Pause => {
                 let worker = worker()?;
                 signal(worker, Signal::SIGSTOP);

@@ -10,9 +10,6 @@ use super::faults::Fault;
 use super::load::{self, Tally};
 use super::site::{Server, Site};
 
-/// What our supervisor logs when a worker has begun to serve.
-const SERVING: &str = ": serving";
-
 /// How much is done for a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
@@ -75,11 +72,11 @@ pub fn run(server: &Server, fault: Fault, effort: Effort) -> Result<Outcome> {
     let (disturbed, struck) = load::during(port, path, || {
         for _ in 0..effort.times {
             let next = Instant::now() + effort.pause;
-            let serving = site.count_in_log(SERVING);
+            let (text, count) = fault.recovery();
+            let before = site.count_in_log(text);
             fault.strike(&site)?;
             if effort.recovers {
-                let enough = serving + fault.replaced();
-                let recovered = until(|| (site.count_in_log(SERVING) >= enough).then_some(()));
+                let recovered = until(|| (site.count_in_log(text) >= before + count).then_some(()));
                 recovered.context("it does not recover")?;
             }
             thread::sleep(next.saturating_duration_since(Instant::now()));
