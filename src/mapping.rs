@@ -119,6 +119,18 @@ impl Alias {
         Ok(alias)
     }
 
+    /// Process group and application group whose workers load the script in advance, if both are
+    /// named and the same for all requests, and so is the script.
+    pub fn preloads(&self) -> Option<(&[u8], &[u8])> {
+        fn known(name: &Option<Name>) -> Option<&[u8]> {
+            name.as_ref()?.literal().filter(|name| !contains(name, b"%{"))
+        }
+        if matches!(self.kind, Mount::Pattern(_)) && self.target.contains(&b'$') {
+            return None;
+        }
+        Some((known(&self.process_group)?, known(&self.application_group)?))
+    }
+
     /// The file that `uri` is mapped to: the target, and what of the URI lies behind the mount
     /// point. `None` when it does not lie below the mount point.
     fn map(&self, pool: Pool<'_>, uri: &[u8]) -> Option<Vec<u8>> {
@@ -138,6 +150,10 @@ impl Alias {
         let rest = if self.mount == b"/" { uri } else { &uri[consumed..] };
         Some([self.target.as_slice(), rest].concat())
     }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// How much of `uri` the path `mount` matches, whole components only. A run of slashes on either
@@ -241,6 +257,23 @@ mod tests {
     fn a_mount_point_that_ends_with_a_slash_wants_one_behind_its_target() {
         maps("/app/ /dir/", "/app/x.wsgi/y", Some("/dir/x.wsgi/y"));
         maps("/app/ /dir/", "/app", None);
+    }
+
+    #[test]
+    fn scripts_that_are_loaded_in_advance() {
+        let preloads = |options: &str| {
+            let alias = Alias::parse(format!("/ /s {options}").as_bytes()).unwrap();
+            alias.preloads().map(|(process, group)| [process.to_vec(), group.to_vec()])
+        };
+        let both = |process: &str, group: &str| Some([process, group].map(Into::into));
+        assert_eq!(preloads(""), None);
+        assert_eq!(preloads("process-group=p"), None);
+        assert_eq!(preloads("application-group=a"), None);
+        assert_eq!(preloads("process-group=p application-group=a"), both("p", "a"));
+        assert_eq!(preloads("process-group=%{GLOBAL} application-group=%{GLOBAL}"), both("", ""));
+        assert_eq!(preloads("process-group=p application-group=%{HOST}"), None);
+        assert_eq!(preloads("process-group=p application-group=%{OTHER}"), None);
+        assert_eq!(preloads("process-group=%{ENV:X} application-group=a"), None);
     }
 
     #[track_caller]

@@ -44,6 +44,11 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
         warnings.extend(socket_directory_that_httpd_cannot_enter(pool, main));
     }
     warnings.iter().for_each(|text| log(Level::Warning, text));
+    let problems: Vec<_> = imports_that_cannot_be(main).collect();
+    problems.iter().for_each(|text| log(Level::Error, text));
+    if !problems.is_empty() {
+        return Err(());
+    }
     if !serves {
         return Ok(());
     }
@@ -80,6 +85,41 @@ fn groups_without_definition(registry: &Registry) -> Vec<String> {
         )
     };
     registry.undefined().map(warn).collect()
+}
+
+/// Scripts to be loaded in advance in groups that are not there, or that another virtual host has
+/// for itself.
+fn imports_that_cannot_be(main: Server<'_>) -> impl Iterator<Item = String> {
+    let imports = main.and_following().flat_map(|server| {
+        let settings = server.settings().into_iter();
+        settings.flat_map(|settings| &settings.imports).map(move |import| (server, import))
+    });
+    imports.filter(|(_, import)| !import.process_group.is_empty()).filter_map(
+        move |(server, import)| {
+            let (name, location) = (lossy(&import.process_group), &import.location);
+            let defines = |server: &Server<'_>| {
+                let groups = server.settings().map_or(&[][..], |settings| &settings.groups);
+                groups.iter().any(|group| group.name == import.process_group)
+            };
+            let Some(owner) = main.and_following().find(defines) else {
+                return Some(format!(
+                    "WSGI process group not yet configured. '{name}', which is named at \
+                     {location}, is defined nowhere. Add a line 'WSGIDaemonProcess {name}', or \
+                     correct the name."
+                ));
+            };
+            if !owner.is_virtual() || owner.name() == server.name() {
+                return None;
+            }
+            Some(format!(
+                "WSGI process group not accessible. '{name}', which is named at {location} for \
+                 the server '{}', belongs to the virtual host '{}'. Define it outside of any \
+                 virtual host to share it.",
+                lossy(server.name()),
+                lossy(owner.name())
+            ))
+        },
+    )
 }
 
 fn scripts_that_cannot_be_read(registry: &Registry) -> Vec<String> {

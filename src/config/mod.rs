@@ -20,6 +20,6 @@ pub use directives::COMMANDS;
 pub use expansion::Name;
 pub use proxies::{Category, Network, TrustedHeader};
 pub use settings::{
-    DirConfig, Globals, HandlerScript, HashSeed, Hook, MapHead, Merge, ServerConfig,
+    DirConfig, Globals, HandlerScript, HashSeed, Hook, Import, MapHead, Merge, ServerConfig,
 };
-pub use values::{flag, lossy};
+pub use values::{flag, lossy, path};

@@ -13,6 +13,7 @@ pub struct Registry {
     defined: Vec<(Vec<u8>, Location)>,
     used: Vec<(Vec<u8>, Location)>,
     scripts: Vec<(Vec<u8>, Location)>,
+    imports: usize,
 }
 
 /// The registry of the configuration cycle whose pool is `pool`.
@@ -50,6 +51,12 @@ impl Registry {
     /// Notes that a script is named, which httpd's user will have to see.
     pub fn use_script(&mut self, path: &[u8], location: Location) {
         self.scripts.push((path.to_vec(), location));
+    }
+
+    /// Counts a script that is loaded in advance. Returns its place among them.
+    pub fn count_import(&mut self) -> usize {
+        self.imports += 1;
+        self.imports
     }
 
     /// The groups that are named but nowhere defined, and where.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::daemon::DaemonProcess;
 use super::expansion::Name;
 use super::proxies::{Network, TrustedHeader};
+use crate::ffi::command::Location;
 use crate::mapping::Alias;
 
 /// Settings of a main server or virtual host.
@@ -15,6 +16,8 @@ pub struct ServerConfig {
     pub aliases: Vec<Arc<Alias>>,
     /// `WSGIDaemonProcess`, as defined in this server.
     pub groups: Vec<Arc<DaemonProcess>>,
+    /// Scripts to load in advance, as named in this server.
+    pub imports: Vec<Arc<Import>>,
     /// What only the main server sets, for all.
     pub globals: Arc<Globals>,
 }
@@ -31,6 +34,7 @@ impl Merge for ServerConfig {
         Self {
             aliases: [virtual_host.aliases.as_slice(), &self.aliases].concat(),
             groups: virtual_host.groups.clone(),
+            imports: virtual_host.imports.clone(),
             globals: Arc::clone(&self.globals),
         }
     }
@@ -203,6 +207,22 @@ pub struct HandlerScript {
     pub application_group: Option<Name>,
     /// `pass-authorization=`.
     pub pass_authorization: Option<bool>,
+}
+
+/// A script that is loaded when a worker starts: of a `WSGIImportScript`, or of a `WSGIScriptAlias`
+/// that names both groups.
+#[derive(Debug)]
+pub struct Import {
+    /// The script.
+    pub script: Vec<u8>,
+    /// Name of the process group, never expanded; empty for the default one.
+    pub process_group: Vec<u8>,
+    /// Name of the application group, never expanded; empty for `%{GLOBAL}`.
+    pub application_group: Vec<u8>,
+    /// Its place among all of them, in the order of the configuration.
+    pub number: usize,
+    /// Where it is named.
+    pub location: Location,
 }
 
 /// A Python script that decides about requests.

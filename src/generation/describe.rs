@@ -11,11 +11,11 @@ use nix::unistd::{Uid, getegid, geteuid};
 use wire::Secret;
 use wire::control::{Httpd, Python, Settings};
 use wire::exchange::Level;
-use wire::generation::{Configuration, Group, Identity, Limits};
+use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits};
 
 use super::{Generation, GroupFacts, Link};
 use crate::config::{
-    DaemonProcess, Globals, HashSeed, install_directory, python, working_directory,
+    DaemonProcess, Globals, HashSeed, Import, install_directory, path, python, working_directory,
 };
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
@@ -96,23 +96,28 @@ pub fn configuration<'s>(
     let main_log = logs.number(main);
     let ids = httpd_ids();
     let globals = main.settings().map(|settings| Arc::clone(&settings.globals)).unwrap_or_default();
+    let settings = || main.and_following().filter_map(Server::settings);
+    let mut imports: Vec<_> = settings().flat_map(|settings| &settings.imports).cloned().collect();
+    imports.sort_by_key(|import| import.number);
     let mut groups = Vec::new();
     let mut has_default = false;
     for server in main.and_following() {
         for daemon in server.settings().map(|settings| &settings.groups).into_iter().flatten() {
             has_default |= daemon.name.is_empty();
-            if daemon.why_not_served().is_some() {
-                continue;
-            }
             let log = (logs.number(server), Level::from_number(server.log_level()));
-            groups.push(group(daemon, &globals, ids, log)?);
+            let group = group(daemon, &globals, &imports, ids, log)?;
+            // A service without a script has nothing to do.
+            let is_idle = group.settings.threads == 0 && group.application_groups.is_empty();
+            if daemon.chroot.is_none() && !is_idle {
+                groups.push(group);
+            }
         }
     }
     // Also with WSGIRestrictEmbedded: hooks run there.
     if !has_default {
         let log = (main_log, Level::from_number(main.log_level()));
         // Without a worker, the requests that need this group are told why; others are served.
-        match group(&DaemonProcess::default(), &globals, ids, log) {
+        match group(&DaemonProcess::default(), &globals, &imports, ids, log) {
             Ok(default) => groups.push(default),
             Err(problem) if globals.restrict_embedded == Some(true) => {
                 tracing::info!("no default process group: {problem}");
@@ -144,6 +149,7 @@ fn httpd_ids() -> (u32, u32) {
 fn group(
     daemon: &DaemonProcess,
     globals: &Globals,
+    imports: &[Arc<Import>],
     ids: (u32, u32),
     (log, log_level): (u32, Level),
 ) -> Result<Group, String> {
@@ -192,7 +198,9 @@ fn group(
                 skip_exit_handlers: globals.destroy_interpreter == Some(false),
                 restrict_stdin: interpreter.restrict_stdin.unwrap_or(false),
                 restrict_stdout: interpreter.restrict_stdout.unwrap_or(false),
-                restrict_signal: interpreter.restrict_signal.unwrap_or(true),
+                // A service looks after its signals itself.
+                restrict_signal: interpreter.restrict_signal.unwrap_or(true)
+                    && daemon.threads != Some(0),
             },
             limits: daemon.limits,
             httpd: httpd(),
@@ -208,6 +216,7 @@ fn group(
         display_name: daemon.display_name.clone(),
         environment: environment.into_iter().flatten().collect(),
         prestart: daemon.location.is_some(),
+        application_groups: application_groups(&daemon.name, imports),
         listen_backlog: daemon.listen_backlog,
         limits: Limits {
             cpu_priority: daemon.cpu_priority.unwrap_or(0),
@@ -230,6 +239,27 @@ fn httpd() -> Httpd {
         maximum_processes,
         threads_per_process,
     }
+}
+
+/// What there is to load in advance in a process group, by application group, each script once.
+fn application_groups(process_group: &[u8], imports: &[Arc<Import>]) -> Vec<ApplicationGroup> {
+    let mut groups: Vec<ApplicationGroup> = Vec::new();
+    for import in imports.iter().filter(|import| import.process_group == process_group) {
+        // The target of an alias may be a directory of scripts.
+        if path(&import.script).is_dir() {
+            continue;
+        }
+        let at = groups.iter().position(|group| group.name == import.application_group);
+        let at = at.unwrap_or_else(|| {
+            let name = import.application_group.clone();
+            groups.push(ApplicationGroup { name, imports: Vec::new() });
+            groups.len() - 1
+        });
+        if !groups[at].imports.contains(&import.script) {
+            groups[at].imports.push(import.script.clone());
+        }
+    }
+    groups
 }
 
 /// Error logs, each once.

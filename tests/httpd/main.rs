@@ -9,6 +9,7 @@ mod flat;
 mod frameworks;
 mod groups;
 mod hooks;
+mod imports;
 mod input;
 mod lifecycle;
 mod loading;
@@ -17,6 +18,7 @@ mod mapping;
 mod output;
 mod reliability;
 mod reload;
+mod services;
 mod strangers;
 
 use testkit::{Httpd, Response};

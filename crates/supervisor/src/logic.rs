@@ -48,6 +48,10 @@ pub struct Plan {
     pub processes: u32,
     /// Whether workers are started before the first request.
     pub prestart: bool,
+    /// Application groups with scripts to load: their workers are started beforehand, too.
+    pub imports: Vec<Vec<u8>>,
+    /// Whether its workers run their scripts and take no requests (`threads=0`).
+    pub is_service: bool,
     /// How long its workers may take to finish and to exit, among others.
     pub limits: Limits,
 }

@@ -144,6 +144,7 @@ mod tests {
             display_name: None,
             environment: Vec::new(),
             prestart: true,
+            application_groups: Vec::new(),
             listen_backlog: None,
             limits: wire::generation::Limits::default(),
             log: 0,

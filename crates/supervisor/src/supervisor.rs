@@ -150,6 +150,13 @@ fn plan(group: &Group) -> Plan {
         name: group.settings.process_group.clone(),
         processes: group.settings.processes,
         prestart: group.prestart,
+        imports: group
+            .application_groups
+            .iter()
+            .filter(|application_group| !application_group.imports.is_empty())
+            .map(|application_group| application_group.name.clone())
+            .collect(),
+        is_service: group.settings.threads == 0,
         limits: group.settings.limits,
     }
 }

@@ -23,8 +23,8 @@ pub enum ToWorker {
         application_group: Vec<u8>,
         /// What each connection has to open with.
         secret: Secret,
-        /// Paths of the scripts that the worker has loaded whose place this one takes: they are
-        /// loaded before it serves.
+        /// Paths of scripts to load before it serves, in order: those of `WSGIImportScript` and its
+        /// like, and those that the worker has loaded whose place this one takes.
         preload: Vec<Vec<u8>>,
     },
     /// No other worker takes this one's place after all: serve what is being held back with the

@@ -70,6 +70,8 @@ pub struct Group {
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether to start workers before the first request.
     pub prestart: bool,
+    /// What is known of its application groups beforehand.
+    pub application_groups: Vec<ApplicationGroup>,
     /// `listen-backlog=`; without it, as many as the system allows.
     pub listen_backlog: Option<u32>,
     /// Limits of the system, set before the worker is executed.
@@ -78,6 +80,16 @@ pub struct Group {
     pub log: u32,
     /// Least severe level that is logged there.
     pub log_level: Level,
+}
+
+/// What is configured for an application group of a process group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApplicationGroup {
+    /// Its name, empty for `%{GLOBAL}`.
+    pub name: Vec<u8>,
+    /// Scripts that each of its workers loads before it serves, in order. If there are any, its
+    /// workers are started before the first request.
+    pub imports: Vec<Vec<u8>>,
 }
 
 /// A user to become, with everything that has to be set for it.
@@ -216,6 +228,10 @@ impl Group {
             writer.bytes(value);
         });
         writer.bool(self.prestart);
+        writer.list(&self.application_groups, |writer, group| {
+            writer.bytes(&group.name);
+            writer.list(&group.imports, |writer, script| writer.bytes(script));
+        });
         writer.option(self.listen_backlog, Writer::u32);
         writer.u32(self.limits.cpu_priority.cast_unsigned());
         writer.u64(self.limits.memory);
@@ -245,6 +261,13 @@ impl Group {
                 Ok((reader.bytes("name")?.to_owned(), reader.bytes("value")?.to_owned()))
             })?,
             prestart: reader.bool("prestart")?,
+            application_groups: reader.list("application groups", 8, |reader| {
+                Ok(ApplicationGroup {
+                    name: reader.bytes("application group")?.to_owned(),
+                    imports: reader
+                        .list("imports", 4, |reader| Ok(reader.bytes("import")?.to_owned()))?,
+                })
+            })?,
             listen_backlog: reader.option("backlog", |reader| reader.u32("backlog"))?,
             limits: Limits {
                 cpu_priority: reader.u32("cpu priority")?.cast_signed(),

@@ -84,6 +84,15 @@ impl Interpreter {
         py.import("mod_wsgi")?.setattr("application_group", latin1(py, application_group)?)
     }
 
+    /// Lets SIGTERM end the script that the main thread runs, with `SystemExit`. To be called by the
+    /// main thread.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn take_signals(&self, py: Python<'_>) -> PyResult<()> {
+        self.setup.bind(py).call_method0("take_signals").map(drop)
+    }
+
     /// Whether threads have to take turns.
     ///
     /// # Errors

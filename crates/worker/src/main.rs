@@ -28,6 +28,7 @@ mod reply;
 mod runner;
 mod schedule;
 mod script;
+mod service;
 mod signals;
 mod watch;
 mod worker;
@@ -69,13 +70,13 @@ fn main() -> ExitCode {
     abort_on_panic();
     // It names the environment's libpython, for this program only.
     ffi::forget_variable("LD_PRELOAD");
-    let mut control = match Control::take_stdin() {
+    let control = match Control::take_stdin() {
         Ok(control) => control,
         Err(error) => return complain(&error),
     };
     let reporter = control.reporter();
     module::report_to(&reporter);
-    match run(&mut control, &reporter) {
+    match run(control, &reporter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<ControlError>() {
             Some(error) => complain(error),
@@ -102,7 +103,7 @@ fn complain(error: &ControlError) -> ExitCode {
 }
 
 /// Returns only when there is nothing to serve; a worker that has served ends in here.
-fn run(control: &mut Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> {
+fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> {
     let settings = match control.next(None)? {
         Event::Order(ToWorker::Configure(settings), _) => settings,
         Event::Order(..) | Event::Signal | Event::Orphaned | Event::Nothing => return Ok(()),
@@ -117,18 +118,21 @@ fn run(control: &mut Control, reporter: &Reporter) -> Result<(), Box<dyn Error>>
         Event::Order(ToWorker::Assign { application_group, secret, preload }, Some(listener)) => {
             let toolbox = Python::attach(|py| {
                 interpreter.assign(py, &application_group)?;
-                let toolbox = Toolbox::new(py, &application_group)?;
-                for script in preload {
-                    toolbox.preload(py, &script);
-                }
-                PyResult::Ok(toolbox)
+                Toolbox::new(py, &application_group)
             })?;
-            let assigned = Assigned { application_group, secret, listener };
-            let serving = serve(&interpreter, *settings, toolbox, assigned, reporter)?;
-            signals.dispatch()?;
-            reporter.send(&FromWorker::Serving);
-            wait_for_the_end(control, reporter, &serving)?;
-            serving.drain();
+            if settings.threads == 0 {
+                service::run(control, reporter, &interpreter, &toolbox, &preload)?;
+            } else {
+                Python::attach(|py| {
+                    preload.iter().for_each(|script| toolbox.preload(py, script));
+                });
+                let assigned = Assigned { application_group, secret, listener };
+                let serving = serve(&interpreter, *settings, toolbox, assigned, reporter)?;
+                signals.dispatch()?;
+                reporter.send(&FromWorker::Serving);
+                wait_for_the_end(&mut control, reporter, &serving)?;
+                serving.drain();
+            }
         }
         Event::Order(..) | Event::Signal | Event::Orphaned | Event::Nothing => {}
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
@@ -63,6 +64,16 @@ impl Toolbox {
             Ok(_) => {}
             Err(ScriptError::Script(lines)) => eprintln!("{}", lines.join("\n")),
             Err(ScriptError::Python(error)) => error.print(py),
+        }
+    }
+
+    /// Runs the script of a service until it ends.
+    pub fn run_service(&self, py: Python<'_>, script: &[u8]) {
+        match self.scripts.run_service(py, script) {
+            Ok(lines) => lines.iter().for_each(|line| eprintln!("{line}")),
+            // Told to end before it could begin.
+            Err(error) if error.is_instance_of::<PySystemExit>(py) => {}
+            Err(error) => error.print(py),
         }
     }
 

@@ -18,6 +18,7 @@ pub struct Scripts {
     load: Py<PyAny>,
     script_error: Py<PyAny>,
     is_outdated: Py<PyAny>,
+    run_service: Py<PyAny>,
     /// A copy of what `load` knows, so that a request needs neither it nor its lock. No Python
     /// object is dropped while this lock is held: a destructor could want it, too.
     known: Mutex<HashMap<Box<[u8]>, Loaded>>,
@@ -54,6 +55,7 @@ impl Scripts {
             load: module.getattr("load")?.unbind(),
             script_error: module.getattr("ScriptError")?.unbind(),
             is_outdated: module.getattr("is_outdated")?.unbind(),
+            run_service: module.getattr("run_service")?.unbind(),
             known: Mutex::default(),
         })
     }
@@ -98,6 +100,14 @@ impl Scripts {
             Some(globals) => Ok(globals),
             None => self.load(py, path, None),
         }
+    }
+
+    /// Runs the script of a service until it ends. Returns log lines, if it ended badly.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn run_service(&self, py: Python<'_>, path: &[u8]) -> PyResult<Vec<String>> {
+        self.run_service.bind(py).call1((PyBytes::new(py, path),))?.extract()
     }
 
     /// Whether the script has been loaded, and its file has changed since.

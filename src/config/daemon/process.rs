@@ -160,7 +160,9 @@ pub static OPTIONS: [DaemonOption; 18] = [
         default: "15",
         usage: "requests that a worker runs at the same time",
         compatibility: Compatibility::Better(
-            "0, for services, is **not yet** there: requests for the group get status 500",
+            "0 is a service, whose script runs on the main thread of a process for each application \
+             group; one that ends at once is run again at growing intervals; requests for it get \
+             status 500 at once",
         ),
         set: threads,
     },
@@ -254,10 +256,5 @@ fn threads(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
     if !value.trim_ascii_start().starts_with(b"0") {
         return number(value, 1, 65_533, &mut group.threads);
     }
-    match number(value, 0, 65_533, &mut group.threads)? {
-        Verdict::Good if group.threads == Some(0) => Ok(Verdict::Doubtful(
-            "makes the group a service, and services are not started yet in this version".into(),
-        )),
-        verdict => Ok(verdict),
-    }
+    number(value, 0, 65_533, &mut group.threads)
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Outcome, globals, set_flag};
 use crate::config::{
-    Arguments, Compatibility, DirConfig, HandlerScript, Name, ServerConfig, Setting, flag, lossy,
-    registry,
+    Arguments, Compatibility, DirConfig, HandlerScript, Import, Name, ServerConfig, Setting, flag,
+    lossy, registry,
 };
 use crate::ffi::command::{Command, Context, Directive, Form, Setter};
 use crate::ffi::regex::Regex;
@@ -19,8 +19,8 @@ pub static DIRECTIVES: [Directive; 6] = [
         default: "–",
         usage: c"a URL path and the WSGI script or directory that serves it, then options",
         compatibility: Compatibility::Better(
-            "a group may be defined behind the line that names it; scripts are loaded at the first \
-             request, not before",
+            "a group may be defined behind the line that names it, and its ServerName, too; a \
+             directory is not taken for a script to load in advance",
         ),
         set: Setter::Server(|config, command, arguments| {
             script_alias(config, command, arguments, false)
@@ -52,7 +52,10 @@ pub static DIRECTIVES: [Directive; 6] = [
         form: Form::Raw,
         default: "–",
         usage: c"a script to load at start, its process-group= and its application-group=",
-        compatibility: Compatibility::NotYet("the script is loaded by the first request for it"),
+        compatibility: Compatibility::Better(
+            "a group may be defined behind the line that names it, and its ServerName, too; the \
+             application groups of a group load their scripts at the same time",
+        ),
         set: Setter::Server(import_script),
     },
     Directive {
@@ -105,6 +108,15 @@ fn script_alias(
     }
     if !is_pattern {
         registry.use_script(&alias.target, command.location());
+    }
+    if let Some((process_group, application_group)) = alias.preloads() {
+        config.imports.push(Arc::new(Import {
+            script: alias.target.clone(),
+            process_group: process_group.to_vec(),
+            application_group: application_group.to_vec(),
+            number: registry.count_import(),
+            location: command.location(),
+        }));
     }
     config.aliases.push(Arc::new(alias));
     Ok(())
@@ -159,7 +171,7 @@ fn handler_script(config: &mut DirConfig, command: Command<'_>, arguments: &[u8]
     Ok(())
 }
 
-fn import_script(_: &mut ServerConfig, command: Command<'_>, arguments: &[u8]) -> Outcome {
+fn import_script(config: &mut ServerConfig, command: Command<'_>, arguments: &[u8]) -> Outcome {
     let mut arguments = Arguments::new(arguments);
     let script = arguments.word().filter(|word| !word.is_empty());
     let script = script.ok_or("Location of import script not supplied.")?;
@@ -167,21 +179,31 @@ fn import_script(_: &mut ServerConfig, command: Command<'_>, arguments: &[u8]) -
         let word = lossy(word);
         format!("Invalid option to WSGI import script definition. '{word}' is none.")
     };
+    // As they stand: nothing is expanded where there is no request.
+    let literal = |value: Vec<u8>, what: &str| match value.as_slice() {
+        b"" => Err(format!("Invalid name for WSGI {what} group.")),
+        b"%{GLOBAL}" => Ok(Vec::new()),
+        _ => Ok(value),
+    };
     let (mut process_group, mut application_group) = (None, None);
     while let Some(option) = arguments.option() {
         let Setting { name, value } = option.map_err(|word| wrong(&word))?;
         match name {
-            b"process-group" => process_group = Some(group_name(&value, "process")?),
-            b"application-group" => application_group = Some(group_name(&value, "application")?),
+            b"process-group" => process_group = Some(literal(value, "process")?),
+            b"application-group" => application_group = Some(literal(value, "application")?),
             _ => return Err(wrong(name)),
         }
     }
-    application_group.ok_or("Name of WSGI application group required.")?;
+    let application_group = application_group.ok_or("Name of WSGI application group required.")?;
     let process_group = process_group.ok_or("Name of WSGI process group required.")?;
     let mut registry = registry::of(command.pool()).borrow_mut();
-    registry.use_group(&process_group, command.location());
     registry.use_script(&script, command.location());
-    let script = lossy(&script);
-    command.warn(&format!("{script} is not loaded at start yet, but by the first request for it."));
+    config.imports.push(Arc::new(Import {
+        script,
+        process_group,
+        application_group,
+        number: registry.count_import(),
+        location: command.location(),
+    }));
     Ok(())
 }

@@ -9,9 +9,14 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 7] = [
+const ELSEWHERE: [(&str, &str, &str); 8] = [
     ("WSGIScriptReloading", "scripts_that_are_not_reloaded", "scripts_that_are_not_reloaded"),
     ("WSGIHandlerScript", "handler_scripts", "handler_scripts"),
+    (
+        "WSGIImportScript",
+        "in_order_on_the_main_thread_and_once",
+        "those_of_the_main_server_and_of_virtual_hosts_add_up",
+    ),
     ("WSGIDaemonProcess", "options_of_a_group", "mistakes_in_wsgi_daemon_process"),
     ("WSGIRestrictEmbedded", "restricted_groups", "restricted_groups"),
     ("WSGISocketPrefix", "sockets_are_where_the_prefix_says", "sockets_are_where_the_prefix_says"),

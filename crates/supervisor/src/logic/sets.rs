@@ -96,6 +96,10 @@ impl Logic {
             let name = String::from_utf8_lossy(process_group);
             return self.refuse(ticket, format!("there is no process group '{name}'"), 60);
         };
+        if self.groups[group].plan.is_service {
+            let name = self.groups[group].display_name();
+            return self.refuse(ticket, format!("{name} is a service without requests"), 60);
+        }
         let existing = self
             .sets
             .iter()
@@ -133,6 +137,8 @@ impl Logic {
         for ticket in self.close_set(id, 0, now) {
             self.refuse(ticket, reason.clone(), 1);
         }
+        // It may be one that nobody has to ask for.
+        self.refill(group, now);
     }
 
     /// A worker of the group failed before it had proven itself: log why, and wait before the next.
@@ -162,6 +168,11 @@ impl Logic {
         if !matches!(self.stop, Stop::No) {
             return;
         }
+        if self.groups[group].backoff.wait(now).is_none() {
+            for name in self.missing_imports(group) {
+                self.insert_set(group, name);
+            }
+        }
         for id in self.sets_of(group) {
             while self.members(id).count() < self.groups[group].plan.processes as usize {
                 if let Some(worker) = self.unassigned(group) {
@@ -188,7 +199,8 @@ impl Logic {
         let state = &self.groups[group];
         let until = state.backoff.until().filter(|_| matches!(self.stop, Stop::No))?;
         let processes = state.plan.processes as usize;
-        let full = self.spare(group).count() >= state.reserve
+        let full = self.missing_imports(group).is_empty()
+            && self.spare(group).count() >= state.reserve
             && self.sets_of(group).into_iter().all(|id| self.members(id).count() >= processes);
         (!full).then_some(until)
     }
@@ -226,12 +238,30 @@ impl Logic {
         if self.sets_of(group).len() >= MAX_SETS {
             self.evict(group, now).map_err(|reason| (reason, 1))?;
         }
+        Ok(self.insert_set(group, application_group))
+    }
+
+    fn insert_set(&mut self, group: GroupIndex, application_group: Vec<u8>) -> SetId {
         let id = SetId(self.next_number());
         let processes = self.groups[group].plan.processes as usize;
         self.groups[group].reserve = self.groups[group].reserve.saturating_sub(processes);
         self.sets.insert(id, Set { group, application_group, waiting: Vec::new(), acquired: 0 });
         self.actions.push(Action::OpenSet(id, group));
-        Ok(id)
+        id
+    }
+
+    /// Application groups with scripts to load that have no set: at the start, or because their
+    /// socket could not be made.
+    fn missing_imports(&self, group: GroupIndex) -> Vec<Vec<u8>> {
+        let has_set = |name: &Vec<u8>| {
+            self.sets.values().any(|set| set.group == group && set.application_group == *name)
+        };
+        self.groups[group].plan.imports.iter().filter(|name| !has_set(name)).cloned().collect()
+    }
+
+    /// Whether the set's workers have scripts to load before they serve.
+    pub(super) fn has_imports(&self, set: &Set) -> bool {
+        self.groups[set.group].plan.imports.contains(&set.application_group)
     }
 
     /// Ends the set acquired longest ago. One at a time: while workers of the last one that had to
@@ -244,7 +274,10 @@ impl Logic {
         {
             return Err(crowded);
         }
-        let idle = self.sets.iter().filter(|(_, set)| set.group == group && set.waiting.is_empty());
+        // Those that were started beforehand have been asked for by name in the configuration.
+        let may_give_way =
+            |set: &Set| set.group == group && set.waiting.is_empty() && !self.has_imports(set);
+        let idle = self.sets.iter().filter(|(_, set)| may_give_way(set));
         let Some((id, set)) = idle.min_by_key(|(_, set)| set.acquired) else {
             return Err(crowded);
         };

@@ -164,6 +164,58 @@ fn workers_wait_beforehand_where_that_is_wanted() {
 }
 
 #[test]
+fn application_groups_with_scripts_to_load_are_there_from_the_start() {
+    let imports = vec![vec![0], vec![1]];
+    let mut world = World::with(vec![Plan { imports, ..plan("blog", 2, true) }]);
+    assert_eq!((world.open_sets(), world.alive()), (2, 4));
+    world.cooperate();
+    world.check_complete();
+    // They are the oldest, and stay.
+    for name in 2..70 {
+        world.acquire(0, name);
+        world.cooperate();
+    }
+    let granted = world.granted;
+    world.acquire(0, 0);
+    world.acquire(0, 1);
+    assert_eq!((world.granted, world.open_sets()), (granted + 2, 64));
+}
+
+#[test]
+fn sockets_that_could_not_be_made_are_tried_again() {
+    let mut world = World::silent(vec![Plan { imports: vec![vec![0]], ..plan("blog", 1, false) }]);
+    world.sockets_fail = true;
+    world.feed(Event::Start);
+    assert_eq!(world.open_sets(), 0);
+    world.sockets_fail = false;
+    world.pass(Duration::from_secs(60));
+    world.cooperate();
+    world.check_complete();
+    assert_eq!(world.open_sets(), 1);
+}
+
+#[test]
+fn a_service_that_ends_is_run_again_and_not_in_a_loop() {
+    let service = Plan { imports: vec![vec![0]], is_service: true, ..plan("jobs", 1, true) };
+    let mut world = World::with(vec![service]);
+    let run = |world: &mut World| {
+        world.cooperate();
+        world.tell(0, Event::Drained);
+        world.exit(0, Exit::Status(0));
+        world.alive()
+    };
+    assert_eq!(run(&mut world), 1, "the first time it is run again at once");
+    assert_eq!(run(&mut world), 0);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.alive(), 1);
+    world.cooperate();
+    world.pass(Duration::from_secs(20));
+    assert_eq!(run(&mut world), 1, "one that has run for a while is run again at once");
+    world.acquire(0, 0);
+    assert_eq!((world.refused, world.lines_at(Level::Error).len()), (1, 0));
+}
+
+#[test]
 fn a_worker_that_says_what_does_not_fit_is_killed() {
     let ready = |id| Event::Ready(id, "3.14".to_owned());
     let check = |told: &[fn(WorkerId) -> Event]| {

@@ -144,6 +144,7 @@ impl Logic {
 
     /// Makes a worker that belongs to nobody part of a set.
     pub(super) fn adopt(&mut self, id: WorkerId, set_id: SetId, now: Instant) {
+        let has_imports = self.sets.get(&set_id).is_some_and(|set| self.has_imports(set));
         let (Some(worker), Some(set)) = (self.workers.get_mut(&id), self.sets.get(&set_id)) else {
             return;
         };
@@ -151,7 +152,8 @@ impl Logic {
         worker.application_group = Some(set.application_group.clone());
         if worker.phase == Phase::Idle {
             worker.phase = Phase::Assigned;
-            worker.limit(now + START_TIMEOUT, Limit::Start);
+            // Nobody knows how long scripts take that are loaded in advance.
+            worker.limit = (!has_imports).then_some((now + START_TIMEOUT, Limit::Start));
             let (name, preload) =
                 (set.application_group.clone(), std::mem::take(&mut worker.preload));
             self.actions.push(Action::Assign(id, set_id, name, preload));
@@ -264,9 +266,17 @@ impl Logic {
             return self.condemn_and_kill(id, "finished before it had served", now);
         }
         worker.phase = Phase::Leaving(Why::Finished);
-        let group = worker.group;
+        let (group, round, proven) = (worker.group, worker.round, worker.proven);
         worker.limit(now + patience, Limit::Exit(patience));
-        self.log(group, Level::Info, format!("{}: has finished by itself", self.name(id)));
+        let mut line = format!("{}: has finished by itself", self.name(id));
+        if self.groups[group].plan.is_service && !proven {
+            // A script that returns at once would otherwise be a loop of processes.
+            self.groups[group].backoff.fail(round, now);
+            if let Some(until) = self.groups[group].backoff.wait(now) {
+                line += &format!("; it is run again in {} s", (until - now).as_secs().max(1));
+            }
+        }
+        self.log(group, Level::Info, line);
         self.refill(group, now);
     }
 

@@ -106,6 +106,11 @@ impl Supervisor {
         else {
             return;
         };
+        let configured = &self.groups[link.group].application_groups;
+        let configured = configured.iter().find(|group| group.name == application_group);
+        let imports = configured.map_or(&[][..], |group| &group.imports);
+        let others = preload.into_iter().filter(|script| !imports.contains(script));
+        let preload = imports.iter().cloned().chain(others).collect();
         match listener.try_clone() {
             Ok(listener) => {
                 let message = ToWorker::Assign { application_group, secret: *secret, preload };

@@ -57,6 +57,7 @@ pub fn group(name: &str, behaviour: &str) -> Group {
         display_name: None,
         environment: vec![(b"FAKE".to_vec(), behaviour.as_bytes().to_vec())],
         prestart: false,
+        application_groups: Vec::new(),
         listen_backlog: None,
         limits: Limits::default(),
         log: 0,

@@ -23,8 +23,8 @@ fn refused<M: Message<'static> + Debug>(
 
 #[test]
 fn kinds_that_do_not_exist_are_refused_in_each_direction() {
-    check_kinds::<exchange::ToWorker<'_>>(6);
-    check_kinds::<exchange::FromWorker<'_>>(11);
+    check_kinds::<exchange::ToWorker<'_>>(7);
+    check_kinds::<exchange::FromWorker<'_>>(12);
     check_kinds::<broker::ToBroker<'_>>(1);
     check_kinds::<broker::FromBroker>(2);
     check_kinds::<control::ToWorker>(4);

@@ -12,7 +12,9 @@ use crate::Secret;
 use crate::broker::{FromBroker, ToBroker};
 use crate::control::{self, Httpd, Python, Settings};
 use crate::exchange::{self, Inquiry, Level, Password, Question, Refusal, Request, Verdict};
-use crate::generation::{self, Configuration, FromSupervisor, Group, Identity, ToSupervisor};
+use crate::generation::{
+    self, ApplicationGroup, Configuration, FromSupervisor, Group, Identity, ToSupervisor,
+};
 use crate::limits::{Cause, Limits};
 
 type Pairs = Vec<(&'static [u8], &'static [u8])>;
@@ -286,14 +288,20 @@ fn system_limits() -> impl Strategy<Value = generation::Limits> {
     })
 }
 
+fn application_group() -> impl Strategy<Value = ApplicationGroup> {
+    (bytes(), vec(bytes(), 0..3)).prop_map(|(name, imports)| ApplicationGroup { name, imports })
+}
+
 fn group() -> impl Strategy<Value = Group> {
     let program = (path(), option::of(path()), option::of(bytes()), vec((bytes(), bytes()), 0..3));
     let backlog = option::of(any::<u32>());
     let rest = (any::<bool>(), any::<u32>(), level(), backlog, system_limits());
-    (settings(), option::of(identity()), program, rest).prop_map(
-        |(settings, identity, program, rest)| Group {
+    let application_groups = vec(application_group(), 0..3);
+    (settings(), option::of(identity()), program, rest, application_groups).prop_map(
+        |(settings, identity, program, rest, application_groups)| Group {
             settings,
             identity,
+            application_groups,
             program: program.0,
             libpython: program.1,
             display_name: program.2,

@@ -42,6 +42,16 @@ def load(path, outdated=None):
         return _loaded[path]
 
 
+def run_service(path):
+    """Run the script of a service until it ends. Return what the log is to say about that."""
+    try:
+        load(path)
+    except ScriptError as error:
+        if not isinstance(error.__context__, SystemExit):
+            return error.lines
+    return []
+
+
 def is_outdated(namespace, resource):
     """Say whether a loaded script wants to be loaded again, by its own word."""
     if not isinstance(namespace.get("__mtime__"), int):

@@ -74,11 +74,23 @@ def has_lock():
     return getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
+def take_signals():
+    """Let SIGTERM end the script that the main thread runs."""
+
+    def terminate(number, frame):
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, terminate)
+
+
 def finish():
     """Do what Python does before it ends: wait for threads, run exit handlers, flush."""
     for step in (_end_threads, atexit._run_exitfuncs, _flush):
         try:
             step()
+        except SystemExit:
+            # Told to end while it ends.
+            pass
         except BaseException:
             traceback.print_exc()
 

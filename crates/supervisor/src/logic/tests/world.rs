@@ -45,7 +45,8 @@ pub fn plan(name: &str, processes: u32, prestart: bool) -> Plan {
         eviction_timeout: 20,
         ..Limits::default()
     };
-    Plan { name: name.as_bytes().to_vec(), processes, prestart, limits }
+    let (imports, is_service) = (Vec::new(), false);
+    Plan { name: name.as_bytes().to_vec(), processes, prestart, imports, is_service, limits }
 }
 
 impl World {
@@ -55,7 +56,14 @@ impl World {
     }
 
     pub fn with(plans: Vec<Plan>) -> Self {
-        let mut world = Self {
+        let mut world = Self::silent(plans);
+        world.feed(Event::Start);
+        world
+    }
+
+    /// Nothing has happened in it yet.
+    pub fn silent(plans: Vec<Plan>) -> Self {
+        Self {
             logic: Logic::new(plans.clone()),
             plans,
             now: Instant::now(),
@@ -70,9 +78,7 @@ impl World {
             refused: 0,
             drained: false,
             finished: false,
-        };
-        world.feed(Event::Start);
-        world
+        }
     }
 
     /// Tells the logic, does what it wants, and checks all that must hold.
