@@ -2,6 +2,7 @@
 
 mod bad_scripts;
 mod broken_workers;
+mod configurations;
 mod conformance;
 mod delivery;
 mod directives;

@@ -47,12 +47,15 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let other_venvs = others.iter().map(|python| self::venv(&stage, python));
     let other_venvs = other_venvs.collect::<Result<Vec<_>>>()?;
 
+    let express = originals::environment(&stage, default)?;
+
     let mut run = Run { tally: Tally::default(), left_out: 0, complete: true };
     let workspace = |program: &mut Command| -> Result<()> {
         default.build_environment(program);
         program
             .env(environment::DIST, &dist)
             .env(environment::VENV, &venv)
+            .env(environment::ORIGINAL_VENV, &express)
             .env(environment::OTHER_VENVS, env::join_paths(&other_venvs)?);
         Ok(())
     };

@@ -15,6 +15,8 @@ pub const DOCKER_IMAGE: &str = "MOD_WSGI_RS_DOCKER_IMAGE";
 pub const UNDER_TEST: &str = "MOD_WSGI_UNDER_TEST";
 /// The original mod_wsgi, where one is under test.
 pub const ORIGINAL: &str = "MOD_WSGI_RS_ORIGINAL";
+/// An environment with PyPI's mod_wsgi, which brings `mod_wsgi-express`.
+pub const ORIGINAL_VENV: &str = "MOD_WSGI_RS_ORIGINAL_VENV";
 /// When set, the directories of the httpds are kept for a look after the test.
 pub const KEEP: &str = "MOD_WSGI_RS_KEEP";
 
@@ -55,6 +57,14 @@ pub fn docker_image() -> String {
 /// When the tests were not started by `cargo xtask test`.
 pub fn original() -> PathBuf {
     required(ORIGINAL).into()
+}
+
+/// The environment with PyPI's mod_wsgi.
+///
+/// # Panics
+/// When the tests were not started by `cargo xtask test`.
+pub fn original_venv() -> PathBuf {
+    required(ORIGINAL_VENV).into()
 }
 
 /// The value of a variable that a test cannot do without.

@@ -22,6 +22,7 @@ mod container;
 mod directory;
 pub mod environment;
 mod errorlog;
+mod express;
 mod http;
 mod httpd;
 mod process;
@@ -32,6 +33,7 @@ mod wait;
 
 pub use apache::{Apache, Mpm};
 pub use container::{Container, Executed};
+pub use express::Express;
 pub use http::{Connection, Response};
 pub use httpd::{Checked, Httpd};
 pub use process::Process;

@@ -21,7 +21,7 @@ use crate::wait::{until, until_within};
 const SETTLED: Duration = Duration::from_millis(300);
 
 /// What httpd logs when a start or restart is over.
-const READY: &str = "resuming normal operations";
+pub(crate) const READY: &str = "resuming normal operations";
 
 /// A started httpd. Dropping it stops it and checks its log and its processes.
 #[derive(Debug)]

@@ -85,6 +85,11 @@ impl Module {
     /// is one of the system's, or the folder of the logs.
     pub(crate) fn lines(&self) -> String {
         let prefix = if self.original { "WSGISocketPrefix run/wsgi\n" } else { "" };
-        format!("LoadModule wsgi_module \"{}\"\n{prefix}", self.path.display())
+        format!("{}\n{prefix}", self.load())
+    }
+
+    /// The `LoadModule` line alone.
+    pub(crate) fn load(&self) -> String {
+        format!("LoadModule wsgi_module \"{}\"", self.path.display())
     }
 }

@@ -1,0 +1,107 @@
+//! What PyPI's `mod_wsgi-express setup-server` generates, with one line changed: the module's.
+
+use testkit::Express;
+
+const APPLICATION: &str = r#"
+import os, pwd
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    names = ["mod_wsgi.process_group", "mod_wsgi.application_group", "SCRIPT_NAME", "PATH_INFO"]
+    seen = [environ[name] for name in names]
+    seen += [str(environ["wsgi.multithread"]), str(environ["wsgi.multiprocess"])]
+    seen += [os.getcwd(), pwd.getpwuid(os.geteuid()).pw_name, environ.get("REMOTE_USER", "")]
+    return [", ".join(seen).encode()]
+
+
+def check_password(environ, user, password):
+    return (user == password) if user != "nobody" else None
+"#;
+
+const BASIC: (&str, &str) = ("Authorization", "Basic eDp4");
+
+/// Sets up, starts, asks, restarts both ways, asks again, and stops.
+#[track_caller]
+fn check(options: &[&str], path: &str, headers: &[(&str, &str)], expected: &[&str]) {
+    let server = Express::setup(APPLICATION, options).expect("mod_wsgi-express sets up");
+    server.control("configtest");
+    server.start("start");
+    for command in ["graceful", "restart", ""] {
+        let text = server.wait_for(path, headers, 200).text();
+        for part in expected {
+            let part = part.replace("{dir}", &server.dir().display().to_string());
+            assert!(text.contains(&part), "{options:?} {command}: {part} is not in {text}");
+        }
+        if !command.is_empty() {
+            server.start(command);
+        }
+    }
+    server.stop().expect("it stops");
+}
+
+#[test]
+fn as_it_is() {
+    let user = testkit::app_user().0;
+    check(&[], "/a", &[], &["localhost:", ", , , /a, True, False, {dir}, ", &user]);
+}
+
+#[test]
+fn processes_and_threads() {
+    let options = ["--processes", "2", "--threads", "1", "--maximum-requests", "1000"];
+    check(&options, "/a", &[], &["False, True"]);
+}
+
+#[test]
+fn reload_on_changes() {
+    check(&["--reload-on-changes"], "/a", &[], &["localhost:"]);
+}
+
+#[test]
+fn an_alias_for_files() {
+    check(&["--url-alias", "/files", "{dir}"], "/files/app.wsgi", &[], &["def application"]);
+}
+
+#[test]
+fn a_mount_point() {
+    check(&["--mount-point", "/sub"], "/sub/a", &[], &["/sub, /a"]);
+}
+
+#[test]
+fn passwords_of_a_script() {
+    let options = ["--auth-user-script", "{dir}/app.wsgi"];
+    check(&options, "/a", &[BASIC], &[", x"]);
+    let server = Express::setup(APPLICATION, &options).expect("mod_wsgi-express sets up");
+    server.start("start");
+    server.wait_for("/a", &[], 401);
+    server.wait_for("/a", &[("Authorization", "Basic eDp5")], 401);
+}
+
+#[test]
+fn embedded_mode() {
+    check(&["--embedded-mode"], "/a", &[], &[", , , /a"]);
+}
+
+#[test]
+fn many_options_together() {
+    let options = [
+        "--python-path=/usr/share",
+        "--compress-responses",
+        "--limit-request-body=1000",
+        "--request-timeout=30",
+        "--queue-timeout=20",
+        "--shutdown-timeout=3",
+        "--graceful-timeout=5",
+        "--inactivity-timeout=600",
+        "--deadlock-timeout=60",
+        "--chunked-request",
+        "--enable-sendfile",
+        "--trust-proxy-header=X-Forwarded-For",
+        "--trust-proxy=127.0.0.1",
+        "--log-level=info",
+        "--access-log",
+        "--server-name=site.example",
+        "--allow-localhost",
+    ];
+    check(&options, "/a", &[("X-Forwarded-For", "1.2.3.4")], &["/a"]);
+}
