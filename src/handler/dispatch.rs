@@ -3,20 +3,19 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use channel::Inbox;
 use tracing::{debug, error, warn};
 use wire::exchange::{Request as Message, ToWorker};
 
 use super::environ::Environ;
-use super::exchange::{Exchange, Outcome};
+use super::exchange::{Break, Exchange, Outcome};
+use super::fate;
 use super::target::Target;
 use super::workers::{Connection, Unavailable, Workers};
 use crate::ffi::request::Request;
-use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_SERVICE_UNAVAILABLE, OK};
+use crate::ffi::{HTTP_GATEWAY_TIME_OUT, HTTP_SERVICE_UNAVAILABLE, OK};
 use crate::generation::{Generation, Link};
 
 /// How long a request looks for a worker that begins it, when those it finds are leaving.
@@ -73,8 +72,10 @@ pub fn run(
     );
     // A safe method may be asked for twice (RFC 9110, section 9.2.2).
     let repeatable = matches!(request.method(), b"GET" | b"HEAD");
-    let converse =
-        |stream: &UnixStream, inbox: &mut Inbox| Exchange::new(request, target, stream).run(inbox);
+    let converse = |connection: &mut Connection| {
+        let Connection { stream, inbox, worker, .. } = connection;
+        Exchange::new(request, target, stream, worker).run(inbox)
+    };
     deliver(request, &destination, generation, repeatable, message, converse)
 }
 
@@ -90,7 +91,7 @@ pub fn deliver<'m>(
     generation: &Generation,
     repeatable: bool,
     message: impl Fn(Attempt) -> ToWorker<'m>,
-    mut converse: impl FnMut(&UnixStream, &mut Inbox) -> Outcome,
+    mut converse: impl FnMut(&mut Connection) -> Outcome,
 ) -> Result<i32, i32> {
     let key = (destination.process_group.clone(), destination.application_group.clone());
     let deadline = Instant::now() + SEARCH_PATIENCE;
@@ -107,7 +108,7 @@ pub fn deliver<'m>(
         let outcome = match channel::send(&connection.stream, &bytes) {
             // Only part of the frame has arrived, if any: no worker begins that.
             Err(error) => Outcome::NotBegun(format!("cannot be sent ({error})")),
-            Ok(()) => converse(&connection.stream, &mut connection.inbox),
+            Ok(()) => converse(&mut connection),
         };
         match outcome {
             Outcome::Complete => {
@@ -134,24 +135,53 @@ pub fn deliver<'m>(
                 return Err(HTTP_SERVICE_UNAVAILABLE);
             }
             // The worker may have begun it.
-            Outcome::Lost(why) if !lost_once && repeatable => {
-                warn!("{destination}: {why}; the request is sent to another worker.");
+            Outcome::Broken(Break { lost: true, untouched: true, why, .. })
+                if !lost_once && repeatable =>
+            {
+                let worker = name(connection.worker);
+                warn!("{destination}: {worker} {why}; the request is sent to another one.");
                 lost_once = true;
                 // Not on an idle connection: a dying process closes one after the other, so that
                 // the next one may be its own and still look good.
                 may_reuse = false;
             }
-            Outcome::Lost(why) => {
-                error!(
-                    "{destination}: {why} while it ran '{}', received {:.1} s ago; the \
-                     supervisor's log lines tell how it ended.",
-                    String::from_utf8_lossy(request.line()),
-                    request.age().as_secs_f64(),
-                );
-                return Err(HTTP_BAD_GATEWAY);
+            Outcome::Broken(broken) => {
+                return tell(request, destination, generation, connection.worker, broken);
             }
         }
     }
+}
+
+/// Says in one line why a request that was begun will not be finished.
+fn tell(
+    request: Request<'_>,
+    destination: &Destination,
+    generation: &Generation,
+    worker: Option<u32>,
+    Break { why, lost, mut answer, .. }: Break,
+) -> Result<i32, i32> {
+    let what = match worker.filter(|_| lost) {
+        None => why,
+        Some(pid) => {
+            let fate = fate::ask(generation, destination.link, pid);
+            if fate.too_slow {
+                answer = answer.map_err(|_| HTTP_GATEWAY_TIME_OUT);
+            }
+            fate.unless_known(&why)
+        }
+    };
+    error!(
+        "{destination}: {} {what}, while it ran '{}', received {:.1} s ago.",
+        name(worker),
+        String::from_utf8_lossy(request.line()),
+        request.age().as_secs_f64(),
+    );
+    answer
+}
+
+/// A worker as it stands in log lines.
+fn name(worker: Option<u32>) -> String {
+    worker.map_or_else(|| "a worker".to_owned(), |pid| format!("worker {pid}"))
 }
 
 /// A connection to a worker of the application group.

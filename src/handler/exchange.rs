@@ -30,7 +30,8 @@ use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_INTERNAL_SERVER_E
 pub enum Outcome {
     /// The response is complete, and the connection can serve another request.
     Complete,
-    /// The response has begun, or cannot be given; the connection is of no use any more.
+    /// The response has ended, well or not, and the log says why; the connection is of no use any
+    /// more.
     Answered(Result<i32, i32>),
     /// The application failed before its response began; the connection is fine.
     Failed(i32),
@@ -40,8 +41,21 @@ pub enum Outcome {
     Outdated,
     /// The worker will not begin the request.
     NotBegun(String),
-    /// The worker has gone, and may have begun the request.
-    Lost(String),
+    /// The connection is of no use any more, and nobody has been told why.
+    Broken(Break),
+}
+
+/// A request that its worker had begun, or may have begun, and will not finish.
+pub struct Break {
+    /// What happened to the worker named in front of it.
+    pub why: String,
+    /// Whether the worker's process has probably ended.
+    pub lost: bool,
+    /// What the handler returns: a response that was under way is over, another status makes a page.
+    pub answer: Result<i32, i32>,
+    /// Whether another worker could be asked: nothing of a response has come, and nothing of the
+    /// request body has gone.
+    pub untouched: bool,
 }
 
 impl Outcome {
@@ -63,6 +77,8 @@ impl Outcome {
 pub struct Exchange<'r, 'c> {
     request: Request<'r>,
     worker: &'c UnixStream,
+    /// Its process id, once it has said it.
+    pid: &'c mut Option<u32>,
     /// How long the worker may say nothing (`socket-timeout=`, or httpd's `Timeout`).
     patience: Duration,
     /// `WSGIErrorOverride`.
@@ -85,7 +101,7 @@ pub struct Exchange<'r, 'c> {
     allowance: Option<u64>,
     /// The announced length has been exceeded, which is said once.
     exceeded: bool,
-    /// Any message at all has come: the request has been begun.
+    /// Any answer at all has come: the request has been begun.
     heard: bool,
     /// A piece of the body has come.
     has_data: bool,
@@ -98,10 +114,16 @@ pub struct Exchange<'r, 'c> {
 
 impl<'r, 'c> Exchange<'r, 'c> {
     /// Starts on a request that has been sent over `worker`.
-    pub fn new(request: Request<'r>, target: &Target, worker: &'c UnixStream) -> Self {
+    pub fn new(
+        request: Request<'r>,
+        target: &Target,
+        worker: &'c UnixStream,
+        pid: &'c mut Option<u32>,
+    ) -> Self {
         Self {
             request,
             worker,
+            pid,
             patience: target.link.socket_timeout.unwrap_or_else(|| request.server().timeout()),
             overrides_errors: target.error_override,
             page: None,
@@ -143,7 +165,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 Ok(Some(message)) => message,
                 Ok(None) => return Ok(None),
                 Err(problem) => {
-                    let why = format!("a worker sends what is no message ({problem})");
+                    let why = format!("sends what is no message ({problem})");
                     return Ok(Some(self.broken(HTTP_BAD_GATEWAY, &why)));
                 }
             };
@@ -160,6 +182,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
     }
 
     fn act(&mut self, message: &FromWorker<'_>) -> Result<Option<Outcome>, ClientGone> {
+        if let FromWorker::Welcome { worker } = message {
+            *self.pid = Some(*worker);
+            return Ok(None);
+        }
         if !std::mem::replace(&mut self.heard, true)
             && let Some(outcome) = Outcome::of_first(message)
         {
@@ -167,26 +193,26 @@ impl<'r, 'c> Exchange<'r, 'c> {
         }
         match message {
             FromWorker::Refused(refusal) => {
-                let why = format!("a worker refuses: {refusal:?}");
+                let why = format!("refuses: {refusal:?}");
                 return Ok(Some(self.broken(HTTP_INTERNAL_SERVER_ERROR, &why)));
             }
             FromWorker::Goodbye => {
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "its worker left")));
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "left")));
             }
             FromWorker::Log { level, text } => log_request(self.request, level.number(), text),
             FromWorker::LogFrom { level, path, line, text } => {
                 log_request_from(self.request, level.number(), (path, *line), text);
             }
             FromWorker::Verdict(_) => {
-                let why = "a worker answers a question that it was not asked";
+                let why = "answers a question that it was not asked";
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
             }
             FromWorker::NeedBody { at_most } => return self.send_body(*at_most),
             FromWorker::Head { .. } if self.begun => {
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker sends a second head")));
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a second head")));
             }
             FromWorker::Head { .. } if self.page.is_some() => {
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker sends a second head")));
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a second head")));
             }
             FromWorker::Data(_) if self.page.is_some() => {}
             FromWorker::End if self.page.is_some() => {
@@ -205,19 +231,19 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 }
             },
             FromWorker::EarlyHints { .. } | FromWorker::Data(_) if self.complete => {
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker goes on after the end")));
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "goes on after the end")));
             }
             FromWorker::EarlyHints { .. } if self.begun => {}
             FromWorker::EarlyHints { headers } => self.send_hints(headers),
             FromWorker::Data(_) | FromWorker::End if !self.begun => {
-                return Ok(Some(
-                    self.broken(HTTP_BAD_GATEWAY, "a worker sends a body without a head"),
-                ));
+                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a body without a head")));
             }
             FromWorker::Data(data) => self.send_data(data)?,
             FromWorker::End => return self.end().map(Some),
             FromWorker::Failed { status } => return Ok(Some(self.failed(*status))),
-            FromWorker::File { .. } => unreachable!("files are taken with their descriptors"),
+            FromWorker::File { .. } | FromWorker::Welcome { .. } => {
+                unreachable!("taken before, with what they bring")
+            }
         }
         Ok(None)
     }
@@ -230,12 +256,12 @@ impl<'r, 'c> Exchange<'r, 'c> {
         loop {
             match std::mem::replace(&mut look, true).then(|| inbox.try_receive(self.worker)) {
                 None => {}
-                Some(Ok(0)) => return Err(self.lost("its worker closed the connection")),
+                Some(Ok(0)) => return Err(self.lost("closed the connection")),
                 Some(Ok(_)) => return Ok(()),
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Some(Err(error)) => {
-                    return Err(self.lost(&format!("the connection to its worker broke ({error})")));
+                    return Err(self.lost(&format!("broke the connection ({error})")));
                 }
             }
             if let Err(ClientGone) = self.flush() {
@@ -244,9 +270,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let patience = self.patience.as_secs();
-                let why = format!(
-                    "nothing has come from the worker for {patience} s (Timeout or socket-timeout=)"
-                );
+                let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");
                 return Err(self.broken(HTTP_GATEWAY_TIME_OUT, &why));
             }
             let timeout =
@@ -273,7 +297,13 @@ impl<'r, 'c> Exchange<'r, 'c> {
         }
     }
 
+    /// The worker has gone. Before its welcome it has begun nothing on this connection.
     fn lost(&mut self, why: &str) -> Outcome {
-        if self.heard { self.broken(HTTP_BAD_GATEWAY, why) } else { Outcome::Lost(why.to_owned()) }
+        if self.pid.is_none() {
+            return Outcome::NotBegun(format!("its worker {why}"));
+        }
+        let untouched = !self.begun && self.page.is_none() && self.body.is_none() && !self.passed;
+        let answer = self.break_off(HTTP_BAD_GATEWAY);
+        Outcome::Broken(Break { why: why.to_owned(), lost: true, answer, untouched })
     }
 }

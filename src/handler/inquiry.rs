@@ -1,16 +1,16 @@
 //! A question to a Python hook, which a worker of the default process group answers.
 
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use channel::{Inbox, ReceiveError};
+use channel::ReceiveError;
 use tracing::error;
 use wire::exchange::{FromWorker, Inquiry, Question, ToWorker, Verdict};
 
 use super::dispatch::{self, Attempt, Destination};
 use super::environ::Environ;
-use super::exchange::Outcome;
+use super::exchange::{Break, Outcome};
 use super::target::may_use;
+use super::workers::Connection;
 use crate::config::{Hook, lossy};
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
@@ -49,9 +49,8 @@ pub fn ask(
     let destination = Destination::new(GROUP.to_vec(), application_group.clone(), facts.link);
     let patience = facts.link.socket_timeout.unwrap_or_else(|| request.server().timeout());
     let mut verdict = None;
-    let converse = |worker: &UnixStream, inbox: &mut Inbox| match await_verdict(
-        request, worker, inbox, patience,
-    ) {
+    let converse = |connection: &mut Connection| match await_verdict(request, connection, patience)
+    {
         Ok(answer) => {
             verdict = Some(answer);
             Outcome::Complete
@@ -69,31 +68,39 @@ pub fn ask(
 /// Passes log lines on until there is an answer.
 fn await_verdict(
     request: Request<'_>,
-    worker: &UnixStream,
-    inbox: &mut Inbox,
+    Connection { stream, inbox, worker, .. }: &mut Connection,
     patience: Duration,
 ) -> Result<Verdict<'static>, Outcome> {
     let broken = |status, why: &str| {
-        error!("{why}, while it ran '{}'.", lossy(request.line()));
-        Outcome::Answered(Err(status))
+        let why = why.to_owned();
+        Outcome::Broken(Break { why, lost: false, answer: Err(status), untouched: true })
     };
     let mut heard = false;
     loop {
-        let message = match inbox.wait::<FromWorker<'_>>(worker, patience) {
+        let message = match inbox.wait::<FromWorker<'_>>(&*stream, patience) {
             Ok(message) => message,
             Err(ReceiveError::Timeout(patience)) => {
                 let patience = patience.as_secs();
-                let why = format!(
-                    "nothing has come from the worker for {patience} s (Timeout or socket-timeout=)"
-                );
+                let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");
                 return Err(broken(HTTP_GATEWAY_TIME_OUT, &why));
             }
             Err(ReceiveError::Frame(problem)) => {
-                let why = format!("a worker sends what is no message ({problem})");
+                let why = format!("sends what is no message ({problem})");
                 return Err(broken(HTTP_BAD_GATEWAY, &why));
             }
-            Err(_) => return Err(Outcome::Lost("its worker closed the connection".to_owned())),
+            Err(_) if worker.is_none() => {
+                return Err(Outcome::NotBegun("its worker closed the connection".to_owned()));
+            }
+            Err(_) => {
+                let why = "closed the connection".to_owned();
+                let answer = Err(HTTP_BAD_GATEWAY);
+                return Err(Outcome::Broken(Break { why, lost: true, answer, untouched: true }));
+            }
         };
+        if let FromWorker::Welcome { worker: pid } = message {
+            *worker = Some(pid);
+            continue;
+        }
         if !std::mem::replace(&mut heard, true)
             && let Some(outcome) = Outcome::of_first(&message)
         {
@@ -106,7 +113,7 @@ fn await_verdict(
             }
             FromWorker::Verdict(verdict) => return Ok(verdict.into_owned()),
             FromWorker::Failed { status } => return Err(Outcome::Failed(status.into())),
-            _ => return Err(broken(HTTP_BAD_GATEWAY, "a worker answers something else")),
+            _ => return Err(broken(HTTP_BAD_GATEWAY, "answers something else")),
         }
     }
 }

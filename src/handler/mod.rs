@@ -3,6 +3,7 @@
 mod dispatch;
 mod environ;
 mod exchange;
+mod fate;
 mod head;
 mod inquiry;
 mod owner;

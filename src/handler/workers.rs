@@ -40,6 +40,8 @@ pub struct Connection {
     pub stream: UnixStream,
     /// What has been received from it.
     pub inbox: Inbox,
+    /// The worker's process id, once it has said it.
+    pub worker: Option<u32>,
     /// Whether it has served a request before: its worker may have gone since.
     pub reused: bool,
     /// What still has to be sent in front of the first request.
@@ -113,13 +115,13 @@ impl Workers {
     /// # Errors
     /// [`Unavailable::NoConnection`].
     pub fn connect(&self) -> Result<Connection, Unavailable> {
-        let stream = connect(&self.socket, self.link)
+        let stream = connect(&self.socket, self.link, patience(self.link))
             .map_err(|source| Unavailable::NoConnection { socket: self.socket.clone(), source })?;
         let mut greeting = Vec::new();
         wire::encode(&wire::exchange::hello(self.secret), &mut greeting);
         // File descriptors come with responses that are files.
         let inbox = Inbox::with_descriptors();
-        Ok(Connection { stream, inbox, reused: false, greeting })
+        Ok(Connection { stream, inbox, worker: None, reused: false, greeting })
     }
 
     /// Whether a worker that is busy may turn a request away, as another one may be free.
@@ -169,7 +171,7 @@ fn ask_once(
     (process_group, application_group): &Key,
     link: Link,
 ) -> Result<Workers, Asked> {
-    let stream = connect(&generation.control, link).map_err(Asked::Gone)?;
+    let stream = connect(&generation.control, link, patience(link)).map_err(Asked::Gone)?;
     let question = ToBroker::Acquire {
         version: VERSION,
         secret: generation.secret,
@@ -190,6 +192,10 @@ fn ask_once(
             let (control, problem) = (generation.control.clone(), error.to_string());
             Err(Asked::Answered(Unavailable::NoSupervisor { control, problem }))
         }
+        Ok(other) => {
+            let (control, problem) = (generation.control.clone(), format!("it says {other:?}"));
+            Err(Asked::Answered(Unavailable::NoSupervisor { control, problem }))
+        }
     }
 }
 
@@ -199,11 +205,11 @@ fn patience(link: Link) -> Duration {
 }
 
 /// Connects, and waits at most so long for a place in the listener's queue.
-fn connect(path: &Path, link: Link) -> io::Result<UnixStream> {
+pub fn connect(path: &Path, link: Link, patience: Duration) -> io::Result<UnixStream> {
     let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
     // unix(7): a full queue blocks connect for as long as a send may block.
-    set_socket_timeout(&socket, Timeout::Send, Some(patience(link)))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
     if let Some(bytes) = link.send_buffer_size {
         set_socket_send_buffer_size(&socket, bytes as usize)?;
     }

@@ -6,6 +6,7 @@ mod configurations;
 mod conformance;
 mod delivery;
 mod directives;
+mod fates;
 mod flat;
 mod frameworks;
 mod groups;

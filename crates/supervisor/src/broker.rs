@@ -1,4 +1,4 @@
-//! The socket at which httpd children ask for application groups.
+//! The socket at which httpd children ask for application groups, and for the ends of workers.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -61,8 +61,10 @@ enum Stage {
 /// What came of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A question, with the names of process group and application group.
-    Question(Ticket, Vec<u8>, Vec<u8>),
+    /// The way to an application group is asked for.
+    Acquire(Ticket, Vec<u8>, Vec<u8>),
+    /// The end of a worker is asked for.
+    Inquire(Ticket, u32),
     /// Who asked does not wait any more.
     Abandoned(Ticket),
     /// Somebody was turned away, for this reason.
@@ -127,7 +129,7 @@ impl Broker {
             Ok(0) => Err("it went away before it had asked".to_owned()),
             Ok(_) => match inbox.next::<ToBroker<'_>>() {
                 Ok(None) => return None,
-                Ok(Some(question)) => check(&question, self.secret),
+                Ok(Some(question)) => check(ticket, &question, self.secret),
                 Err(error) => Err(error.to_string()),
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
@@ -135,9 +137,9 @@ impl Broker {
             Err(error) => Err(error.to_string()),
         };
         match refused {
-            Ok((process_group, application_group)) => {
+            Ok(question) => {
                 client.stage = Stage::Waiting;
-                Some(Outcome::Question(ticket, process_group, application_group))
+                Some(question)
             }
             Err(why) => {
                 let who = describe(&client.stream);
@@ -168,8 +170,10 @@ impl Broker {
         let Some(client) = self.clients.remove(&ticket) else {
             return;
         };
-        if let FromBroker::Unavailable { reason, .. } = &mut answer {
-            *reason = reason.chars().take(MAX_REASON).collect();
+        if let FromBroker::Unavailable { reason: text, .. } | FromBroker::Ended { how: text, .. } =
+            &mut answer
+        {
+            *text = text.chars().take(MAX_REASON).collect();
         }
         let mut bytes = Vec::new();
         wire::encode(&answer, &mut bytes);
@@ -204,16 +208,22 @@ impl Client {
     }
 }
 
-/// Whether the question may be answered: the names in it, or why not.
-fn check(question: &ToBroker<'_>, secret: Secret) -> Result<(Vec<u8>, Vec<u8>), String> {
-    let ToBroker::Acquire { version, secret: shown, process_group, application_group } = question;
+/// The question, if it may be answered, or why not.
+fn check(ticket: Ticket, question: &ToBroker<'_>, secret: Secret) -> Result<Outcome, String> {
+    let (ToBroker::Acquire { version, secret: shown, .. }
+    | ToBroker::Inquire { version, secret: shown, .. }) = question;
     if *shown != secret {
         return Err("it does not know the secret of this generation".to_owned());
     }
     if *version != wire::VERSION {
         return Err(format!("it speaks version {version}, this is version {}", wire::VERSION));
     }
-    Ok((process_group.to_vec(), application_group.to_vec()))
+    Ok(match question {
+        ToBroker::Acquire { process_group, application_group, .. } => {
+            Outcome::Acquire(ticket, process_group.to_vec(), application_group.to_vec())
+        }
+        ToBroker::Inquire { worker, .. } => Outcome::Inquire(ticket, *worker),
+    })
 }
 
 /// Who is at the other end.
@@ -279,7 +289,7 @@ mod tests {
             assert_eq!(world.broker.read(ticket), None);
         }
         channel::send(&stream, &bytes[bytes.len() - 1..]).unwrap();
-        let asked = Outcome::Question(ticket, b"blog".to_vec(), Vec::new());
+        let asked = Outcome::Acquire(ticket, b"blog".to_vec(), Vec::new());
         assert_eq!(world.broker.read(ticket), Some(asked));
         assert_eq!(world.broker.deadline(), None, "who has asked may wait");
         drop(stream);

@@ -2,7 +2,7 @@
 //! their subreaper.
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::logic::Exit;
 
@@ -13,6 +13,7 @@ pub fn reap() -> Option<(u32, Exit)> {
             Ok(Some((pid, status))) => {
                 let exit = match (status.exit_status(), status.terminating_signal()) {
                     (Some(status), _) => Exit::Status(status),
+                    (None, Some(signal)) if dumped_core(status) => Exit::CoreDump(signal),
                     (None, Some(signal)) => Exit::Signal(signal),
                     (None, None) => continue,
                 };
@@ -22,6 +23,11 @@ pub fn reap() -> Option<(u32, Exit)> {
             Ok(None) | Err(_) => return None,
         }
     }
+}
+
+/// `WCOREDUMP` (wait(2)).
+fn dumped_core(status: WaitStatus) -> bool {
+    status.as_raw() & 0x80 != 0
 }
 
 /// Sends a signal to a child that has not been reaped. One that has ended does not care.

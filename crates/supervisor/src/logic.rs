@@ -1,10 +1,11 @@
 //! What the supervisor decides, without any I/O: an event and the time go in, actions come out.
 //!
 //! `workers` has the life of one worker, `sets` the application groups and how many workers they
-//! want, `renewal` how a worker that wants to be replaced gives way to a new one, `backoff` the patience
-//! with what fails, `stop` the end of everything.
+//! want, `renewal` how a worker that wants to be replaced gives way to a new one, `backoff` the
+//! patience with what fails, `fates` how workers ended, `stop` the end of everything.
 
 mod backoff;
+mod fates;
 mod renewal;
 mod sets;
 mod stop;
@@ -20,6 +21,8 @@ use wire::exchange::Level;
 use wire::limits::{Cause, Limits};
 
 pub use self::backoff::Throttle;
+use self::fates::Fates;
+pub use self::fates::{Fate, Known};
 use self::sets::{Group, Set};
 use self::stop::Stop;
 use self::workers::Worker;
@@ -84,6 +87,8 @@ pub enum Event {
         /// Name of the application group.
         application_group: Vec<u8>,
     },
+    /// An httpd child asks how the worker with this process id ended.
+    Inquire(Ticket, u32),
     /// The httpd child does not wait for the answer any more.
     Abandoned(Ticket),
     /// The socket of a set could not be made.
@@ -139,6 +144,8 @@ pub enum Action {
     Grant(Ticket, SetId, u32),
     /// Answer that nobody serves: why, and seconds until it is worth another try.
     Refuse(Ticket, String, u32),
+    /// Answer how a worker ended.
+    Tell(Ticket, Known),
     /// Write a line to the log of the group, or to the main one.
     Log(Option<GroupIndex>, Level, String),
     /// Clean up and exit: all workers are gone, or given up.
@@ -152,6 +159,19 @@ pub enum Exit {
     Status(i32),
     /// This signal ended it.
     Signal(i32),
+    /// This signal ended it, and the system wrote its memory to a file or a program.
+    CoreDump(i32),
+    /// SIGKILL ended it, and the kernel's out-of-memory killer has been at work.
+    OutOfMemory(Shortage),
+}
+
+/// Where the kernel has counted a process that it killed for want of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// In the control group that the supervisor is in (`memory.events`).
+    ControlGroup,
+    /// Somewhere on this machine (`/proc/vmstat`).
+    Machine,
 }
 
 /// All decisions of one generation.
@@ -160,6 +180,7 @@ pub struct Logic {
     groups: Vec<Group>,
     sets: BTreeMap<SetId, Set>,
     workers: BTreeMap<WorkerId, Worker>,
+    fates: Fates,
     stop: Stop,
     actions: Vec<Action>,
     /// The last number that was given to a worker, a set or an acquisition.
@@ -173,6 +194,7 @@ impl Logic {
             groups: plans.into_iter().map(Group::new).collect(),
             sets: BTreeMap::new(),
             workers: BTreeMap::new(),
+            fates: Fates::default(),
             stop: Stop::No,
             actions: Vec::new(),
             counter: 0,
@@ -186,7 +208,11 @@ impl Logic {
             Event::Acquire { ticket, process_group, application_group } => {
                 self.acquire(ticket, &process_group, application_group, now);
             }
-            Event::Abandoned(ticket) => self.abandon(ticket),
+            Event::Inquire(ticket, pid) => self.inquire(ticket, pid, now),
+            Event::Abandoned(ticket) => {
+                self.abandon(ticket);
+                self.forget_inquiry(ticket);
+            }
             Event::SetFailed(set, reason) => self.set_failed(set, &reason, now),
             Event::Started(id, pid) => self.started(id, pid),
             Event::NotStarted(id, reason) => self.not_started(id, reason, now),
@@ -211,7 +237,8 @@ impl Logic {
     pub fn deadline(&self) -> Option<Instant> {
         let workers = self.workers.values().filter_map(Worker::deadline);
         let retries = (0..self.groups.len()).filter_map(|group| self.next_retry(group));
-        workers.chain(retries).chain(self.stop.deadline()).min()
+        let others = self.stop.deadline().into_iter().chain(self.fates.deadline());
+        workers.chain(retries).chain(others).min()
     }
 
     /// Whether what this worker prints tells nothing new: it has not served yet, and its group
@@ -227,6 +254,7 @@ impl Logic {
         for group in 0..self.groups.len() {
             self.refill(group, now);
         }
+        self.pass_inquiry_deadlines(now);
         self.pass_stop_deadline(now);
     }
 
@@ -248,6 +276,15 @@ impl fmt::Display for Exit {
                 Ok(signal) => write!(formatter, "signal {number} ({signal})"),
                 Err(_) => write!(formatter, "signal {number}"),
             },
+            Self::CoreDump(number) => write!(formatter, "{}, core dumped", Self::Signal(number)),
+            Self::OutOfMemory(shortage) => {
+                let place = match shortage {
+                    Shortage::ControlGroup => "in its control group",
+                    Shortage::Machine => "on this machine",
+                };
+                let signal = Self::Signal(libc::SIGKILL);
+                write!(formatter, "{signal}; the kernel's out-of-memory killer struck {place}")
+            }
         }
     }
 }

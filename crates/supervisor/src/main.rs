@@ -12,6 +12,7 @@ mod link;
 mod log;
 mod logic;
 mod output;
+mod shortage;
 mod spawn;
 mod startup;
 mod supervisor;

@@ -22,6 +22,7 @@ use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
 use crate::output::Output;
+use crate::shortage::Shortages;
 use crate::startup::StartError;
 
 /// Lines about peers that were turned away: the first ones at once, then one a minute.
@@ -44,6 +45,7 @@ pub struct Supervisor {
     outputs: Vec<Output>,
     events: VecDeque<Event>,
     refusals: Throttle,
+    shortages: Shortages,
     /// Whether httpd's end of the connection is still to be watched.
     watches_httpd: bool,
     finished: bool,
@@ -87,6 +89,7 @@ impl Supervisor {
             outputs: Vec::new(),
             events: VecDeque::new(),
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
+            shortages: Shortages::new(),
             watches_httpd: true,
             finished: false,
             groups,

@@ -1,5 +1,5 @@
-//! "Where is this application group?": one question and one answer per connection, between an
-//! httpd child and the supervisor.
+//! "Where is this application group?" and "what became of that worker?": one question and one answer
+//! per connection, between an httpd child and the supervisor.
 
 use std::path::PathBuf;
 
@@ -20,6 +20,15 @@ pub enum ToBroker<'a> {
         process_group: &'a [u8],
         /// Name of the application group, empty for `%{GLOBAL}`.
         application_group: &'a [u8],
+    },
+    /// Tell how a worker ended that was running a request.
+    Inquire {
+        /// [`crate::VERSION`] of the child.
+        version: u16,
+        /// The secret of the generation.
+        secret: Secret,
+        /// The worker's process id.
+        worker: u32,
     },
 }
 
@@ -42,6 +51,17 @@ pub enum FromBroker {
         /// Seconds after which to try again (`Retry-After`).
         retry_after: u32,
     },
+    /// The worker has ended.
+    Ended {
+        /// How and why, as the rest of a sentence that begins with the worker.
+        how: String,
+        /// Whether it was made to end because requests took too long.
+        too_slow: bool,
+    },
+    /// The worker has not ended, though the supervisor waited a while for it.
+    Running,
+    /// The supervisor has no such worker, and had none lately.
+    Unknown,
 }
 
 impl<'a> Message<'a> for ToBroker<'a> {
@@ -49,15 +69,26 @@ impl<'a> Message<'a> for ToBroker<'a> {
     const MAX_PAYLOAD: usize = 64 << 10;
 
     fn kind(&self) -> u8 {
-        1
+        match self {
+            Self::Acquire { .. } => 1,
+            Self::Inquire { .. } => 2,
+        }
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
-        let Self::Acquire { version, secret, process_group, application_group } = self;
-        writer.u16(*version);
-        secret.write(writer);
-        writer.bytes(process_group);
-        writer.bytes(application_group);
+        match self {
+            Self::Acquire { version, secret, process_group, application_group } => {
+                writer.u16(*version);
+                secret.write(writer);
+                writer.bytes(process_group);
+                writer.bytes(application_group);
+            }
+            Self::Inquire { version, secret, worker } => {
+                writer.u16(*version);
+                secret.write(writer);
+                writer.u32(*worker);
+            }
+        }
     }
 
     fn decode_payload(kind: u8, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
@@ -67,6 +98,11 @@ impl<'a> Message<'a> for ToBroker<'a> {
                 secret: Secret::read(reader)?,
                 process_group: reader.bytes("process group")?,
                 application_group: reader.bytes("application group")?,
+            }),
+            2 => Ok(Self::Inquire {
+                version: reader.u16("version")?,
+                secret: Secret::read(reader)?,
+                worker: reader.u32("worker")?,
             }),
             kind => Err(DecodeError::Unknown {
                 what: "kind of message to the broker",
@@ -83,6 +119,9 @@ impl Message<'_> for FromBroker {
         match self {
             Self::Granted { .. } => 1,
             Self::Unavailable { .. } => 2,
+            Self::Ended { .. } => 3,
+            Self::Running => 4,
+            Self::Unknown => 5,
         }
     }
 
@@ -97,6 +136,11 @@ impl Message<'_> for FromBroker {
                 writer.bytes(reason.as_bytes());
                 writer.u32(*retry_after);
             }
+            Self::Ended { how, too_slow } => {
+                writer.bytes(how.as_bytes());
+                writer.bool(*too_slow);
+            }
+            Self::Running | Self::Unknown => {}
         }
     }
 
@@ -111,6 +155,12 @@ impl Message<'_> for FromBroker {
                 reason: reader.text("reason")?.to_owned(),
                 retry_after: reader.u32("retry after")?,
             },
+            3 => Self::Ended {
+                how: reader.text("how")?.to_owned(),
+                too_slow: reader.bool("too slow")?,
+            },
+            4 => Self::Running,
+            5 => Self::Unknown,
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from the broker",

@@ -1,7 +1,7 @@
 //! One HTTP request after the other, between an httpd child and a worker.
 //!
 //! The child opens with [`ToWorker::Hello`], once per connection, and then sends one
-//! [`ToWorker::Request`] at a time. The worker answers each with either [`FromWorker::Refused`], or
+//! [`ToWorker::Request`] at a time. [`FromWorker::Welcome`] comes before the first answer. The worker answers each with either [`FromWorker::Refused`], or
 //! any number of [`FromWorker::NeedBody`], [`FromWorker::Log`], [`FromWorker::EarlyHints`], then
 //! [`FromWorker::Head`] and body frames or one [`FromWorker::File`], and at last exactly one of
 //! [`FromWorker::End`] and [`FromWorker::Failed`].
@@ -113,6 +113,11 @@ pub enum FromWorker<'a> {
     },
     /// The worker closes this connection and will not begin any request that comes after this.
     Goodbye,
+    /// Answer to [`ToWorker::Hello`]: no request of this connection has been begun before it came.
+    Welcome {
+        /// The worker's process id, under which the supervisor knows it.
+        worker: u32,
+    },
     /// The response body, all of it, is a part of the file whose descriptor travels along. Comes
     /// right after [`FromWorker::Head`].
     File {
@@ -349,6 +354,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             Self::EarlyHints { .. } => 10,
             Self::LogFrom { .. } => 11,
             Self::Verdict(_) => 12,
+            Self::Welcome { .. } => 13,
         }
     }
 
@@ -370,6 +376,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
                 writer.raw(text);
             }
             Self::End | Self::Goodbye => {}
+            Self::Welcome { worker } => writer.u32(*worker),
             Self::Failed { status } => writer.u16(*status),
             Self::File { offset, length } => {
                 writer.u64(*offset);
@@ -408,6 +415,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
                 text: reader.rest(),
             },
             12 => Self::Verdict(Verdict::read(reader)?),
+            13 => Self::Welcome { worker: reader.u32("worker")? },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from a worker",

@@ -10,7 +10,7 @@
 //! | conversation | towards the server | back |
 //! |---|---|---|
 //! | [`exchange`]: httpd child and worker, one HTTP request after the other | [`exchange::ToWorker`] | [`exchange::FromWorker`] |
-//! | [`broker`]: httpd child and supervisor, "where is this application group?" | [`broker::ToBroker`] | [`broker::FromBroker`] |
+//! | [`broker`]: httpd child and supervisor, "where is this application group?", "what became of that worker?" | [`broker::ToBroker`] | [`broker::FromBroker`] |
 //! | [`control`]: supervisor and worker, settings and life cycle | [`control::ToWorker`] | [`control::FromWorker`] |
 //! | [`generation`]: httpd parent and supervisor, one configuration cycle | [`generation::ToSupervisor`] | [`generation::FromSupervisor`] |
 #![forbid(unsafe_code)]

@@ -221,6 +221,10 @@ impl Io {
                 Ok(Step::Greeted) => {
                     connection.authentic = true;
                     self.forget(connection.token);
+                    let worker = std::process::id();
+                    if !tell(&connection, &FromWorker::Welcome { worker }) {
+                        return;
+                    }
                 }
                 Ok(Step::Queue { script, reloading, may_refuse }) => {
                     let job = Job { connection, script, reloading, queued: now() };
@@ -318,9 +322,13 @@ enum Step {
 /// Answers the request at the front of the inbox. Returns whether the connection is still good.
 fn refuse(connection: &mut Connection, refusal: Refusal) -> bool {
     let taken: Result<Option<ToWorker<'_>>, FrameError> = connection.inbox.next();
+    taken.is_ok() && tell(connection, &FromWorker::Refused(refusal))
+}
+
+/// Sends a small message to a peer that awaits it, and therefore has room for it. Returns whether
+/// the connection is still good.
+fn tell(connection: &Connection, message: &FromWorker<'_>) -> bool {
     let mut bytes = Vec::new();
-    wire::encode(&FromWorker::Refused(refusal), &mut bytes);
-    // A peer that awaits the answer has room for it.
-    taken.is_ok()
-        && channel::try_send(&connection.socket, &bytes).is_ok_and(|sent| sent == bytes.len())
+    wire::encode(message, &mut bytes);
+    channel::try_send(&connection.socket, &bytes).is_ok_and(|sent| sent == bytes.len())
 }

@@ -49,7 +49,7 @@ impl Exchange<'_, '_> {
         }
         Ok(match channel::send(self.worker, &bytes) {
             Ok(()) => None,
-            Err(_) => Some(self.lost("its worker closed the connection")),
+            Err(_) => Some(self.lost("closed the connection")),
         })
     }
 }

@@ -38,7 +38,7 @@ impl Exchange<'_, '_> {
         }
         self.presence = presence;
         channel::send_message(self.worker, &ToWorker::ClientGone { certain })
-            .map_err(|_| self.lost("its worker closed the connection"))
+            .map_err(|_| self.lost("closed the connection"))
     }
 
     /// What a poll of the client's socket means.

@@ -18,10 +18,10 @@ impl Exchange<'_, '_> {
         length: u64,
     ) -> Result<Option<Outcome>, ClientGone> {
         if !self.begun || self.has_data || self.complete {
-            return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "a worker sends a file out of turn")));
+            return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a file out of turn")));
         }
         let Some(file) = file.filter(|file| holds(file, offset, length)) else {
-            let why = "a worker sends a file that is none, or shorter than it says";
+            let why = "sends a file that is none, or shorter than it says";
             return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
         };
         let allowed = self.allowance.map_or(length, |allowance| length.min(allowance));
@@ -30,7 +30,7 @@ impl Exchange<'_, '_> {
             && let Err(problem) = self.response.push_file(file, offset, allowed)
         {
             self.response.clear();
-            let why = format!("the file of a response cannot be sent ({problem})");
+            let why = format!("sends a file that cannot be passed on ({problem})");
             return Ok(Some(self.broken(HTTP_INTERNAL_SERVER_ERROR, &why)));
         }
         if allowed < length {

@@ -3,7 +3,7 @@
 use tracing::error;
 
 use super::client::Presence;
-use super::{Exchange, Outcome};
+use super::{Break, Exchange, Outcome};
 use crate::ffi::bucket::{ClientGone, Then};
 use crate::ffi::request::Request;
 use crate::ffi::{AP_FILTER_ERROR, HTTP_INTERNAL_SERVER_ERROR, OK};
@@ -19,6 +19,13 @@ pub(super) fn keep_in_error_page(request: Request<'_>, headers: &[(&[u8], &[u8])
         if KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept)) {
             request.err_headers_out().add(name, value);
         }
+    }
+}
+
+impl Outcome {
+    /// The application failed: its connection is fine as long as no response had begun.
+    fn of(answer: Result<i32, i32>) -> Self {
+        answer.map_or_else(Self::Failed, |status| Self::Answered(Ok(status)))
     }
 }
 
@@ -80,7 +87,7 @@ impl Exchange<'_, '_> {
                 error!(
                     "The application's response is {missing} bytes shorter than its Content-Length."
                 );
-                Ok(self.break_off(HTTP_INTERNAL_SERVER_ERROR, Outcome::Failed))
+                Ok(Outcome::of(self.break_off(HTTP_INTERNAL_SERVER_ERROR)))
             }
         }
     }
@@ -93,23 +100,23 @@ impl Exchange<'_, '_> {
         // What went wrong with the request body is the better answer, if that was why.
         let status = self.body_error.as_ref().map_or(i32::from(status), |error| error.status);
         let status = if (400..600).contains(&status) { status } else { HTTP_INTERNAL_SERVER_ERROR };
-        self.break_off(status, Outcome::Failed)
+        Outcome::of(self.break_off(status))
     }
 
     /// The exchange cannot go on, and neither can its connection.
     pub(super) fn broken(&mut self, status: i32, why: &str) -> Outcome {
-        error!("{why}, while it ran '{}'.", String::from_utf8_lossy(self.request.line()));
-        self.break_off(status, |status| Outcome::Answered(Err(status)))
+        let answer = self.break_off(status);
+        Outcome::Broken(Break { why: why.to_owned(), lost: false, answer, untouched: false })
     }
 
     /// There is no (further) response. As long as nothing of it has gone towards the client, it gets
     /// a page with `status`; afterwards it must see that the response is incomplete.
-    pub(super) fn break_off(&mut self, status: i32, page: fn(i32) -> Outcome) -> Outcome {
+    pub(super) fn break_off(&mut self, status: i32) -> Result<i32, i32> {
         if self.complete {
-            return Outcome::Answered(Ok(OK));
+            return Ok(OK);
         }
         if !self.passed {
-            return page(status);
+            return Err(status);
         }
         self.request.close_connection();
         // A client that has gone as well needs no telling.
@@ -120,7 +127,7 @@ impl Exchange<'_, '_> {
         }
         // After OK, httpd itself would end an HTTP/2 stream as if all were well
         // (`ap_finalize_request_protocol`).
-        Outcome::Answered(Ok(if self.request.is_stream() { AP_FILTER_ERROR } else { OK }))
+        Ok(if self.request.is_stream() { AP_FILTER_ERROR } else { OK })
     }
 
     pub(super) fn pass(&mut self, data: &[u8], then: Then) -> Result<(), ClientGone> {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use wire::exchange::Level;
 use wire::limits::Cause;
 
+use super::fates::Doom;
 use super::workers::{Phase, Worker};
 use super::{Action, Logic, SetId, WorkerId};
 
@@ -29,6 +30,7 @@ impl Logic {
         }
         let group = worker.group;
         worker.cause = Some(cause);
+        worker.doom = Some(Doom::wished(cause, reason));
         if !cause.is_urgent() {
             worker.successor_loads = Some(scripts);
         }

@@ -67,6 +67,7 @@ impl Logic {
     pub(super) fn finish_when_empty(&mut self) {
         if matches!(self.stop, Stop::Until(_)) && self.workers.is_empty() {
             self.stop = Stop::Finished;
+            self.end_inquiries();
             self.actions.push(Action::Finish);
         }
     }

@@ -15,6 +15,7 @@ use super::*;
 enum Step {
     Acquire(u8, u8),
     Abandon(u8),
+    Inquire(u8),
     Ready(u8),
     Serving(u8),
     Retire(u8, Cause),
@@ -41,6 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
         // Five names in four groups, one of which does not exist.
         8 => (0..4_u8, 0..5_u8).prop_map(|(group, name)| Step::Acquire(group, name)),
         2 => any::<u8>().prop_map(Step::Abandon),
+        2 => any::<u8>().prop_map(Step::Inquire),
         6 => any::<u8>().prop_map(Step::Ready),
         6 => any::<u8>().prop_map(Step::Serving),
         3 => (any::<u8>(), prop::sample::select(Cause::ALL.as_slice()))
@@ -77,6 +79,7 @@ fn run(world: &mut World, steps: &[Step]) {
         match *step {
             Step::Acquire(group, name) => world.acquire(group, name),
             Step::Abandon(which) => world.abandon(which),
+            Step::Inquire(which) => world.inquire(u32::from(which)),
             Step::Ready(which) => {
                 world.tell(which, |id| Event::Ready(id, "3.14".to_owned()));
             }
@@ -109,7 +112,7 @@ proptest! {
             world.cooperate();
             world.pass(Duration::from_secs(1));
         }
-        prop_assert_eq!(world.unanswered(), 0);
+        prop_assert_eq!((world.unanswered(), world.inquiries.len()), (0, 0));
         if !world.drained {
             world.check_complete();
         }
@@ -123,7 +126,7 @@ proptest! {
         world.feed(Event::Drain("test"));
         prop_assert_eq!(world.unanswered(), 0);
         world.exit_all();
-        prop_assert!(world.finished);
+        prop_assert!(world.finished && world.inquiries.is_empty());
     }
 
     /// A drain ends even if no worker does anything any more, and none is spared.
@@ -297,6 +300,48 @@ fn repeated_failures_are_logged_once_a_minute() {
     let errors = world.lines_at(Level::Error);
     assert!((11..=14).contains(&errors.len()), "{errors:#?}");
     assert!(errors[5].ends_with("more like this since the last such line)"), "{}", errors[5]);
+}
+
+#[test]
+fn who_lost_a_request_hears_how_its_worker_ended() {
+    let told = |exit, steps: fn(&mut World)| {
+        let mut world = World::with(vec![plan("", 1, false)]);
+        world.acquire(0, 0);
+        world.cooperate();
+        let pid = world.pid(0);
+        steps(&mut world);
+        world.inquire(pid);
+        assert_eq!(world.inquiries.len(), 1, "the worker is still there");
+        world.exit(0, exit);
+        world.inquire(pid);
+        assert_eq!(world.fates.len(), 2, "now and later");
+        assert_eq!(world.fates[0], world.fates[1]);
+        match world.fates.swap_remove(0) {
+            Known::Ended(fate) => fate.how,
+            other => panic!("{other:?}"),
+        }
+    };
+    let none = |_: &mut World| {};
+    assert_eq!(told(Exit::Signal(11), none), "was killed with signal 11 (SIGSEGV)");
+    assert_eq!(told(Exit::CoreDump(11), none), "was killed with signal 11 (SIGSEGV), core dumped");
+    assert!(told(Exit::Signal(9), none).ends_with("which the supervisor did not send"));
+    let shortage = Exit::OutOfMemory(Shortage::ControlGroup);
+    assert!(told(shortage, none).ends_with("out-of-memory killer struck in its control group"));
+    assert!(told(Exit::Status(7), none).starts_with("ended itself with exit status 7"));
+    let nonsense = |world: &mut World| {
+        world.tell(0, |id| Event::Broken(id, "nonsense".to_owned()));
+    };
+    assert!(told(Exit::Signal(9), nonsense).contains("ended by the supervisor"));
+    assert!(told(Exit::Signal(9), nonsense).ends_with("nonsense"));
+    let asked = |world: &mut World| world.feed(Event::Drain("test"));
+    assert!(told(Exit::Status(1), asked).ends_with("it was asked to finish"));
+
+    let mut world = World::new();
+    world.inquire(4711);
+    assert_eq!(world.fates, [Known::Nothing], "a process that is none of ours");
+    world.inquire(world.pid(0));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.fates[1], Known::Running, "nobody waits for long");
 }
 
 #[test]

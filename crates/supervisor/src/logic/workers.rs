@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use wire::exchange::Level;
 use wire::limits::Cause;
 
+use super::fates::{Doom, Fate};
 use super::sets::display_application_group;
 use super::{Action, Exit, GroupIndex, Logic, SetId, WorkerId};
 
@@ -41,6 +42,8 @@ pub struct Worker {
     pub(super) cause: Option<Cause>,
     /// It wants to be replaced, by a worker that loads these scripts before it serves.
     pub(super) successor_loads: Option<Vec<Vec<u8>>>,
+    /// Why it ends before its time, if it does.
+    pub(super) doom: Option<Doom>,
     /// The worker whose place this one takes as soon as it serves.
     pub(super) replaces: Option<WorkerId>,
     /// What it loads before it serves.
@@ -60,6 +63,12 @@ pub enum Phase {
     Serving,
     /// Is no part of its group any more; only its exit is awaited.
     Leaving(Why),
+}
+
+impl Phase {
+    fn is_leaving(self) -> bool {
+        matches!(self, Self::Leaving(_))
+    }
 }
 
 /// Why a worker leaves.
@@ -94,9 +103,14 @@ impl Worker {
             .min()
     }
 
+    /// Its process id, once it has one.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
     /// Whether only its exit is awaited.
     pub fn is_leaving(&self) -> bool {
-        matches!(self.phase, Phase::Leaving(_))
+        self.phase.is_leaving()
     }
 
     /// Whether it ever accepted requests.
@@ -134,6 +148,7 @@ impl Logic {
             limit: Some((now + START_TIMEOUT, Limit::Start)),
             cause: None,
             successor_loads: None,
+            doom: None,
             replaces: None,
             preload: Vec::new(),
         };
@@ -177,6 +192,7 @@ impl Logic {
             self.actions.push(Action::Terminate(id));
         }
         worker.phase = Phase::Leaving(Why::Asked);
+        worker.doom.get_or_insert_with(|| Doom::of("it was asked to finish"));
         worker.limit(now + patience, Limit::Exit(patience));
     }
 
@@ -185,6 +201,7 @@ impl Logic {
             return;
         };
         worker.pid = Some(pid);
+        self.fates.begin(pid);
         let group = worker.group;
         self.say(id, group, format!("{}: started", self.name(id)));
     }
@@ -301,6 +318,7 @@ impl Logic {
         };
         let group = worker.group;
         let age = lifetime(now - worker.started);
+        self.remember(worker.pid, Fate::of(exit, worker.doom));
         match (worker.phase, exit) {
             (Phase::Leaving(Why::Condemned), _) => {
                 self.log(group, Level::Debug, format!("{name}: gone with {exit}"));
@@ -381,6 +399,7 @@ impl Logic {
                 worker.phase = Phase::Leaving(Why::Condemned);
                 self.actions.push(Action::Kill(id));
                 let line = format!("killed: it did not exit within {} s", patience.as_secs());
+                worker.doom = Some(Doom::of(&line));
                 self.log(group, Level::Error, format!("{}: {line}", self.name(id)));
             }
         }
@@ -394,14 +413,15 @@ impl Logic {
     }
 
     /// Counts a worker as failed. It is no part of its group any more.
-    fn condemn(&mut self, id: WorkerId, reason: &str, now: Instant) {
-        let reason = format!("{}: {reason}", self.name(id));
+    fn condemn(&mut self, id: WorkerId, why: &str, now: Instant) {
+        let reason = format!("{}: {why}", self.name(id));
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
         let (group, round, counts) = (worker.group, worker.round, !worker.is_leaving());
         worker.phase = Phase::Leaving(Why::Condemned);
         worker.limit = None;
+        worker.doom.get_or_insert_with(|| Doom::of(why));
         let replaces = worker.replaces.take();
         if self.renewal_failed(replaces, &reason) {
             // Said, and not held against the group: it works as it did.

@@ -8,7 +8,7 @@ use wire::exchange::Level;
 use super::{OpenSet, Supervisor};
 use crate::children;
 use crate::link::Link;
-use crate::logic::{Action, Event, SetId, WorkerId};
+use crate::logic::{Action, Event, Fate, Known, SetId, WorkerId};
 use crate::output::Output;
 use crate::spawn::{Spawned, spawn};
 
@@ -48,6 +48,14 @@ impl Supervisor {
             }
             Action::Refuse(ticket, reason, retry_after) => {
                 self.broker.answer(ticket, FromBroker::Unavailable { reason, retry_after });
+            }
+            Action::Tell(ticket, known) => {
+                let answer = match known {
+                    Known::Ended(Fate { how, too_slow }) => FromBroker::Ended { how, too_slow },
+                    Known::Running => FromBroker::Running,
+                    Known::Nothing => FromBroker::Unknown,
+                };
+                self.broker.answer(ticket, answer);
             }
             Action::Log(None, level, text) => self.logs.main(level, &text),
             Action::Log(Some(group), level, text) => {

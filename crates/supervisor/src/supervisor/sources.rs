@@ -108,9 +108,10 @@ impl Supervisor {
 
     pub(super) fn consider(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Question(ticket, process_group, application_group) => {
+            Outcome::Acquire(ticket, process_group, application_group) => {
                 self.events.push_back(Event::Acquire { ticket, process_group, application_group });
             }
+            Outcome::Inquire(ticket, pid) => self.events.push_back(Event::Inquire(ticket, pid)),
             Outcome::Abandoned(ticket) => self.events.push_back(Event::Abandoned(ticket)),
             Outcome::TurnedAway(why) => {
                 if let Some(suffix) = self.refusals.pass(Instant::now()) {
@@ -206,6 +207,7 @@ impl Supervisor {
             }
         }
         while let Some((pid, exit)) = children::reap() {
+            let exit = self.shortages.explain(exit);
             let found = self.links.iter().find(|(_, link)| link.pid == pid).map(|(id, _)| *id);
             // Others are orphans of applications, and nobody else waits for them.
             let Some(worker) = found else { continue };

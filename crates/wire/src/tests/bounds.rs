@@ -24,9 +24,9 @@ fn refused<M: Message<'static> + Debug>(
 #[test]
 fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<exchange::ToWorker<'_>>(7);
-    check_kinds::<exchange::FromWorker<'_>>(12);
-    check_kinds::<broker::ToBroker<'_>>(1);
-    check_kinds::<broker::FromBroker>(2);
+    check_kinds::<exchange::FromWorker<'_>>(13);
+    check_kinds::<broker::ToBroker<'_>>(2);
+    check_kinds::<broker::FromBroker>(5);
     check_kinds::<control::ToWorker>(4);
     check_kinds::<control::FromWorker>(6);
     check_kinds::<generation::ToSupervisor>(2);

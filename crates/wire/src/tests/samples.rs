@@ -142,6 +142,7 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
         Just(FromWorker::End),
         any::<u16>().prop_map(|status| FromWorker::Failed { status }),
         Just(FromWorker::Goodbye),
+        any::<u32>().prop_map(|worker| FromWorker::Welcome { worker }),
         any::<(u64, u64)>().prop_map(|(offset, length)| FromWorker::File { offset, length }),
         pairs().prop_map(|headers| FromWorker::EarlyHints { headers }),
         (level(), slice(), any::<u32>(), slice())
@@ -151,14 +152,18 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
 }
 
 pub fn to_broker() -> impl Strategy<Value = ToBroker<'static>> {
-    (any::<u16>(), secret(), slice(), slice()).prop_map(
-        |(version, secret, process_group, application_group)| ToBroker::Acquire {
-            version,
-            secret,
-            process_group,
-            application_group,
-        },
-    )
+    prop_oneof![
+        (any::<u16>(), secret(), slice(), slice()).prop_map(
+            |(version, secret, process_group, application_group)| ToBroker::Acquire {
+                version,
+                secret,
+                process_group,
+                application_group,
+            },
+        ),
+        (any::<u16>(), secret(), any::<u32>())
+            .prop_map(|(version, secret, worker)| ToBroker::Inquire { version, secret, worker }),
+    ]
 }
 
 pub fn from_broker() -> impl Strategy<Value = FromBroker> {
@@ -168,6 +173,9 @@ pub fn from_broker() -> impl Strategy<Value = FromBroker> {
         }),
         (text(), any::<u32>())
             .prop_map(|(reason, retry_after)| FromBroker::Unavailable { reason, retry_after }),
+        (text(), any::<bool>()).prop_map(|(how, too_slow)| FromBroker::Ended { how, too_slow }),
+        Just(FromBroker::Running),
+        Just(FromBroker::Unknown),
     ]
 }
 

@@ -168,14 +168,15 @@ impl Worker {
 
     /// A connection that has greeted.
     pub fn connect(&self) -> Client {
-        let client = self.connect_silently();
+        let mut client = self.connect_silently();
         channel::send_message(&client.socket, &hello(SECRET)).unwrap();
+        client.awaits_welcome = true;
         client
     }
 
     pub fn connect_silently(&self) -> Client {
         let socket = UnixStream::connect(self.scratch.path("socket")).unwrap();
-        Client { socket, inbox: Inbox::with_descriptors() }
+        Client { socket, inbox: Inbox::with_descriptors(), awaits_welcome: false }
     }
 
     /// One request on a connection of its own.
@@ -248,6 +249,7 @@ impl Drop for Worker {
 pub struct Client {
     pub socket: UnixStream,
     inbox: Inbox,
+    awaits_welcome: bool,
 }
 
 impl Drop for Client {
@@ -368,12 +370,19 @@ impl Client {
 
     #[track_caller]
     pub fn next(&mut self) -> FromWorker<'_> {
+        if std::mem::take(&mut self.awaits_welcome) {
+            let welcome = self.inbox.wait(&self.socket, PATIENCE).unwrap();
+            assert!(matches!(welcome, FromWorker::Welcome { .. }), "{welcome:?}");
+        }
         self.inbox.wait(&self.socket, PATIENCE).unwrap()
     }
 
     /// Whether the worker has closed the connection.
     pub fn is_closed(&mut self) -> bool {
-        let outcome = self.inbox.wait::<FromWorker<'_>>(&self.socket, PATIENCE);
+        let mut outcome = self.inbox.wait::<FromWorker<'_>>(&self.socket, PATIENCE);
+        if let Ok(FromWorker::Welcome { .. }) = outcome {
+            outcome = self.inbox.wait(&self.socket, PATIENCE);
+        }
         match outcome {
             Err(channel::ReceiveError::Closed) => true,
             Err(channel::ReceiveError::Io(error)) => {
@@ -444,6 +453,7 @@ impl Client {
                     answer.hints.push(hints.collect());
                 }
                 FromWorker::Verdict(verdict) => panic!("{verdict:?} about a request"),
+                FromWorker::Welcome { worker } => assert!(worker > 0),
                 FromWorker::End => return answer,
                 FromWorker::Failed { status } => {
                     answer.ending = Ending::Failed(status);

@@ -23,6 +23,9 @@ pub struct World {
     pub sockets_fail: bool,
     pub granted: usize,
     pub refused: usize,
+    pub fates: Vec<Known>,
+    /// Those who asked for an end and have no answer.
+    pub inquiries: BTreeSet<Ticket>,
     pub drained: bool,
     pub finished: bool,
 }
@@ -76,6 +79,8 @@ impl World {
             sockets_fail: false,
             granted: 0,
             refused: 0,
+            fates: Vec::new(),
+            inquiries: BTreeSet::new(),
             drained: false,
             finished: false,
         }
@@ -115,6 +120,18 @@ impl World {
             self.tickets.insert(ticket, true);
             self.feed(Event::Abandoned(ticket));
         }
+    }
+
+    /// The process id of one of the processes.
+    pub fn pid(&self, which: u8) -> u32 {
+        let alive: Vec<_> = self.processes.keys().copied().collect();
+        choose(&alive, which).map_or(0, pid)
+    }
+
+    pub fn inquire(&mut self, pid: u32) {
+        let ticket = Ticket(u64::MAX - (self.fates.len() + self.inquiries.len()) as u64);
+        self.inquiries.insert(ticket);
+        self.feed(Event::Inquire(ticket, pid));
     }
 
     /// One of the processes says something, whether it makes sense or not.
@@ -237,7 +254,7 @@ impl World {
                     return Some(Event::NotStarted(id, "no such file".to_owned()));
                 }
                 self.processes.insert(id, Process::default());
-                return Some(Event::Started(id, 1000));
+                return Some(Event::Started(id, pid(id)));
             }
             Action::OpenSet(id, _) => {
                 assert!(self.sets.insert(id));
@@ -277,6 +294,10 @@ impl World {
                 assert!(!reason.is_empty() && (1..=60).contains(&seconds));
                 self.refused += 1;
                 self.answer(ticket);
+            }
+            Action::Tell(ticket, fate) => {
+                self.fates.push(fate);
+                assert!(self.inquiries.remove(&ticket), "{ticket:?} was answered twice");
             }
             Action::Log(_, level, line) => self.lines.push((level, line)),
             Action::Finish => {
@@ -324,4 +345,9 @@ impl World {
 
 fn choose<T: Copy>(from: &[T], which: u8) -> Option<T> {
     from.get(usize::from(which) % from.len().max(1)).copied()
+}
+
+/// Small numbers, so that random questions hit.
+fn pid(id: WorkerId) -> u32 {
+    u32::try_from(id.0).expect("there are not that many")
 }
