@@ -128,6 +128,10 @@ pub fn deliver<'m>(
             }
             Outcome::NotBegun(why) if Instant::now() < deadline => {
                 attempt.restarts += 1;
+                // Nobody has even said who he is: the supervisor knows whether anybody will.
+                if connection.worker.is_none() {
+                    workers.forget(&key);
+                }
                 debug!("The request is sent to another worker: {why}.");
             }
             Outcome::NotBegun(why) => {

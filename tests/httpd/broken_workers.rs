@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
-use testkit::{Httpd, environment};
+use testkit::{Httpd, environment, until};
 
 use crate::HELLO;
 
@@ -68,6 +68,45 @@ fn a_worker_that_ends_at_once() {
         fs::write(worker, script).expect("the file is ours");
     });
     check(&programs, "error while loading shared libraries");
+}
+
+#[test]
+fn a_worker_that_is_repaired() {
+    /// What the names of the workers begin with that wait to be put back.
+    const WHOLE: &str = "whole-";
+    let programs = Programs::with("repaired", |worker| {
+        let name = worker.file_name().expect("it has one").to_string_lossy();
+        fs::rename(worker, worker.with_file_name(format!("{WHOLE}{name}"))).expect("it is ours");
+        fs::write(worker, "#!/bin/sh\necho 'no libpython' >&2\nexit 127\n").expect("as above");
+        fs::set_permissions(worker, Permissions::from_mode(0o755)).expect("as above");
+    });
+    let httpd = Httpd::new()
+        .dist(&programs.0)
+        .app("app.wsgi", HELLO)
+        .conf("WSGIScriptAlias /app {apps}/app.wsgi")
+        .expect_log("wsgi")
+        .start();
+    for _ in 0..10 {
+        let response = httpd.get("/app").assert(503);
+        let seconds: u32 =
+            response.header("Retry-After").expect("a time").parse().expect("seconds");
+        assert!((1..=30).contains(&seconds));
+    }
+    let log = httpd.error_log();
+    // Besides the lines about requests: two for each of the first failures.
+    let complaints = log
+        .lines()
+        .filter(|line| !line.contains("[client "))
+        .filter(|line| line.contains("no libpython"));
+    assert!((2..=8).contains(&complaints.count()), "{log}");
+    for entry in fs::read_dir(&programs.0).expect("the programs").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(name) = name.strip_prefix(WHOLE) {
+            fs::rename(entry.path(), programs.0.join(name)).expect("the file is ours");
+        }
+    }
+    let served = until(|| (httpd.get("/app").status == 200).then_some(()));
+    assert!(served.is_some(), "nothing has to be done but the repair");
 }
 
 #[test]

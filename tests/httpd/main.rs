@@ -4,6 +4,7 @@ mod bad_scripts;
 mod broken_workers;
 mod configurations;
 mod conformance;
+mod crash_loops;
 mod delivery;
 mod directives;
 mod fates;

@@ -101,6 +101,8 @@ pub enum Event {
     Ready(WorkerId, String),
     /// The worker accepts requests.
     Serving(WorkerId),
+    /// The worker has run a request to its end.
+    Proven(WorkerId),
     /// The worker wants to be replaced: why, the same in words, and what the next one shall load.
     Retire(WorkerId, Cause, String, Vec<Vec<u8>>),
     /// The worker says that it cannot start, and is about to exit.
@@ -128,6 +130,9 @@ pub enum Action {
     OpenSet(SetId, GroupIndex),
     /// Close and remove the socket of a set.
     CloseSet(SetId),
+    /// Close the connections that wait at the socket of a set, and those that come, as nobody will
+    /// serve them soon; or leave them to the workers again.
+    HangUp(SetId, bool),
     /// Tell the worker to serve the set, which is the application group of that name, and to load
     /// these scripts first.
     Assign(WorkerId, SetId, Vec<u8>, Vec<Vec<u8>>),
@@ -218,6 +223,7 @@ impl Logic {
             Event::NotStarted(id, reason) => self.not_started(id, reason, now),
             Event::Ready(id, python) => self.ready(id, &python, now),
             Event::Serving(id) => self.serving(id, now),
+            Event::Proven(id) => self.proven(id, now),
             Event::Retire(id, cause, reason, scripts) => {
                 self.retire(id, cause, &reason, scripts, now);
             }

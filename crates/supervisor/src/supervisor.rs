@@ -56,6 +56,8 @@ pub struct Supervisor {
 struct OpenSet {
     listener: OwnedFd,
     secret: Secret,
+    /// Whether who connects is sent away, as no worker will come soon.
+    hangs_up: bool,
 }
 
 impl Supervisor {

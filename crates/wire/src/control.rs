@@ -47,6 +47,9 @@ pub enum FromWorker {
     },
     /// The worker accepts connections for its application group.
     Serving,
+    /// A request has been run to its end, for the first time: the application works, and if the worker
+    /// dies now, that is not because it always would.
+    Proven,
     /// Another worker is to take this one's place. Where the cause is [urgent](Cause::is_urgent),
     /// this one takes no requests any more and is about to end; otherwise it serves until it is told
     /// to drain, or to keep going.
@@ -209,13 +212,14 @@ impl Message<'_> for FromWorker {
             Self::Log { .. } => 4,
             Self::Drained => 5,
             Self::Retire { .. } => 6,
+            Self::Proven => 7,
         }
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
             Self::Ready { python } => writer.bytes(python.as_bytes()),
-            Self::Serving | Self::Drained => {}
+            Self::Serving | Self::Drained | Self::Proven => {}
             Self::Retire { cause, reason, scripts } => {
                 cause.write(writer);
                 writer.bytes(reason.as_bytes());
@@ -236,6 +240,7 @@ impl Message<'_> for FromWorker {
             3 => Self::Failed { reason: reader.text("reason")?.to_owned() },
             4 => Self::Log { level: Level::read(reader)?, text: reader.text("text")?.to_owned() },
             5 => Self::Drained,
+            7 => Self::Proven,
             6 => Self::Retire {
                 cause: Cause::read(reader)?,
                 reason: reader.text("reason")?.to_owned(),

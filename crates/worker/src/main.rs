@@ -207,6 +207,8 @@ fn serve(
         connections: Connections::new()?,
         paused: AtomicBool::new(false),
         returning: AtomicUsize::new(0),
+        proven: AtomicBool::new(false),
+        reporter: reporter.clone(),
     });
     runner::start(&worker, &toolbox)?;
     let io = Io::new(Arc::clone(&worker), listener, gate, complaints)?;

@@ -9,6 +9,7 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
+use wire::control::FromWorker;
 use wire::exchange::ToWorker;
 
 use crate::connection::Connection;
@@ -167,6 +168,9 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
                     continue;
                 };
                 let connection = runner.serve(py, taken, waited.take());
+                if !worker.proven.swap(true, Ordering::Relaxed) {
+                    py.detach(|| worker.reporter.send(&FromWorker::Proven));
+                }
                 // The runner counts as free before the peer can send more, or that would be
                 // refused as too much.
                 worker.returning.fetch_add(1, Ordering::SeqCst);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use wire::control::Settings;
 
 use crate::connection::{Connection, Connections};
+use crate::control::Reporter;
 use crate::queue::Queue;
 use crate::reload::Reload;
 use crate::watch::Thread;
@@ -28,6 +29,10 @@ pub struct Worker {
     pub paused: AtomicBool,
     /// Connections that are on their way from a runner back to the others.
     pub returning: AtomicUsize,
+    /// Whether a request has ended, which the supervisor has been told.
+    pub proven: AtomicBool,
+    /// How it is told.
+    pub reporter: Reporter,
 }
 
 /// A request that has been received.

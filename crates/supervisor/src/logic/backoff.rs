@@ -8,6 +8,15 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// How many workers that had worked may die one after the other and be replaced at once, and how
+/// much later the next one of them may come. Somebody who kills workers one by one is not felt; an
+/// application that brings down its worker now and then starts so many, and no more.
+const BURST: u32 = 10;
+const PACE: Duration = Duration::from_millis(500);
+
+/// Failures in a row after which nobody is kept waiting for the next try.
+const HOPELESS: u32 = 2;
+
 /// When the workers of a group may be started again after some failed.
 ///
 /// Workers that were started together fail together. They count as one failure: each worker
@@ -17,6 +26,8 @@ pub struct Backoff {
     round: u64,
     failures: u32,
     until: Option<Instant>,
+    /// When all deaths at [`PACE`] would be over: a leaky bucket.
+    paced: Option<Instant>,
 }
 
 impl Backoff {
@@ -45,6 +56,26 @@ impl Backoff {
         };
     }
 
+    /// A worker died that had worked.
+    pub fn pace(&mut self, now: Instant) {
+        self.paced = Some(self.paced.map_or(now, |paced| paced.max(now)) + PACE);
+    }
+
+    /// Whether the next worker waits only because many died that had worked.
+    pub fn is_pacing(&self, now: Instant) -> bool {
+        self.pace_ends().is_some_and(|until| until > now)
+            && self.until.is_none_or(|until| until <= now)
+    }
+
+    /// Whether the group has failed often enough that nobody should wait for it.
+    pub fn keeps_failing(&self) -> bool {
+        self.failures >= HOPELESS
+    }
+
+    fn pace_ends(&self) -> Option<Instant> {
+        self.paced.and_then(|paced| paced.checked_sub(PACE * BURST))
+    }
+
     /// A worker has proven that the group works.
     pub fn reset(&mut self) {
         (self.failures, self.until) = (0, None);
@@ -52,12 +83,12 @@ impl Backoff {
 
     /// When the wait ends, if there is one now.
     pub fn wait(&self, now: Instant) -> Option<Instant> {
-        self.until.filter(|until| *until > now)
+        self.until().filter(|until| *until > now)
     }
 
     /// When the last wait ends or ended.
     pub fn until(&self) -> Option<Instant> {
-        self.until
+        self.until.max(self.pace_ends())
     }
 }
 
@@ -133,6 +164,22 @@ mod tests {
         let round = backoff.round();
         (0..5).for_each(|_| backoff.fail(round, now));
         assert_eq!(backoff.failures(), 1);
+    }
+
+    #[test]
+    fn many_deaths_of_workers_that_worked_are_paced() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        (0..BURST).for_each(|_| backoff.pace(now));
+        assert_eq!(backoff.wait(now), None);
+        backoff.pace(now);
+        assert!(backoff.wait(now) == Some(now + PACE) && backoff.is_pacing(now));
+        backoff.reset();
+        assert_eq!(backoff.wait(now), Some(now + PACE), "a success changes nothing about that");
+        assert_eq!(backoff.wait(now + PACE), None);
+        backoff.pace(now + PACE * BURST * 2);
+        assert_eq!(backoff.wait(now + PACE * BURST * 2), None, "the burst comes back");
+        assert!(!backoff.keeps_failing());
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Set {
     pub(super) application_group: Vec<u8>,
     /// Httpd children to answer as soon as a worker serves, or it is clear that none will.
     waiting: Vec<Ticket>,
+    /// Whether connections to its socket are closed, as workers keep failing.
+    forsaken: bool,
     /// Number of the last acquisition; the lowest one was the longest ago.
     acquired: u64,
 }
@@ -60,8 +62,8 @@ impl Group {
         self.failure_lines.is_muted(now)
     }
 
-    /// A worker has served long enough to show that the group works.
-    pub fn prove(&mut self) {
+    /// A worker has served long enough to show that all is well again.
+    pub fn settle(&mut self) {
         self.backoff.reset();
         self.failure_lines.reset();
     }
@@ -162,6 +164,17 @@ impl Logic {
         self.groups[group].last_failure = reason;
     }
 
+    /// A worker of the group died after it had worked: log why. The next one comes at once, unless
+    /// there have been many such deaths lately.
+    pub(super) fn count_death(&mut self, group: GroupIndex, reason: String, now: Instant) {
+        let state = &mut self.groups[group];
+        state.backoff.pace(now);
+        if let Some(suffix) = state.failure_lines.pass(now) {
+            self.log(group, Level::Error, format!("{reason}; another one takes its place{suffix}"));
+        }
+        self.groups[group].last_failure = reason;
+    }
+
     /// Starts and assigns what the group lacks, as far as its back-off allows, and answers those
     /// who can be answered now.
     pub(super) fn refill(&mut self, group: GroupIndex, now: Instant) {
@@ -231,8 +244,9 @@ impl Logic {
         application_group: Vec<u8>,
         now: Instant,
     ) -> Result<SetId, (String, u32)> {
-        if let (Some(until), None) = (self.groups[group].backoff.wait(now), self.unassigned(group))
-        {
+        let backoff = &self.groups[group].backoff;
+        let wait = backoff.wait(now).filter(|_| !backoff.is_pacing(now));
+        if let (Some(until), None) = (wait, self.unassigned(group)) {
             return Err((self.groups[group].last_failure.clone(), seconds(until - now)));
         }
         if self.sets_of(group).len() >= MAX_SETS {
@@ -245,7 +259,10 @@ impl Logic {
         let id = SetId(self.next_number());
         let processes = self.groups[group].plan.processes as usize;
         self.groups[group].reserve = self.groups[group].reserve.saturating_sub(processes);
-        self.sets.insert(id, Set { group, application_group, waiting: Vec::new(), acquired: 0 });
+        self.sets.insert(
+            id,
+            Set { group, application_group, waiting: Vec::new(), forsaken: false, acquired: 0 },
+        );
         self.actions.push(Action::OpenSet(id, group));
         id
     }
@@ -293,11 +310,19 @@ impl Logic {
     /// Answers those who wait for a set, if the answer is known.
     fn settle(&mut self, id: SetId, now: Instant) {
         let serves = self.members(id).any(|(_, worker)| worker.phase == Phase::Serving);
-        let hopeless = self.members(id).next().is_none();
-        let Some(set) = self.sets.get_mut(&id).filter(|_| serves || hopeless) else {
+        let is_empty = self.members(id).next().is_none();
+        let Some(set) = self.sets.get_mut(&id) else {
             return;
         };
         let group = &self.groups[set.group];
+        let forsaken = !serves && group.backoff.keeps_failing();
+        if std::mem::replace(&mut set.forsaken, forsaken) != forsaken {
+            self.actions.push(Action::HangUp(id, forsaken));
+        }
+        let hopeless = forsaken || is_empty && !group.backoff.is_pacing(now);
+        if !serves && !hopeless {
+            return;
+        }
         let waiting = std::mem::take(&mut set.waiting);
         if serves {
             let processes = group.plan.processes;

@@ -18,6 +18,7 @@ enum Step {
     Inquire(u8),
     Ready(u8),
     Serving(u8),
+    Proven(u8),
     Retire(u8, Cause),
     Failed(u8),
     Drained(u8),
@@ -45,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::Inquire),
         6 => any::<u8>().prop_map(Step::Ready),
         6 => any::<u8>().prop_map(Step::Serving),
+        2 => any::<u8>().prop_map(Step::Proven),
         3 => (any::<u8>(), prop::sample::select(Cause::ALL.as_slice()))
             .prop_map(|(worker, cause)| Step::Retire(worker, cause)),
         1 => any::<u8>().prop_map(Step::Failed),
@@ -84,6 +86,7 @@ fn run(world: &mut World, steps: &[Step]) {
                 world.tell(which, |id| Event::Ready(id, "3.14".to_owned()));
             }
             Step::Serving(which) => world.tell(which, Event::Serving),
+            Step::Proven(which) => world.tell(which, Event::Proven),
             Step::Retire(which, cause) => world.tell(which, |id| retire(id, cause)),
             Step::Failed(which) => world.tell(which, |id| Event::Failed(id, "failed".to_owned())),
             Step::Drained(which) => world.tell(which, Event::Drained),
@@ -275,6 +278,55 @@ fn a_long_lived_worker_is_replaced_at_once_and_a_short_lived_one_ever_later() {
     assert_eq!((world.granted, world.refused), (1, 1), "nobody waits for a back-off to end");
     world.pass(Duration::from_secs(1));
     assert_eq!(world.alive(), 1);
+}
+
+#[test]
+fn a_worker_that_has_worked_is_replaced_at_once_but_not_without_end() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    for _ in 0..100 {
+        world.tell(0, Event::Proven);
+        world.exit(0, Exit::Signal(9));
+        world.acquire(0, 0);
+        world.pass(Duration::from_millis(700));
+        assert_eq!(world.alive(), 1, "a kill every now and then is not felt");
+        world.cooperate();
+    }
+    assert_eq!(world.refused, 0, "whoever asks meanwhile waits for the moment that it takes");
+    let (mut deaths, start) = (0, world.now());
+    while world.now() < start + Duration::from_secs(60) {
+        while world.alive() > 0 {
+            world.cooperate();
+            world.tell(0, Event::Proven);
+            world.exit(0, Exit::Signal(11));
+            deaths += 1;
+        }
+        world.pass(Duration::from_millis(10));
+    }
+    assert!((100..=132).contains(&deaths), "{deaths} in a minute");
+    assert!(world.lines_at(Level::Error).len() < 8, "{:#?}", world.lines_at(Level::Error));
+}
+
+#[test]
+fn nobody_is_kept_waiting_for_workers_that_die_at_their_first_request() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    for _ in 0..2 {
+        world.acquire(0, 0);
+        world.cooperate();
+        world.exit(0, Exit::Signal(11));
+    }
+    assert_eq!((world.hung_up(), world.granted), (1, 2), "who is connected hears of it");
+    world.acquire(0, 0);
+    assert_eq!(world.refused, 1);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.alive(), 1, "it is tried again all the same");
+    world.acquire(0, 0);
+    assert_eq!(world.refused, 2, "but nobody has to wait for that");
+    world.cooperate();
+    assert_eq!(world.hung_up(), 0);
+    world.acquire(0, 0);
+    assert_eq!(world.granted, 3);
 }
 
 #[test]

@@ -13,7 +13,8 @@ use super::{Action, Exit, GroupIndex, Logic, SetId, WorkerId};
 /// serves.
 pub const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a worker has to serve before its end is not held against its group.
+/// How long a worker has to serve before its end is not held against its group, unless a request
+/// has ended before.
 pub const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a worker may live on after it said that it exits, or stopped talking to us.
@@ -34,6 +35,9 @@ pub struct Worker {
     pid: Option<u32>,
     started: Instant,
     serving_since: Option<Instant>,
+    /// Whether it has served for [`PROVEN_AFTER`].
+    settled: bool,
+    /// Whether it has run a request to its end.
     proven: bool,
     /// The [`super::backoff::Backoff::round`] of its start.
     round: u64,
@@ -96,7 +100,7 @@ enum Limit {
 impl Worker {
     /// When something has to be done about this worker.
     pub fn deadline(&self) -> Option<Instant> {
-        let proof = self.serving_since.filter(|_| !self.proven && !self.is_leaving());
+        let proof = self.serving_since.filter(|_| !self.settled && !self.is_leaving());
         [self.limit.map(|(at, _)| at), proof.map(|since| since + PROVEN_AFTER)]
             .into_iter()
             .flatten()
@@ -143,6 +147,7 @@ impl Logic {
             pid: None,
             started: now,
             serving_since: None,
+            settled: false,
             proven: false,
             round: self.groups[group].backoff.round(),
             limit: Some((now + START_TIMEOUT, Limit::Start)),
@@ -263,6 +268,17 @@ impl Logic {
         self.refill(group, now);
     }
 
+    /// A request has ended: whatever keeps killing workers, it is not that they cannot work.
+    pub(super) fn proven(&mut self, id: WorkerId, now: Instant) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.proven = true;
+        let group = worker.group;
+        self.groups[group].backoff.reset();
+        self.refill(group, now);
+    }
+
     pub(super) fn failed(&mut self, id: WorkerId, reason: &str, now: Instant) {
         self.condemn(id, &format!("cannot start: {reason}"), now);
         if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.limit.is_none()) {
@@ -333,10 +349,8 @@ impl Logic {
             (Phase::Leaving(_), exit) => {
                 self.log(group, Level::Error, format!("{name}: died while it finished: {exit}"));
             }
-            (_, exit) if worker.proven => {
-                self.groups[group].prove();
-                let line = format!("{name}: died after {age}: {exit}; another one takes its place");
-                self.log(group, Level::Error, line);
+            (_, exit) if worker.proven || worker.settled => {
+                self.count_death(group, format!("{name}: died after {age}: {exit}"), now);
             }
             (phase, exit) => {
                 let reason = match phase {
@@ -374,9 +388,10 @@ impl Logic {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        if worker.serving_since.is_some_and(|since| since + PROVEN_AFTER <= now) && !worker.proven {
-            worker.proven = true;
-            self.groups[worker.group].prove();
+        if worker.serving_since.is_some_and(|since| since + PROVEN_AFTER <= now) && !worker.settled
+        {
+            worker.settled = true;
+            self.groups[worker.group].settle();
         }
         let Some((_, limit)) = worker.limit.take_if(|(at, _)| *at <= now) else {
             return;

@@ -26,6 +26,11 @@ impl Supervisor {
                     self.directory.unlink(&socket_name(set));
                 }
             }
+            Action::HangUp(set, hangs_up) => {
+                if let Some(set) = self.sets.get_mut(&set) {
+                    set.hangs_up = hangs_up;
+                }
+            }
             Action::Assign(worker, set, name, preload) => self.assign(worker, set, name, preload),
             Action::Keep(worker) => {
                 if let Some(link) = self.links.get_mut(&worker) {
@@ -98,7 +103,7 @@ impl Supervisor {
         let backlog = self.groups[group].listen_backlog;
         let listener = self.directory.listen(&socket_name(set), backlog);
         let listener = listener.map_err(|error| error.to_string())?;
-        self.sets.insert(set, OpenSet { listener, secret: Secret::new(random) });
+        self.sets.insert(set, OpenSet { listener, secret: Secret::new(random), hangs_up: false });
         Ok(())
     }
 
@@ -109,7 +114,7 @@ impl Supervisor {
         application_group: Vec<u8>,
         preload: Vec<Vec<u8>>,
     ) {
-        let (Some(link), Some(OpenSet { listener, secret })) =
+        let (Some(link), Some(OpenSet { listener, secret, .. })) =
             (self.links.get_mut(&worker), self.sets.get(&set))
         else {
             return;

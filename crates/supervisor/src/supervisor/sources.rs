@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SocketFlags};
 use wire::control::FromWorker;
 use wire::exchange::Level;
 
@@ -12,11 +12,14 @@ use super::Supervisor;
 use crate::broker::Outcome;
 use crate::children;
 use crate::link::Ended;
-use crate::logic::{Event, Ticket, WorkerId};
+use crate::logic::{Event, SetId, Ticket, WorkerId};
 
 /// Pipes of workers that have exited, held open by processes that applications started. More than
 /// so many are not listened to.
 const MAX_ORPHANED_OUTPUTS: usize = 64;
+
+/// Connections closed per turn of the loop.
+const HANG_UPS_PER_TURN: usize = 64;
 
 /// What a descriptor that became ready belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +28,7 @@ pub(super) enum Source {
     Signals,
     Listener,
     Client(Ticket),
+    Set(SetId),
     Link(WorkerId),
     /// By its place in the list.
     Output(usize),
@@ -44,6 +48,10 @@ impl Supervisor {
         if let Some(listener) = self.broker.listener(now) {
             sources.push(Source::Listener);
             polled.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
+        }
+        for (id, set) in self.sets.iter().filter(|(_, set)| set.hangs_up) {
+            sources.push(Source::Set(*id));
+            polled.push(PollFd::new(&set.listener, PollFlags::IN));
         }
         for (ticket, client) in self.broker.clients() {
             sources.push(Source::Client(ticket));
@@ -90,6 +98,7 @@ impl Supervisor {
                         self.consider(outcome);
                     }
                 }
+                Source::Set(set) => self.hang_up(set),
                 Source::Link(worker) => self.read_link(worker),
                 Source::Output(place) => {
                     if !self.read_output(place) {
@@ -103,6 +112,18 @@ impl Supervisor {
         }
         if ready.iter().any(|source| matches!(source, Source::Signals)) {
             self.read_signals();
+        }
+    }
+
+    /// Closes connections that no worker will take: who finds his closed asks us, and hears why.
+    fn hang_up(&self, set: SetId) {
+        let Some(set) = self.sets.get(&set) else {
+            return;
+        };
+        for _ in 0..HANG_UPS_PER_TURN {
+            if rustix::net::accept_with(&set.listener, SocketFlags::CLOEXEC).is_err() {
+                return;
+            }
         }
     }
 
@@ -165,6 +186,7 @@ impl Supervisor {
                 Event::Ready(worker, python)
             }
             FromWorker::Serving => Event::Serving(worker),
+            FromWorker::Proven => Event::Proven(worker),
             FromWorker::Retire { cause, reason, scripts } => {
                 Event::Retire(worker, cause, reason, scripts)
             }

@@ -28,7 +28,7 @@ fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<broker::ToBroker<'_>>(2);
     check_kinds::<broker::FromBroker>(5);
     check_kinds::<control::ToWorker>(4);
-    check_kinds::<control::FromWorker>(6);
+    check_kinds::<control::FromWorker>(7);
     check_kinds::<generation::ToSupervisor>(2);
     check_kinds::<generation::FromSupervisor>(2);
 }

@@ -254,6 +254,7 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
         text().prop_map(|reason| FromWorker::Failed { reason }),
         (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
         Just(FromWorker::Drained),
+        Just(FromWorker::Proven),
     ]
 }
 

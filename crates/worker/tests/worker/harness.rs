@@ -140,8 +140,14 @@ impl Worker {
 
     pub fn report(&mut self) -> control::FromWorker {
         let control = self.control.as_ref().unwrap();
-        let report = self.inbox.wait(control, PATIENCE);
-        report.unwrap_or_else(|error| panic!("{error}; its output:\n{}", self.output()))
+        loop {
+            match self.inbox.wait(control, PATIENCE) {
+                // After the first request of any test.
+                Ok(control::FromWorker::Proven) => {}
+                Ok(report) => return report,
+                Err(error) => panic!("{error}; its output:\n{}", self.output()),
+            }
+        }
     }
 
     pub fn configure(&mut self, settings: Settings) -> String {

@@ -15,6 +15,8 @@ pub struct World {
     now: Instant,
     processes: BTreeMap<WorkerId, Process>,
     sets: BTreeSet<SetId>,
+    /// The sets whose connections are closed.
+    forsaken: BTreeSet<SetId>,
     /// Whether each ticket has been answered or abandoned.
     tickets: BTreeMap<Ticket, bool>,
     lines: Vec<(Level, String)>,
@@ -72,6 +74,7 @@ impl World {
             now: Instant::now(),
             processes: BTreeMap::new(),
             sets: BTreeSet::new(),
+            forsaken: BTreeSet::new(),
             tickets: BTreeMap::new(),
             lines: Vec::new(),
             last_id: 0,
@@ -215,6 +218,14 @@ impl World {
         self.processes.values().filter_map(|process| process.grace).collect()
     }
 
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    pub fn hung_up(&self) -> usize {
+        self.forsaken.len()
+    }
+
     pub fn open_sets(&self) -> usize {
         self.sets.len()
     }
@@ -262,7 +273,14 @@ impl World {
                     return Some(Event::SetFailed(id, "no descriptors".to_owned()));
                 }
             }
-            Action::CloseSet(id) => assert!(self.sets.remove(&id)),
+            Action::CloseSet(id) => {
+                assert!(self.sets.remove(&id));
+                self.forsaken.remove(&id);
+            }
+            Action::HangUp(id, true) => {
+                assert!(self.sets.contains(&id) && self.forsaken.insert(id));
+            }
+            Action::HangUp(id, false) => assert!(self.forsaken.remove(&id)),
             Action::Keep(id) => assert!(self.process(id).serving),
             Action::Assign(id, set, _, _) => {
                 assert!(self.sets.contains(&set));
@@ -284,7 +302,7 @@ impl World {
             }
             Action::Kill(id) => self.process(id).killed = true,
             Action::Grant(ticket, set, processes) => {
-                assert!(self.sets.contains(&set));
+                assert!(self.sets.contains(&set) && !self.forsaken.contains(&set));
                 assert!(self.processes.values().any(|p| p.set == Some(set) && p.serving));
                 assert!(processes > 0);
                 self.granted += 1;
