@@ -143,7 +143,7 @@ pub fn deliver<'m>(
                 if !lost_once && repeatable =>
             {
                 let worker = name(connection.worker);
-                warn!("{destination}: {worker} {why}; the request is sent to another one.");
+                warn!("{destination}: {worker} {why}; the request is sent to another worker.");
                 lost_once = true;
                 // Not on an idle connection: a dying process closes one after the other, so that
                 // the next one may be its own and still look good.

@@ -95,13 +95,13 @@ fn a_safe_request_is_sent_to_one_other_worker() {
     httpd.get("/?os._exit(7)").assert(502);
     httpd.wait_for_log_in("site.log", &["ended itself", "while it ran 'GET"]);
     let log = httpd.log("site.log");
-    assert_eq!(log.matches("the request is sent to another one").count(), 1, "{log}");
+    assert_eq!(log.matches("the request is sent to another worker").count(), 1, "{log}");
     let served = until(|| (httpd.get("/?pass").status == 200).then_some(()));
     assert!(served.is_some(), "others are served again");
     // What it has logged before is no part of a response.
     httpd.get("/?print(1);os._exit(7)").assert(502);
     let log = httpd.log("site.log");
-    assert_eq!(log.matches("the request is sent to another one").count(), 2, "{log}");
+    assert_eq!(log.matches("the request is sent to another worker").count(), 2, "{log}");
 }
 
 #[test]
