@@ -53,7 +53,7 @@ apr_int32_t mwrs_sendfile_flag(const request_rec *r)
 }
 
 int mwrs_brigade_append_file(apr_bucket_brigade *bb, apr_file_t *file, apr_off_t offset,
-                             apr_off_t length, apr_pool_t *pool)
+                             apr_off_t length, apr_size_t piece, apr_pool_t *pool)
 {
     int all = 1;
     apr_bucket *last = APR_BRIGADE_LAST(bb);
@@ -61,6 +61,7 @@ int mwrs_brigade_append_file(apr_bucket_brigade *bb, apr_file_t *file, apr_off_t
     for (last = APR_BUCKET_NEXT(last); last != APR_BRIGADE_SENTINEL(bb);
          last = APR_BUCKET_NEXT(last)) {
         all &= apr_bucket_file_enable_mmap(last, 0) == APR_SUCCESS;
+        apr_bucket_file_set_buf_size(last, piece);
     }
     return all;
 }

@@ -32,7 +32,7 @@ apr_int32_t mwrs_sendfile_flag(const request_rec *r);
 /* apr_brigade_insert_file, and apr_bucket_file_enable_mmap with 0 for each bucket of it. Returns
  * whether that could be had. */
 int mwrs_brigade_append_file(apr_bucket_brigade *bb, apr_file_t *file, apr_off_t offset,
-                             apr_off_t length, apr_pool_t *pool);
+                             apr_off_t length, apr_size_t piece, apr_pool_t *pool);
 
 /* ap_request_has_body() came with httpd 2.4.54; the same rule on what r holds, for older ones. */
 int mwrs_has_body(const request_rec *r);

