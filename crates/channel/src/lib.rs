@@ -11,5 +11,6 @@ mod outbox;
 
 pub use inbox::{Inbox, ReceiveError};
 pub use outbox::{
-    send, send_message, send_with_descriptor, try_send, try_send_both, try_send_with_descriptor,
+    send, send_both, send_message, send_with_descriptor, try_send, try_send_both,
+    try_send_with_descriptor,
 };

@@ -23,6 +23,24 @@ pub fn send(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// [`send`] for bytes that lie in two places.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_both(socket: impl AsFd, first: &[u8], second: &[u8]) -> io::Result<()> {
+    let parts = [IoSlice::new(first), IoSlice::new(second)];
+    let sent = loop {
+        let mut nothing = SendAncillaryBuffer::default();
+        match rustix::net::sendmsg(&socket, &parts, &mut nothing, SendFlags::NOSIGNAL) {
+            Ok(sent) => break sent,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    send(&socket, first.get(sent..).unwrap_or_default())?;
+    send(&socket, &second[sent.saturating_sub(first.len())..])
+}
+
 /// Sends what the socket takes at once, and returns how many bytes that were, possibly 0.
 ///
 /// # Errors

@@ -1,7 +1,10 @@
 //! The request body: pulled from the client when the application reads, and no sooner.
 
+use std::cell::Cell;
+
 use tracing::{debug, info};
 use wire::exchange::ToWorker;
+use wire::{Header, Message};
 
 use super::client::Presence;
 use super::{Exchange, Outcome};
@@ -9,7 +12,13 @@ use crate::ffi::HTTP_BAD_REQUEST;
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
 
 /// Most bytes of a request body that are read at a time.
-const BODY_PIECE: u32 = 64 << 10;
+const BODY_PIECE: u32 = 128 << 10;
+
+thread_local! {
+    /// Where a piece of a body is read to. Taking new memory for each piece and giving it back costs
+    /// more than copying it: the C library trims its heap, and the kernel clears new pages.
+    static PIECE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 impl Exchange<'_, '_> {
     /// The application reads: the next piece of the request body goes to the worker.
@@ -20,7 +29,8 @@ impl Exchange<'_, '_> {
             let text = "Connection was terminated".to_owned();
             self.body_error = Some(BodyError { status: HTTP_BAD_REQUEST, text });
         }
-        let mut data = Vec::new();
+        let mut data = PIECE.take();
+        data.clear();
         let mut failed = false;
         let brigade = self.body.get_or_insert_with(|| Brigade::new(self.request));
         let reply = match &self.body_error {
@@ -34,8 +44,12 @@ impl Exchange<'_, '_> {
                 }
             },
         };
+        // The body itself is sent from where it is.
         let mut bytes = Vec::new();
-        wire::encode(&reply, &mut bytes);
+        match &reply {
+            ToWorker::Body(data) => header(&reply, data.len()).encode(&mut bytes),
+            reply => wire::encode(reply, &mut bytes),
+        }
         if failed {
             // First, so that the worker knows why the body ends.
             if let Err(outcome) = self.look_for_client() {
@@ -47,9 +61,17 @@ impl Exchange<'_, '_> {
                 Presence::HungUp | Presence::Gone => debug!("The request body ends: {text}."),
             }
         }
-        Ok(match channel::send(self.worker, &bytes) {
+        let sent = channel::send_both(self.worker, &bytes, &data);
+        PIECE.set(data);
+        Ok(match sent {
             Ok(()) => None,
             Err(_) => Some(self.lost("closed the connection")),
         })
     }
+}
+
+/// The header of a frame whose payload has this length.
+fn header(message: &ToWorker<'_>, len: usize) -> Header {
+    let len = u32::try_from(len).expect("pieces are below 4 GiB");
+    Header { len, kind: message.kind(), descriptors: message.descriptors() }
 }
