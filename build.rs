@@ -22,6 +22,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_(setup_client_block|state_query|get_server_revision|bucket_error_create)",
     "ap_(get_conn_socket|show_mpm|send_interim_response)",
     "ap_(get_useragent_host|psignature|satisfies|some_auth_required)",
+    "apr_socket_timeout_(get|set)",
     "apr_(brigade_insert_file|file_dup|os_file_put|os_sock_get|table_make)",
     "apr_(brigade_cleanup|brigade_create|brigade_destroy|bucket_eos_create)",
     "apr_(bucket_flush_create|bucket_heap_create|bucket_transient_create|os_file_get|palloc|pmemdup|pstrmemdup)",

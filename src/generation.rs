@@ -66,6 +66,10 @@ pub struct Link {
     pub connect_timeout: Option<Duration>,
     /// `socket-timeout=`.
     pub socket_timeout: Option<Duration>,
+    /// `queue-timeout=`.
+    pub queue_timeout: Option<Duration>,
+    /// `response-socket-timeout=`.
+    pub response_socket_timeout: Option<Duration>,
     /// `send-buffer-size=`, in bytes.
     pub send_buffer_size: Option<u32>,
     /// `receive-buffer-size=`, in bytes.

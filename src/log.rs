@@ -7,7 +7,8 @@
 use std::cell::Cell;
 use std::fmt::{Debug, Write};
 use std::marker::PhantomData;
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -44,6 +45,35 @@ pub fn in_request<R>(request: Request<'_>, body: impl FnOnce() -> R) -> R {
     let outer = CURRENT.replace(Some(request.for_log()));
     let _restore = Restore(outer, PhantomData);
     body()
+}
+
+/// Lets one line of a kind through per second, from this process: what happens to each of many
+/// requests is told once for all of them.
+pub struct Throttle {
+    /// Seconds since the epoch of the last line, and lines withheld since.
+    state: Mutex<(u64, u64)>,
+}
+
+impl Throttle {
+    /// For lines of one kind.
+    pub const fn new() -> Self {
+        Self { state: Mutex::new((0, 0)) }
+    }
+
+    /// What to append to the line, which says how many were withheld before it; `None` to withhold
+    /// it.
+    pub fn pass(&self) -> Option<String> {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        let (last, withheld) = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(last, now) == now {
+            *withheld += 1;
+            return None;
+        }
+        Some(match std::mem::take(withheld) {
+            0 => String::new(),
+            withheld => format!(" ({withheld} more like this since the last such line)"),
+        })
+    }
 }
 
 struct ToErrorLog;

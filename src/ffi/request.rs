@@ -22,6 +22,20 @@ pub struct Request<'r> {
     lifetime: PhantomData<&'r ()>,
 }
 
+/// See [`Request::limit_client`].
+pub struct ClientLimit<'r> {
+    socket: NonNull<c::apr_socket_t>,
+    before: c::apr_interval_time_t,
+    lifetime: PhantomData<&'r ()>,
+}
+
+impl Drop for ClientLimit<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the connection, and with it its socket, lives for 'r.
+        unsafe { c::apr_socket_timeout_set(self.socket.as_ptr(), self.before) };
+    }
+}
+
 /// What `r->filename` turned out to be (`apr_filetype_e`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
@@ -329,6 +343,25 @@ impl<'r> Request<'r> {
         let open = status == c::APR_SUCCESS as c_int && descriptor >= 0;
         // SAFETY: httpd closes a connection's socket after the connection's last request.
         open.then(|| unsafe { BorrowedFd::borrow_raw(descriptor) })
+    }
+
+    /// Bounds how long the client may take to receive a part of the response, until the result is
+    /// dropped. Nothing is bounded for a stream of HTTP/2, whose connection is another thread's.
+    pub fn limit_client(self, timeout: Duration) -> Option<ClientLimit<'r>> {
+        if self.is_stream() {
+            return None;
+        }
+        // SAFETY: the request's connection is alive, and this thread's; the core module keeps the
+        // socket in its configuration.
+        let socket = NonNull::new(unsafe { c::ap_get_conn_socket(self.rec().connection) })?;
+        let mut before = 0;
+        // SAFETY: the socket lives as long as its connection; the number is filled in.
+        unsafe { c::apr_socket_timeout_get(socket.as_ptr(), &raw mut before) };
+        let timeout = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX);
+        // SAFETY: as above. httpd's core output filter waits this long (core_filters.c,
+        // `send_brigade_blocking`).
+        unsafe { c::apr_socket_timeout_set(socket.as_ptr(), timeout) };
+        Some(ClientLimit { socket, before, lifetime: PhantomData })
     }
 
     /// Lets the client see a reset instead of an end, for a response that only the connection's end

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::{Uid, getegid, geteuid};
 use wire::Secret;
@@ -22,6 +23,9 @@ use crate::ffi::process;
 use crate::ffi::server::{
     Server, banner, build_date, httpd_version, mpm_limits, mpm_name, runtime_path,
 };
+
+/// What may wait in any case: connections pass through the queue even when a thread is free.
+const LEAST_BACKLOG: u32 = 16;
 
 /// mod_wsgi's default for `threads=`.
 const DEFAULT_THREADS: u16 = 15;
@@ -68,6 +72,11 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
         link: Link {
             connect_timeout: group.connect_timeout,
             socket_timeout: group.socket_timeout,
+            queue_timeout: group
+                .queue_timeout
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| Duration::from_secs(seconds.into())),
+            response_socket_timeout: group.response_socket_timeout.or(group.socket_timeout),
             send_buffer_size: group.send_buffer_size,
             receive_buffer_size: group.receive_buffer_size,
         },
@@ -137,6 +146,18 @@ pub fn configuration<'s>(
     Ok((configuration, logs.list))
 }
 
+/// How many requests may wait for each application group. Each that runs or waits has a thread of
+/// httpd (or a process, with prefork), of which an eighth is left to others, and to static files.
+fn backlog(daemon: &DaemonProcess, (processes, threads): (u32, u32)) -> u32 {
+    let workers = processes.max(1).saturating_mul(threads.max(1));
+    let threads = daemon.threads.unwrap_or(DEFAULT_THREADS);
+    let runs = daemon.processes.unwrap_or(1).saturating_mul(threads.into());
+    daemon.listen_backlog.unwrap_or_else(|| {
+        let share = workers - workers / 8;
+        share.saturating_sub(runs).max(LEAST_BACKLOG)
+    })
+}
+
 /// User and group id of httpd's children.
 fn httpd_ids() -> (u32, u32) {
     if Uid::effective().is_root() {
@@ -182,6 +203,8 @@ fn group(
             threads: daemon.threads.unwrap_or(DEFAULT_THREADS),
             processes: daemon.processes.unwrap_or(1),
             multiprocess: daemon.processes.is_some(),
+            backlog: Some(backlog(daemon, mpm_limits())),
+            queue_timeout: daemon.queue_timeout.unwrap_or(0),
             peer_uid: ids.0,
             umask: daemon.umask,
             working_directory: working_directory(daemon, user, ids.0),
@@ -217,7 +240,6 @@ fn group(
         environment: environment.into_iter().flatten().collect(),
         prestart: daemon.location.is_some(),
         application_groups: application_groups(&daemon.name, imports),
-        listen_backlog: daemon.listen_backlog,
         limits: Limits {
             cpu_priority: daemon.cpu_priority.unwrap_or(0),
             memory: daemon.memory_limit.unwrap_or(0),
@@ -281,5 +303,24 @@ impl<'s> Logs<'s> {
             self.list.len() - 1
         });
         u32::try_from(number).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_wait_leaves_some_of_httpd_to_others() {
+        let daemon = |processes, threads, listen_backlog| DaemonProcess {
+            processes,
+            threads,
+            listen_backlog,
+            ..DaemonProcess::default()
+        };
+        assert_eq!(backlog(&daemon(None, None, None), (16, 16)), 209, "224 of 256, less 15");
+        assert_eq!(backlog(&daemon(Some(2), Some(25), None), (150, 1)), 82);
+        assert_eq!(backlog(&daemon(Some(10), Some(50), None), (150, 1)), 16);
+        assert_eq!(backlog(&daemon(None, None, Some(3)), (16, 16)), 3, "written is written");
     }
 }

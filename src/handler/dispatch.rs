@@ -13,10 +13,11 @@ use super::environ::Environ;
 use super::exchange::{Break, Exchange, Outcome};
 use super::fate;
 use super::target::Target;
-use super::workers::{Connection, Unavailable, Workers};
+use super::workers::{Connection, Unavailable, Workers, patience};
 use crate::ffi::request::Request;
 use crate::ffi::{HTTP_GATEWAY_TIME_OUT, HTTP_SERVICE_UNAVAILABLE, OK};
 use crate::generation::{Generation, Link};
+use crate::log::Throttle;
 
 /// How long a request looks for a worker that begins it, when those it finds are leaving.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(15);
@@ -98,9 +99,17 @@ pub fn deliver<'m>(
     let mut may_reuse = true;
     let mut lost_once = false;
     let mut attempt = Attempt::default();
+    let is_late = || destination.link.queue_timeout.is_some_and(|limit| request.age() >= limit);
     loop {
-        let (workers, mut connection) = find(generation, &key, destination.link, may_reuse)
-            .map_err(|problem| unavailable(request, destination, &problem))?;
+        if is_late() {
+            return Err(late(destination));
+        }
+        let patience = patience(destination.link, request.age());
+        let found = find(generation, &key, destination.link, patience, may_reuse);
+        let (workers, mut connection) = found.map_err(|problem| match is_late() {
+            true => late(destination),
+            false => unavailable(request, destination, &problem),
+        })?;
         attempt.may_refuse = connection.reused && workers.have_choice();
         let mut bytes = std::mem::take(&mut connection.greeting);
         attempt.connects += 1;
@@ -121,6 +130,17 @@ pub fn deliver<'m>(
                 return Err(status);
             }
             Outcome::Busy => may_reuse = false,
+            Outcome::Full => {
+                workers.keep(connection);
+                return Err(unavailable(request, destination, &Unavailable::Full));
+            }
+            Outcome::Late => {
+                // One that no worker has accepted goes away with the request that waits in it.
+                if connection.worker.is_some() {
+                    workers.keep(connection);
+                }
+                return Err(late(destination));
+            }
             Outcome::Outdated if Instant::now() < deadline => workers.forget(&key),
             Outcome::Outdated => {
                 error!("{destination}: its workers do not accept our secret.");
@@ -193,9 +213,10 @@ fn find(
     generation: &Generation,
     key: &(Vec<u8>, Vec<u8>),
     link: Link,
+    patience: Duration,
     may_reuse: bool,
 ) -> Result<(Arc<Workers>, Connection), Unavailable> {
-    let workers = Workers::of(generation, key, link)?;
+    let workers = Workers::of(generation, key, link, patience)?;
     if let Some(connection) = may_reuse.then(|| workers.reuse()).flatten() {
         return Ok((workers, connection));
     }
@@ -204,7 +225,7 @@ fn find(
         // The workers' socket has gone, with the supervisor that made it or by its order: ask anew.
         Err(Unavailable::NoConnection { source, .. }) if is_gone(&source) => {
             workers.forget(key);
-            let workers = Workers::of(generation, key, link)?;
+            let workers = Workers::of(generation, key, link, patience)?;
             let connection = workers.connect()?;
             Ok((workers, connection))
         }
@@ -216,13 +237,34 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
+/// There is no worker for the request: says so, and when to try again.
 fn unavailable(request: Request<'_>, destination: &Destination, problem: &Unavailable) -> i32 {
-    error!("{destination}: {problem}");
-    if let Unavailable::Refused { retry_after, .. } = problem {
-        let seconds = retry_after.to_string();
-        request.err_headers_out().set(c"Retry-After", seconds.as_bytes());
+    static FULL: Throttle = Throttle::new();
+    let retry_after = match problem {
+        Unavailable::Refused { retry_after, .. } => *retry_after,
+        Unavailable::Full | Unavailable::NoSupervisor { .. } | Unavailable::NoConnection { .. } => {
+            1
+        }
+    };
+    request.err_headers_out().set(c"Retry-After", retry_after.to_string().as_bytes());
+    // This happens to many at a time.
+    let more = if matches!(problem, Unavailable::Full) { FULL.pass() } else { Some(String::new()) };
+    if let Some(more) = more {
+        error!("{destination}: {problem}{more}");
     }
     HTTP_SERVICE_UNAVAILABLE
+}
+
+/// The request has waited for too long, and has not been begun.
+fn late(destination: &Destination) -> i32 {
+    static LATE: Throttle = Throttle::new();
+    if let Some(more) = LATE.pass() {
+        let limit = destination.link.queue_timeout.unwrap_or_default().as_secs();
+        error!(
+            "{destination}: no thread was free for a request within queue-timeout={limit}{more}"
+        );
+    }
+    HTTP_GATEWAY_TIME_OUT
 }
 
 impl Destination {

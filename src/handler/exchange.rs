@@ -23,7 +23,7 @@ use super::head::Head;
 use super::target::Target;
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
 use crate::ffi::log::{log_request, log_request_from};
-use crate::ffi::request::Request;
+use crate::ffi::request::{ClientLimit, Request};
 use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_INTERNAL_SERVER_ERROR};
 
 /// How an exchange ended.
@@ -41,6 +41,10 @@ pub enum Outcome {
     Outdated,
     /// The worker will not begin the request.
     NotBegun(String),
+    /// As many requests wait as may.
+    Full,
+    /// The request has waited longer than `queue-timeout=` without being begun.
+    Late,
     /// The connection is of no use any more, and nobody has been told why.
     Broken(Break),
 }
@@ -64,6 +68,8 @@ impl Outcome {
         Some(match message {
             FromWorker::Refused(Refusal::Busy) => Self::Busy,
             FromWorker::Refused(Refusal::NotAuthentic) => Self::Outdated,
+            FromWorker::Refused(Refusal::Full) => Self::Full,
+            FromWorker::Refused(Refusal::Late) => Self::Late,
             FromWorker::Refused(refusal @ (Refusal::Draining | Refusal::WrongGroup)) => {
                 Self::NotBegun(format!("its worker answers {refusal:?}"))
             }
@@ -81,6 +87,12 @@ pub struct Exchange<'r, 'c> {
     pid: &'c mut Option<u32>,
     /// How long the worker may say nothing (`socket-timeout=`, or httpd's `Timeout`).
     patience: Duration,
+    /// How old the request may be before a worker has accepted it (`queue-timeout=`); afterwards
+    /// the worker sees to that.
+    queue_timeout: Option<Duration>,
+    /// Bounds the time that the client has to receive, from when the response begins.
+    client_timeout: Option<Duration>,
+    client_limit: Option<ClientLimit<'r>>,
     /// `WSGIErrorOverride`.
     overrides_errors: bool,
     /// The status of a response that httpd's own page takes the place of.
@@ -125,6 +137,9 @@ impl<'r, 'c> Exchange<'r, 'c> {
             worker,
             pid,
             patience: target.link.socket_timeout.unwrap_or_else(|| request.server().timeout()),
+            queue_timeout: target.link.queue_timeout,
+            client_timeout: target.link.response_socket_timeout,
+            client_limit: None,
             overrides_errors: target.error_override,
             page: None,
             response: Brigade::new(request),
@@ -267,7 +282,14 @@ impl<'r, 'c> Exchange<'r, 'c> {
             if let Err(ClientGone) = self.flush() {
                 self.note_absence(Presence::Gone)?;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let mut left = deadline.saturating_duration_since(Instant::now());
+            if let (Some(limit), None) = (self.queue_timeout, *self.pid) {
+                let queued = limit.saturating_sub(self.request.age());
+                if queued.is_zero() {
+                    return Err(Outcome::Late);
+                }
+                left = left.min(queued);
+            }
             if left.is_zero() {
                 let patience = self.patience.as_secs();
                 let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");

@@ -17,8 +17,13 @@ use wire::{Secret, VERSION};
 
 use crate::generation::{Generation, Link};
 
-/// How long a request waits for a worker to be there and to accept it without `connect-timeout=`.
+/// How long a request waits for workers to start without `connect-timeout=`; also how long what is
+/// sent to one may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a request waits for a place in the workers' queue without `connect-timeout=`: a moment,
+/// as it may be full only for one.
+const FULL_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Between two looks for a supervisor.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -67,6 +72,9 @@ pub enum Unavailable {
         /// What happened.
         problem: String,
     },
+    /// As many requests wait as may (`listen-backlog=`).
+    #[error("as many requests wait for its workers as may (listen-backlog=)")]
+    Full,
     /// The workers' socket does not take connections.
     #[error("no worker takes a connection at {}: {source}", socket.display())]
     NoConnection {
@@ -83,15 +91,21 @@ type Key = (Vec<u8>, Vec<u8>);
 static KNOWN: Mutex<Option<HashMap<Key, Arc<Workers>>>> = Mutex::new(None);
 
 impl Workers {
-    /// The workers of an application group; asks the supervisor unless they are known.
+    /// The workers of an application group; asks the supervisor unless they are known, and waits for
+    /// them to start as long as `patience`.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub fn of(generation: &Generation, key: &Key, link: Link) -> Result<Arc<Self>, Unavailable> {
+    pub fn of(
+        generation: &Generation,
+        key: &Key,
+        link: Link,
+        patience: Duration,
+    ) -> Result<Arc<Self>, Unavailable> {
         if let Some(workers) = known().get_or_insert_default().get(key) {
             return Ok(Arc::clone(workers));
         }
-        let workers = Arc::new(ask(generation, key, link)?);
+        let workers = Arc::new(ask(generation, key, link, patience)?);
         known().get_or_insert_default().insert(key.clone(), Arc::clone(&workers));
         Ok(workers)
     }
@@ -113,10 +127,15 @@ impl Workers {
     /// A new connection, to the worker that accepts it first.
     ///
     /// # Errors
-    /// [`Unavailable::NoConnection`].
+    /// [`Unavailable::NoConnection`], [`Unavailable::Full`].
     pub fn connect(&self) -> Result<Connection, Unavailable> {
-        let stream = connect(&self.socket, self.link, patience(self.link))
-            .map_err(|source| Unavailable::NoConnection { socket: self.socket.clone(), source })?;
+        let wait = self.link.connect_timeout.unwrap_or(FULL_PATIENCE).max(FULL_PATIENCE);
+        let stream =
+            connect(&self.socket, self.link, wait).map_err(|source| match source.kind() {
+                // unix(7): there was no place in the listener's queue.
+                io::ErrorKind::WouldBlock => Unavailable::Full,
+                _ => Unavailable::NoConnection { socket: self.socket.clone(), source },
+            })?;
         let mut greeting = Vec::new();
         wire::encode(&wire::exchange::hello(self.secret), &mut greeting);
         // File descriptors come with responses that are files.
@@ -143,10 +162,15 @@ impl Workers {
 
 /// Asks the supervisor. One that is not there has died, or dies while it is asked: httpd's parent
 /// starts another one, which is waited for.
-fn ask(generation: &Generation, key: &Key, link: Link) -> Result<Workers, Unavailable> {
-    let deadline = Instant::now() + patience(link);
+fn ask(
+    generation: &Generation,
+    key: &Key,
+    link: Link,
+    patience: Duration,
+) -> Result<Workers, Unavailable> {
+    let deadline = Instant::now() + patience;
     loop {
-        match ask_once(generation, key, link) {
+        match ask_once(generation, key, link, patience) {
             Err(Asked::Gone(_)) if Instant::now() < deadline => std::thread::sleep(PAUSE),
             Err(Asked::Gone(error)) => {
                 let (control, problem) = (generation.control.clone(), error.to_string());
@@ -170,8 +194,9 @@ fn ask_once(
     generation: &Generation,
     (process_group, application_group): &Key,
     link: Link,
+    patience: Duration,
 ) -> Result<Workers, Asked> {
-    let stream = connect(&generation.control, link, patience(link)).map_err(Asked::Gone)?;
+    let stream = connect(&generation.control, link, patience).map_err(Asked::Gone)?;
     let question = ToBroker::Acquire {
         version: VERSION,
         secret: generation.secret,
@@ -179,7 +204,7 @@ fn ask_once(
         application_group,
     };
     channel::send_message(&stream, &question).map_err(Asked::Gone)?;
-    match Inbox::new().wait::<FromBroker>(&stream, patience(link)) {
+    match Inbox::new().wait::<FromBroker>(&stream, patience) {
         Ok(FromBroker::Granted { socket, secret, processes }) => {
             Ok(Workers { socket, secret, processes, link, idle: Mutex::default() })
         }
@@ -199,9 +224,12 @@ fn ask_once(
     }
 }
 
-/// `connect-timeout=`; nobody can wait for no time at all.
-fn patience(link: Link) -> Duration {
-    link.connect_timeout.unwrap_or(CONNECT_PATIENCE).max(Duration::from_secs(1))
+/// `connect-timeout=`, as far as a request of this age has so much time (`queue-timeout=`). Nobody
+/// can wait for no time at all.
+pub fn patience(link: Link, age: Duration) -> Duration {
+    let patience = link.connect_timeout.unwrap_or(CONNECT_PATIENCE).max(Duration::from_secs(1));
+    let left = link.queue_timeout.map(|limit| limit.saturating_sub(age));
+    left.map_or(patience, |left| left.min(patience).max(Duration::from_millis(1)))
 }
 
 /// Connects, and waits at most so long for a place in the listener's queue.
@@ -218,7 +246,10 @@ pub fn connect(path: &Path, link: Link, patience: Duration) -> io::Result<UnixSt
     }
     loop {
         match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
-            Ok(()) => return Ok(UnixStream::from(socket)),
+            Ok(()) => {
+                set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_PATIENCE))?;
+                return Ok(UnixStream::from(socket));
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

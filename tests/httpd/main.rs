@@ -19,6 +19,7 @@ mod loading;
 mod logs;
 mod mapping;
 mod output;
+mod overload;
 mod reliability;
 mod reload;
 mod services;

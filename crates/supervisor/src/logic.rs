@@ -49,6 +49,8 @@ pub struct Plan {
     pub name: Vec<u8>,
     /// How many workers serve each application group.
     pub processes: u32,
+    /// How many httpd children may wait for the workers of an application group at the same time.
+    pub patience: usize,
     /// Whether workers are started before the first request.
     pub prestart: bool,
     /// Application groups with scripts to load: their workers are started beforehand, too.

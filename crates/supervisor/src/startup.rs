@@ -145,7 +145,6 @@ mod tests {
             environment: Vec::new(),
             prestart: true,
             application_groups: Vec::new(),
-            listen_backlog: None,
             limits: wire::generation::Limits::default(),
             log: 0,
             log_level: Level::Warning,

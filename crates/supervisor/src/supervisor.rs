@@ -12,6 +12,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Gid, Uid};
 use rustix::process::Rlimit;
 use wire::Secret;
+use wire::control::Settings;
 use wire::exchange::Level;
 use wire::generation::{Configuration, Group};
 
@@ -150,10 +151,18 @@ impl Supervisor {
     }
 }
 
+/// As many as can run, and wait, once the workers are there.
+fn patience(settings: &Settings) -> usize {
+    let runs = u64::from(settings.threads) * u64::from(settings.processes);
+    let all = settings.backlog.map_or(u64::MAX, |waits| runs + u64::from(waits));
+    usize::try_from(all).unwrap_or(usize::MAX)
+}
+
 fn plan(group: &Group) -> Plan {
     Plan {
         name: group.settings.process_group.clone(),
         processes: group.settings.processes,
+        patience: patience(&group.settings),
         prestart: group.prestart,
         imports: group
             .application_groups

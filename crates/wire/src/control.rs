@@ -87,6 +87,11 @@ pub struct Settings {
     pub threads: u16,
     /// `processes=`: how many workers serve each application group.
     pub processes: u32,
+    /// How many requests may wait for each application group, beyond those that run
+    /// (`listen-backlog=`).
+    pub backlog: Option<u32>,
+    /// `queue-timeout=`, in seconds; 0 is none.
+    pub queue_timeout: u32,
     /// Whether `processes=` was written, which is what `wsgi.multiprocess` says.
     pub multiprocess: bool,
     /// User id of the httpd children, the only peer that may connect.
@@ -262,6 +267,8 @@ impl Settings {
         writer.bytes(&self.process_group);
         writer.u16(self.threads);
         writer.u32(self.processes);
+        writer.option(self.backlog, Writer::u32);
+        writer.u32(self.queue_timeout);
         writer.bool(self.multiprocess);
         writer.u32(self.peer_uid);
         writer.option(self.umask, Writer::u32);
@@ -280,6 +287,8 @@ impl Settings {
             process_group: reader.bytes("process group")?.to_owned(),
             threads: reader.u16("threads")?,
             processes: reader.u32("processes")?,
+            backlog: reader.option("backlog", |reader| reader.u32("backlog"))?,
+            queue_timeout: reader.u32("queue timeout")?,
             multiprocess: reader.bool("multiprocess")?,
             peer_uid: reader.u32("peer uid")?,
             umask: reader.option("umask", |reader| reader.u32("umask"))?,

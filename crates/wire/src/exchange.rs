@@ -160,6 +160,10 @@ pub enum Refusal {
     NotAuthentic = 4,
     /// The peer speaks another version of the protocol.
     WrongVersion = 5,
+    /// As many requests wait as may.
+    Full = 6,
+    /// It has waited longer than `queue-timeout=`.
+    Late = 7,
 }
 
 /// Severity of a log line; httpd's names and order (`APLOG_EMERG` to `APLOG_DEBUG`).
@@ -225,6 +229,8 @@ impl Refusal {
             3 => Self::WrongGroup,
             4 => Self::NotAuthentic,
             5 => Self::WrongVersion,
+            6 => Self::Full,
+            7 => Self::Late,
             value => {
                 return Err(DecodeError::Unknown { what: "refusal", value: value.into() });
             }

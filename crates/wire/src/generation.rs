@@ -72,8 +72,6 @@ pub struct Group {
     pub prestart: bool,
     /// What is known of its application groups beforehand.
     pub application_groups: Vec<ApplicationGroup>,
-    /// `listen-backlog=`; without it, as many as the system allows.
-    pub listen_backlog: Option<u32>,
     /// Limits of the system, set before the worker is executed.
     pub limits: Limits,
     /// Which [`ToSupervisor::LogFile`] its log lines go to.
@@ -232,7 +230,6 @@ impl Group {
             writer.bytes(&group.name);
             writer.list(&group.imports, |writer, script| writer.bytes(script));
         });
-        writer.option(self.listen_backlog, Writer::u32);
         writer.u32(self.limits.cpu_priority.cast_unsigned());
         writer.u64(self.limits.memory);
         writer.u64(self.limits.virtual_memory);
@@ -268,7 +265,6 @@ impl Group {
                         .list("imports", 4, |reader| Ok(reader.bytes("import")?.to_owned()))?,
                 })
             })?,
-            listen_backlog: reader.option("backlog", |reader| reader.u32("backlog"))?,
             limits: Limits {
                 cpu_priority: reader.u32("cpu priority")?.cast_signed(),
                 memory: reader.u64("memory")?,

@@ -11,7 +11,8 @@ use channel::Inbox;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{Shutdown, UCred};
-use wire::exchange::FromWorker;
+use wire::FrameError;
+use wire::exchange::{FromWorker, Refusal, ToWorker};
 
 use crate::forked::has_forked;
 
@@ -47,6 +48,20 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    /// Answers the request at the front of the inbox. Returns whether the connection is still good.
+    pub fn refuse(&mut self, refusal: Refusal) -> bool {
+        let taken: Result<Option<ToWorker<'_>>, FrameError> = self.inbox.next();
+        taken.is_ok() && self.tell(&FromWorker::Refused(refusal))
+    }
+
+    /// Sends a small message to a peer that awaits it, and therefore has room for it. Returns
+    /// whether the connection is still good.
+    pub fn tell(&self, message: &FromWorker<'_>) -> bool {
+        let mut bytes = Vec::new();
+        wire::encode(message, &mut bytes);
+        channel::try_send(&self.socket, &bytes).is_ok_and(|sent| sent == bytes.len())
+    }
+
     /// Tells the peer that no request will be begun on this connection any more, and closes it.
     pub fn say_goodbye(mut self) {
         let mut bytes = Vec::new();

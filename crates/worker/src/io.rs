@@ -12,7 +12,6 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use wire::FrameError;
 use wire::exchange::{FromWorker, Inquiry, Refusal, Request, ToWorker};
 
 use crate::connection::{Connection, LISTENER, Token, WAKE};
@@ -120,6 +119,7 @@ impl Io {
             self.watch_listener();
         }
         let due = [
+            self.expel_late(now),
             self.complaints.say(),
             self.strangers.front().map(|(deadline, _)| *deadline),
             self.recover_at,
@@ -127,6 +127,22 @@ impl Io {
         ];
         let left = due.into_iter().flatten().min()?.saturating_duration_since(now);
         Some(Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() })
+    }
+
+    /// Turns away requests that have waited longer than `queue-timeout=`. Returns when the next one
+    /// will have.
+    fn expel_late(&self, clock: Instant) -> Option<Instant> {
+        let worker = &self.worker;
+        if worker.settings.queue_timeout == 0 {
+            return None;
+        }
+        worker
+            .queue
+            .take_late(|job| worker.is_late(job))
+            .into_iter()
+            .for_each(|job| worker.give_up(job));
+        let next = worker.queue.first_waiting(|job| worker.too_late_for(job)).flatten()?;
+        Some(clock + Duration::from_micros(next.saturating_sub(now())))
     }
 
     /// Whether a connection that is accepted now would find a free runner. Otherwise it is left to
@@ -222,22 +238,29 @@ impl Io {
                     connection.authentic = true;
                     self.forget(connection.token);
                     let worker = std::process::id();
-                    if !tell(&connection, &FromWorker::Welcome { worker }) {
+                    if !connection.tell(&FromWorker::Welcome { worker }) {
                         return;
                     }
                 }
-                Ok(Step::Queue { script, reloading, may_refuse }) => {
-                    let job = Job { connection, script, reloading, queued: now() };
-                    match self.worker.queue.push(job, may_refuse) {
-                        Ok(()) => return,
-                        Err(job) => connection = job.connection,
-                    }
-                    if !refuse(&mut connection, Refusal::Busy) {
+                Ok(Step::Queue { script, reloading, may_refuse, received }) => {
+                    let job = Job { connection, script, reloading, queued: now(), received };
+                    // Nobody else adds jobs that would have to wait.
+                    let refusal = if self.worker.queue.load() >= self.worker.capacity() {
+                        connection = job.connection;
+                        Refusal::Full
+                    } else {
+                        match self.worker.queue.push(job, may_refuse) {
+                            Ok(()) => return,
+                            Err(job) => connection = job.connection,
+                        }
+                        Refusal::Busy
+                    };
+                    if !connection.refuse(refusal) {
                         return;
                     }
                 }
                 Ok(Step::Refuse(refusal)) => {
-                    if !refuse(&mut connection, refusal) {
+                    if !connection.refuse(refusal) {
                         return;
                     }
                 }
@@ -256,31 +279,36 @@ impl Io {
     fn examine(&self, connection: &mut Connection) -> Result<Step, Offence> {
         match connection.inbox.peek().map_err(Offence::NoRequest)? {
             None => Ok(Step::Wait),
-            Some(
-                ToWorker::Request(Request {
-                    script,
-                    script_reloading,
-                    application_group,
-                    may_refuse,
-                    ..
-                })
-                | ToWorker::Ask(Inquiry {
-                    script,
-                    script_reloading,
-                    application_group,
-                    may_refuse,
-                    ..
-                }),
-            ) => Ok(if application_group == self.worker.application_group {
-                Step::Queue { script: script.to_vec(), reloading: script_reloading, may_refuse }
-            } else {
-                Step::Refuse(Refusal::WrongGroup)
-            }),
+            Some(ToWorker::Request(request)) => {
+                let Request { script, application_group, may_refuse, received, .. } = request;
+                let reloading = request.script_reloading;
+                Ok(self.queue(script, application_group, reloading, may_refuse, received))
+            }
+            Some(ToWorker::Ask(inquiry)) => {
+                let Inquiry { script, application_group, may_refuse, .. } = inquiry;
+                let reloading = inquiry.script_reloading;
+                Ok(self.queue(script, application_group, reloading, may_refuse, now()))
+            }
             Some(ToWorker::ClientGone { .. }) => {
                 let _ = connection.inbox.next::<ToWorker<'_>>();
                 Ok(Step::Late)
             }
             Some(_) => Err(Offence::OutOfTurn),
+        }
+    }
+
+    fn queue(
+        &self,
+        script: &[u8],
+        application_group: &[u8],
+        reloading: bool,
+        may_refuse: bool,
+        received: u64,
+    ) -> Step {
+        if application_group == self.worker.application_group {
+            Step::Queue { script: script.to_vec(), reloading, may_refuse, received }
+        } else {
+            Step::Refuse(Refusal::WrongGroup)
         }
     }
 
@@ -314,21 +342,7 @@ enum Step {
     /// The connection is authentic.
     Greeted,
     /// A request is there, or a question about one.
-    Queue { script: Vec<u8>, reloading: bool, may_refuse: bool },
+    Queue { script: Vec<u8>, reloading: bool, may_refuse: bool, received: u64 },
     /// A request is there, for somebody else.
     Refuse(Refusal),
-}
-
-/// Answers the request at the front of the inbox. Returns whether the connection is still good.
-fn refuse(connection: &mut Connection, refusal: Refusal) -> bool {
-    let taken: Result<Option<ToWorker<'_>>, FrameError> = connection.inbox.next();
-    taken.is_ok() && tell(connection, &FromWorker::Refused(refusal))
-}
-
-/// Sends a small message to a peer that awaits it, and therefore has room for it. Returns whether
-/// the connection is still good.
-fn tell(connection: &Connection, message: &FromWorker<'_>) -> bool {
-    let mut bytes = Vec::new();
-    wire::encode(message, &mut bytes);
-    channel::try_send(&connection.socket, &bytes).is_ok_and(|sent| sent == bytes.len())
 }

@@ -102,6 +102,21 @@ impl<T> Queue<T> {
         self.wake(state, runner);
     }
 
+    /// Takes away the jobs that wait and are `late`.
+    pub fn take_late(&self, late: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut state = self.lock();
+        let taken = state.schedule.take_waiting(late);
+        if state.schedule.load() == 0 {
+            self.quiet.notify_all();
+        }
+        taken
+    }
+
+    /// The least of what `of` says about jobs that wait.
+    pub fn first_waiting<O: Ord>(&self, of: impl Fn(&T) -> O) -> Option<O> {
+        self.lock().schedule.waiting().map(of).min()
+    }
+
     /// Jobs that are running or waiting.
     pub fn load(&self) -> usize {
         self.lock().schedule.load()
@@ -169,5 +184,17 @@ mod tests {
         assert_eq!(queue.next(0), Some('c'));
         assert_eq!(queue.next(0), None);
         queue.push('d', true).unwrap();
+    }
+    #[test]
+    fn jobs_that_are_late_are_taken_away_from_the_others() {
+        let queue = Queue::new(1, Policy::Eager);
+        (1..=4).for_each(|job| queue.push(job, false).unwrap());
+        queue.wait(0);
+        assert_eq!(queue.begin(0), Some(1));
+        assert_eq!(queue.first_waiting(|job| *job), Some(2));
+        assert_eq!(queue.take_late(|job| job % 2 == 0), [2, 4]);
+        assert_eq!(queue.next(0), Some(3));
+        assert_eq!(queue.next(0), None);
+        queue.wait_until_quiet();
     }
 }

@@ -163,6 +163,11 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
             let mut job = worker.queue.begin(id);
             let start = Instant::now();
             while let Some(taken) = job {
+                if worker.is_late(&taken) {
+                    py.detach(|| worker.give_up(taken));
+                    job = worker.queue.next(id);
+                    continue;
+                }
                 let Some(taken) = worker.reload.admit(py, &toolbox.scripts, taken) else {
                     job = worker.queue.next(id);
                     continue;
@@ -201,7 +206,7 @@ impl Runner<'_> {
     fn serve(
         &mut self,
         py: Python<'_>,
-        Job { mut connection, script, reloading, queued }: Job,
+        Job { mut connection, script, reloading, queued, .. }: Job,
         waited: Option<Duration>,
     ) -> Option<Connection> {
         let taken = now();

@@ -132,6 +132,19 @@ impl<T> Schedule<T> {
         self.running.len() + self.jobs.len()
     }
 
+    /// The jobs that wait.
+    pub fn waiting(&self) -> impl Iterator<Item = &T> {
+        self.jobs.iter()
+    }
+
+    /// Takes away jobs that wait. A standby that finds none is parked again.
+    pub fn take_waiting(&mut self, which: impl Fn(&T) -> bool) -> Vec<T> {
+        let (taken, kept): (Vec<T>, Vec<T>) =
+            std::mem::take(&mut self.jobs).into_iter().partition(which);
+        self.jobs = kept.into();
+        taken
+    }
+
     /// Whether a job that came now would find a runner that does nothing else.
     pub fn has_free_runner(&self) -> bool {
         self.load() < self.runners

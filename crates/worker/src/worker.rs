@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use wire::control::Settings;
+use wire::exchange::Refusal;
 
 use crate::connection::{Connection, Connections};
 use crate::control::Reporter;
@@ -44,8 +45,36 @@ pub struct Job {
     pub script: Vec<u8>,
     /// Whether a change of the script matters (`WSGIScriptReloading`).
     pub reloading: bool,
-    /// When it had been received, in microseconds since the epoch.
+    /// When it had been received by this worker, in microseconds since the epoch.
     pub queued: u64,
+    /// When httpd had received it, likewise.
+    pub received: u64,
+}
+
+impl Worker {
+    /// Most requests that may run or wait.
+    pub fn capacity(&self) -> usize {
+        let threads = usize::from(self.settings.threads.max(1));
+        self.settings.backlog.map_or(usize::MAX, |waits| threads.saturating_add(waits as usize))
+    }
+
+    /// When the job has waited for too long (`queue-timeout=`), in microseconds since the epoch.
+    pub fn too_late_for(&self, job: &Job) -> Option<u64> {
+        let limit = u64::from(self.settings.queue_timeout) * 1_000_000;
+        (limit > 0).then(|| job.received.saturating_add(limit))
+    }
+
+    /// Whether the job has waited for too long.
+    pub fn is_late(&self, job: &Job) -> bool {
+        self.too_late_for(job).is_some_and(|deadline| deadline <= now())
+    }
+
+    /// Answers a job that has waited for too long.
+    pub fn give_up(&self, Job { mut connection, .. }: Job) {
+        if connection.refuse(Refusal::Late) {
+            self.connections.put_back(connection);
+        }
+    }
 }
 
 /// The time in microseconds since the epoch.

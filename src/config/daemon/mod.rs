@@ -74,6 +74,10 @@ pub struct DaemonProcess {
     pub connect_timeout: Option<Duration>,
     /// `socket-timeout=`.
     pub socket_timeout: Option<Duration>,
+    /// `queue-timeout=`, in seconds.
+    pub queue_timeout: Option<u32>,
+    /// `response-socket-timeout=`.
+    pub response_socket_timeout: Option<Duration>,
     /// `send-buffer-size=`, in bytes.
     pub send_buffer_size: Option<u32>,
     /// `receive-buffer-size=`, in bytes.

@@ -177,9 +177,12 @@ pub static OPTIONS: [DaemonOption; 18] = [
     DaemonOption {
         name: "listen-backlog",
         what: "listen backlog",
-        default: "as many as the system allows",
-        usage: "connections that wait to be accepted",
-        compatibility: Compatibility::Same,
+        default: "seven eighths of `MaxRequestWorkers`, less `processes=` times `threads=`",
+        usage: "requests that wait for each application group, beyond those that run",
+        compatibility: Compatibility::Better(
+            "bounds all that wait, so that a group that is stuck leaves httpd's threads to others; \
+             whoever comes beyond it gets status 503 at once",
+        ),
         set: |group, value| number(value, 0, MOST, &mut group.listen_backlog),
     },
 ];

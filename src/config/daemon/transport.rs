@@ -14,8 +14,9 @@ pub static OPTIONS: [DaemonOption; 12] = [
         name: "connect-timeout",
         what: "connect timeout",
         default: "15",
-        usage: "seconds that a request waits for a worker to accept it",
-        compatibility: Compatibility::Same,
+        usage: "seconds that a request waits for workers to start, and where it is written, for a \
+                place among those that wait",
+        compatibility: Compatibility::Better("without it, a full queue answers 503 at once"),
         set: connect_timeout,
     },
     DaemonOption {
@@ -31,8 +32,10 @@ pub static OPTIONS: [DaemonOption; 12] = [
         what: "queue timeout",
         default: "0 (no limit)",
         usage: "seconds after which a waiting request is turned away",
-        compatibility: Compatibility::NotYet("the limit is not watched"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        compatibility: Compatibility::Better(
+            "the request is answered when its time is over, not when a thread becomes free",
+        ),
+        set: |group, value| number(value, 0, MOST, &mut group.queue_timeout),
     },
     DaemonOption {
         name: "send-buffer-size",
@@ -81,10 +84,12 @@ pub static OPTIONS: [DaemonOption; 12] = [
     DaemonOption {
         name: "response-socket-timeout",
         what: "response socket timeout",
-        default: "httpd's `Timeout`",
-        usage: "seconds that a client may take to receive",
-        compatibility: Compatibility::NotYet("httpd's `Timeout` holds"),
-        set: |_, value| number::<i64>(value, 0, MOST, &mut None),
+        default: "`socket-timeout=`, if that is written, or httpd's `Timeout`",
+        usage: "seconds that a client may take to receive a part of a response",
+        compatibility: Compatibility::Better(
+            "streams of an HTTP/2 connection share a socket, for which httpd's own limits hold",
+        ),
+        set: |group, value| nonzero(value, &mut group.response_socket_timeout),
     },
     DaemonOption {
         name: "socket-user",
@@ -126,9 +131,13 @@ fn connect_timeout(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, S
 }
 
 fn socket_timeout(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
-    let verdict = seconds(value, &mut group.socket_timeout)?;
-    // 0 stands for httpd's own.
-    group.socket_timeout = group.socket_timeout.filter(|timeout| !timeout.is_zero());
+    nonzero(value, &mut group.socket_timeout)
+}
+
+/// Seconds, or 0 for what holds without the option.
+fn nonzero(value: &[u8], into: &mut Option<Duration>) -> Result<Verdict, String> {
+    let verdict = seconds(value, into)?;
+    *into = into.filter(|timeout| !timeout.is_zero());
     Ok(verdict)
 }
 

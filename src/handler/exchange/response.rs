@@ -45,6 +45,7 @@ impl Exchange<'_, '_> {
             self.request.close_connection();
         }
         head.apply(self.request);
+        self.client_limit = self.client_timeout.and_then(|limit| self.request.limit_client(limit));
         self.begun = true;
         self.unflushed = true;
         self.announced = head.content_length.is_some();

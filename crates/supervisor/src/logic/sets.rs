@@ -113,6 +113,11 @@ impl Logic {
                 Err((reason, retry_after)) => return self.refuse(ticket, reason, retry_after),
             },
         };
+        let crowd = self.sets.get(&id).map_or(0, |set| set.waiting.len());
+        if crowd >= self.groups[group].plan.patience {
+            let reason = format!("{crowd} requests wait for its workers to start already");
+            return self.refuse(ticket, reason, 1);
+        }
         let acquired = self.next_number();
         if let Some(set) = self.sets.get_mut(&id) {
             set.acquired = acquired;

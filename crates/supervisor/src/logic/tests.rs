@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::world::{World, plan};
+use self::world::{PATIENCE, World, plan};
 use super::*;
 
 /// What a random run does next. Numbers choose among what there is.
@@ -327,6 +327,17 @@ fn nobody_is_kept_waiting_for_workers_that_die_at_their_first_request() {
     assert_eq!(world.hung_up(), 0);
     world.acquire(0, 0);
     assert_eq!(world.granted, 3);
+}
+
+#[test]
+fn only_so_many_wait_for_workers_to_start() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    (0..PATIENCE + 3).for_each(|_| world.acquire(0, 0));
+    assert_eq!((world.refused, world.unanswered()), (3, PATIENCE));
+    world.acquire(0, 1);
+    assert_eq!(world.refused, 3, "others are not concerned");
+    world.cooperate();
+    assert_eq!(world.granted, PATIENCE + 1);
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Supervisor {
         if filled.map_err(|error| format!("no random bytes: {error}"))? != random.len() {
             return Err("too few random bytes".to_owned());
         }
-        let backlog = self.groups[group].listen_backlog;
+        let backlog = self.groups[group].settings.backlog;
         let listener = self.directory.listen(&socket_name(set), backlog);
         let listener = listener.map_err(|error| error.to_string())?;
         self.sets.insert(set, OpenSet { listener, secret: Secret::new(random), hangs_up: false });

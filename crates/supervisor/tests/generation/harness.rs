@@ -58,7 +58,6 @@ pub fn group(name: &str, behaviour: &str) -> Group {
         environment: vec![(b"FAKE".to_vec(), behaviour.as_bytes().to_vec())],
         prestart: false,
         application_groups: Vec::new(),
-        listen_backlog: None,
         limits: Limits::default(),
         log: 0,
         log_level: Level::Info,

@@ -54,6 +54,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Just(Refusal::WrongGroup),
         Just(Refusal::NotAuthentic),
         Just(Refusal::WrongVersion),
+        Just(Refusal::Full),
+        Just(Refusal::Late),
     ]
 }
 
@@ -182,12 +184,15 @@ pub fn from_broker() -> impl Strategy<Value = FromBroker> {
 fn settings() -> impl Strategy<Value = Settings> {
     let sizes = (any::<u16>(), any::<u32>(), any::<bool>(), any::<u32>(), option::of(any::<u32>()));
     let paths = (option::of(path()), option::of(path()), option::of(path()), vec(path(), 0..4));
-    let rest = (option::of(any::<u64>()), python(), limits(), httpd());
+    let queue = (option::of(any::<u32>()), any::<u32>());
+    let rest = (option::of(any::<u64>()), python(), limits(), httpd(), queue);
     (bytes(), sizes, paths, rest).prop_map(
-        |(process_group, sizes, paths, (stack_size, python, limits, httpd))| Settings {
+        |(process_group, sizes, paths, (stack_size, python, limits, httpd, queue))| Settings {
             process_group,
             threads: sizes.0,
             processes: sizes.1,
+            backlog: queue.0,
+            queue_timeout: queue.1,
             multiprocess: sizes.2,
             peer_uid: sizes.3,
             umask: sizes.4,
@@ -303,8 +308,7 @@ fn application_group() -> impl Strategy<Value = ApplicationGroup> {
 
 fn group() -> impl Strategy<Value = Group> {
     let program = (path(), option::of(path()), option::of(bytes()), vec((bytes(), bytes()), 0..3));
-    let backlog = option::of(any::<u32>());
-    let rest = (any::<bool>(), any::<u32>(), level(), backlog, system_limits());
+    let rest = (any::<bool>(), any::<u32>(), level(), system_limits());
     let application_groups = vec(application_group(), 0..3);
     (settings(), option::of(identity()), program, rest, application_groups).prop_map(
         |(settings, identity, program, rest, application_groups)| Group {
@@ -318,8 +322,7 @@ fn group() -> impl Strategy<Value = Group> {
             prestart: rest.0,
             log: rest.1,
             log_level: rest.2,
-            listen_backlog: rest.3,
-            limits: rest.4,
+            limits: rest.3,
         },
     )
 }

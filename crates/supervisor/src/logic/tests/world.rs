@@ -9,6 +9,9 @@ use super::super::*;
 /// Name of a group that does not exist, by its number.
 const UNKNOWN: &str = "unknown";
 
+/// How many may wait for one application group.
+pub const PATIENCE: usize = 40;
+
 pub struct World {
     logic: Logic,
     plans: Vec<Plan>,
@@ -51,7 +54,16 @@ pub fn plan(name: &str, processes: u32, prestart: bool) -> Plan {
         ..Limits::default()
     };
     let (imports, is_service) = (Vec::new(), false);
-    Plan { name: name.as_bytes().to_vec(), processes, prestart, imports, is_service, limits }
+    let patience = PATIENCE;
+    Plan {
+        name: name.as_bytes().to_vec(),
+        processes,
+        patience,
+        prestart,
+        imports,
+        is_service,
+        limits,
+    }
 }
 
 impl World {
