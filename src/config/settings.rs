@@ -161,6 +161,8 @@ pub struct DirConfig {
     pub handler_scripts: Vec<Arc<HandlerScript>>,
     /// `WSGIScriptReloading`.
     pub script_reloading: Option<bool>,
+    /// `WSGIIgnoreActivity`.
+    pub ignore_activity: Option<bool>,
     /// `WSGIPassAuthorization`.
     pub pass_authorization: Option<bool>,
     /// `WSGIChunkedRequest`.
@@ -251,6 +253,7 @@ impl Merge for DirConfig {
             restrict_process: over(&inner.restrict_process, &outer.restrict_process),
             handler_scripts: kept.chain(&inner.handler_scripts).cloned().collect(),
             script_reloading: inner.script_reloading.or(outer.script_reloading),
+            ignore_activity: inner.ignore_activity.or(outer.ignore_activity),
             pass_authorization: inner.pass_authorization.or(outer.pass_authorization),
             chunked_request: inner.chunked_request.or(outer.chunked_request),
             error_override: inner.error_override.or(outer.error_override),

@@ -58,6 +58,7 @@ pub fn run(
             application_group: &target.application_group,
             https: environ.https,
             script_reloading: target.script_reloading,
+            ignore_activity: target.ignore_activity,
             may_refuse: attempt.may_refuse,
             connects: attempt.connects,
             restarts: attempt.restarts,

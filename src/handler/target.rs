@@ -17,6 +17,8 @@ pub struct Target {
     pub is_handler_script: bool,
     /// Whether the script is loaded again when it has changed.
     pub script_reloading: bool,
+    /// `WSGIIgnoreActivity`.
+    pub ignore_activity: bool,
     /// Name of the process group; empty for the default one.
     pub process_group: Vec<u8>,
     /// Name of the application group; empty for `%{GLOBAL}`.
@@ -125,6 +127,7 @@ impl Target {
             script: handler.map_or(request.filename(), |handler| &handler.script).to_vec(),
             is_handler_script: handler.is_some(),
             script_reloading: config.and_then(|config| config.script_reloading).unwrap_or(true),
+            ignore_activity: config.and_then(|config| config.ignore_activity).unwrap_or(false),
             process_group,
             application_group,
             callable,

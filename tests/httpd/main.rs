@@ -15,6 +15,7 @@ mod hooks;
 mod imports;
 mod input;
 mod lifecycle;
+mod limits;
 mod loading;
 mod logs;
 mod mapping;

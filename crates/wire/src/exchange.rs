@@ -64,6 +64,8 @@ pub struct Request<'a> {
     pub https: bool,
     /// Whether the script is loaded again when it has changed (`WSGIScriptReloading`).
     pub script_reloading: bool,
+    /// Whether the request is no activity, by `inactivity-timeout=` (`WSGIIgnoreActivity`).
+    pub ignore_activity: bool,
     /// Whether the worker may answer [`Refusal::Busy`]: there are other workers to ask.
     pub may_refuse: bool,
     /// How often a worker has been asked to run the request, this time included.
@@ -291,6 +293,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 writer.bytes(request.application_group);
                 writer.bool(request.https);
                 writer.bool(request.script_reloading);
+                writer.bool(request.ignore_activity);
                 writer.bool(request.may_refuse);
                 writer.u32(request.connects);
                 writer.u32(request.restarts);
@@ -320,6 +323,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 application_group: reader.bytes("application group")?,
                 https: reader.bool("https")?,
                 script_reloading: reader.bool("script reloading")?,
+                ignore_activity: reader.bool("ignore activity")?,
                 may_refuse: reader.bool("may refuse")?,
                 connects: reader.u32("connects")?,
                 restarts: reader.u32("restarts")?,

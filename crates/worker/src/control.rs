@@ -10,7 +10,7 @@ use std::time::Duration;
 use channel::Inbox;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXCPU};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use wire::FrameError;
 use wire::control::{FromWorker, ToWorker};
 use wire::exchange::Level;
@@ -23,7 +23,7 @@ const MAX_TEXT: usize = 32 << 10;
 pub struct Control {
     socket: Arc<OwnedFd>,
     inbox: Inbox,
-    signals: UnixStream,
+    signals: [(Signal, UnixStream); 3],
     hung_up: bool,
 }
 
@@ -32,12 +32,23 @@ pub struct Control {
 pub enum Event {
     /// The supervisor said something; a descriptor may have come along.
     Order(ToWorker, Option<OwnedFd>),
-    /// Somebody else wants the worker to end: SIGTERM, SIGINT, or its `cpu-time-limit=`.
-    Signal,
+    /// A signal came.
+    Signal(Signal),
     /// The supervisor is gone. Told once.
     Orphaned,
     /// Nothing, for as long as the caller would wait.
     Nothing,
+}
+
+/// What a signal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: end.
+    Shutdown,
+    /// SIGUSR1: another worker is to take this one's place.
+    Eviction,
+    /// SIGXCPU: `cpu-time-limit=` is used up.
+    CpuTime,
 }
 
 /// Why there is no use in listening to the supervisor.
@@ -67,10 +78,18 @@ impl Control {
         }
         // A handler that writes into a pipe, rather than blocked signals: programs that the
         // application starts would inherit the mask and could not be ended.
-        let (signals, noted) = UnixStream::pair()?;
-        for signal in [SIGTERM, SIGINT, SIGXCPU] {
-            signal_hook::low_level::pipe::register(signal, noted.try_clone()?)?;
-        }
+        let note = |meaning, numbers: &[i32]| -> io::Result<_> {
+            let (signals, noted) = UnixStream::pair()?;
+            for number in numbers {
+                signal_hook::low_level::pipe::register(*number, noted.try_clone()?)?;
+            }
+            Ok((meaning, signals))
+        };
+        let signals = [
+            note(Signal::Shutdown, &[SIGTERM, SIGINT])?,
+            note(Signal::Eviction, &[SIGUSR1])?,
+            note(Signal::CpuTime, &[SIGXCPU])?,
+        ];
 
         let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3).map_err(io::Error::from)?;
         let null = std::fs::File::open("/dev/null")?;
@@ -101,7 +120,9 @@ impl Control {
                 };
                 return Ok(Event::Order(order, descriptor));
             }
-            let mut sources = vec![PollFd::new(&self.signals, PollFlags::IN)];
+            let signals = self.signals.iter();
+            let mut sources: Vec<_> =
+                signals.map(|(_, signal)| PollFd::new(signal, PollFlags::IN)).collect();
             if !self.hung_up {
                 sources.push(PollFd::new(&*self.socket, PollFlags::IN));
             }
@@ -111,10 +132,12 @@ impl Control {
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(io::Error::from(error).into()),
             }
-            if !sources[0].revents().is_empty() {
-                let mut bytes = [0; 16];
-                let _ = rustix::io::read(&self.signals, &mut bytes).map_err(io::Error::from)?;
-                return Ok(Event::Signal);
+            let came = self.signals.iter().zip(&sources);
+            if let Some(((signal, noted), _)) =
+                came.into_iter().find(|(_, source)| !source.revents().is_empty())
+            {
+                let _ = rustix::io::read(noted, &mut [0; 16]).map_err(io::Error::from)?;
+                return Ok(Event::Signal(*signal));
             }
             match self.inbox.try_receive(&self.socket) {
                 Ok(1..) => {}

@@ -7,13 +7,14 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyDict;
+use rustix::event::PollFlags;
 use rustix::net::Shutdown;
 use wire::exchange::{FromWorker, Level, Verdict};
 
@@ -22,7 +23,8 @@ use crate::connection::Connection;
 use crate::forked::has_forked;
 use crate::incoming::{Amount, Incoming, InputError};
 use crate::meter::Meter;
-use crate::outgoing::{Outgoing, Source, wait_for_room};
+use crate::monitor::Slot;
+use crate::outgoing::{Outgoing, Source};
 use crate::reply::{Head, Reply, Surplus};
 
 /// The requests that are running.
@@ -39,6 +41,7 @@ pub struct Exchange {
     outgoing: Mutex<Outgoing>,
     reply: Mutex<Reply>,
     client: Arc<Client>,
+    slot: Arc<Slot>,
     request_id: Option<Vec<u8>>,
     tries: (u32, u32),
     /// What the application keeps for as long as the request runs.
@@ -84,6 +87,8 @@ pub enum ReplyError {
     BadLength(Vec<u8>),
     /// The connection is broken.
     Broken(io::Error),
+    /// The request has been interrupted, and Python is about to raise an exception.
+    Interrupted,
 }
 
 /// How urgent a piece of the response is.
@@ -97,7 +102,7 @@ pub enum Urgency {
 
 impl Exchange {
     /// Starts on a request whose frame has been taken from the connection's inbox.
-    pub fn new(connection: Connection, about: About, buffer: Vec<u8>) -> Self {
+    pub fn new(connection: Connection, about: About, buffer: Vec<u8>, slot: Arc<Slot>) -> Self {
         let About { has_body, is_head, request_id, tries, waited } = about;
         let meter = Meter::default();
         if let Some(waited) = waited {
@@ -106,10 +111,16 @@ impl Exchange {
         let outgoing = Outgoing::new(Arc::clone(&connection.socket), buffer);
         let client = Arc::<Client>::default();
         Self {
-            incoming: Mutex::new(Incoming::new(connection, has_body, Arc::clone(&client))),
+            incoming: Mutex::new(Incoming::new(
+                connection,
+                has_body,
+                Arc::clone(&client),
+                Arc::clone(&slot),
+            )),
             outgoing: Mutex::new(outgoing),
             reply: Mutex::new(Reply::new(is_head)),
             client,
+            slot,
             request_id,
             tries,
             data: Mutex::new(None),
@@ -136,6 +147,27 @@ impl Exchange {
     /// All requests that are running.
     pub fn all_active(py: Python<'_>) -> Vec<Arc<Self>> {
         ACTIVE.lock_py_attached(py).expect("nobody panics in here").clone()
+    }
+
+    /// All requests that are running, for a thread that is not attached to Python.
+    pub fn all_active_detached() -> Vec<Arc<Self>> {
+        ACTIVE.lock().expect("nobody panics in here").clone()
+    }
+
+    /// The runner that runs it.
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Ends the request with this status from outside, as far as that is possible without waiting
+    /// for anybody: the process is about to end. Not to be called while attached to Python.
+    pub fn give_up(&self, status: u16) {
+        if let Ok(mut outgoing) = self.outgoing.try_lock() {
+            let refuse = |_: &OwnedFd| Err(io::ErrorKind::WouldBlock.into());
+            outgoing.push(&FromWorker::Failed { status });
+            // So that nobody tries the connection once more.
+            outgoing.finish(&FromWorker::Goodbye, &mut { refuse });
+        }
     }
 
     /// The status code of the response, once there is one.
@@ -214,6 +246,7 @@ impl Exchange {
                 incoming.read(amount, &self.outgoing)
             })?,
         };
+        self.slot.touch();
         self.meter.input.add(start, data.len());
         Ok(data)
     }
@@ -277,7 +310,7 @@ impl Exchange {
         let headers = headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
         let mut outgoing = self.sending(py);
         outgoing.push(&FromWorker::EarlyHints { headers });
-        outgoing.flush(&mut self.detached(py)).map_err(ReplyError::Broken)
+        outgoing.flush(&mut self.detached(py)).map_err(ReplyError::from)
     }
 
     /// How much of a file that has `rest` bytes left would be the response body, if it can be one:
@@ -302,7 +335,7 @@ impl Exchange {
         let mut outgoing = self.sending(py);
         reply.commit(length, &mut outgoing)?;
         reply.fulfil();
-        outgoing.send_file(file, part, &mut self.detached(py)).map_err(ReplyError::Broken)?;
+        outgoing.send_file(file, part, &mut self.detached(py)).map_err(ReplyError::from)?;
         self.meter.output.add(start, length.unwrap_or(usize::MAX));
         Ok(())
     }
@@ -363,7 +396,8 @@ impl Exchange {
                 Urgency::Gather => Ok(()),
                 Urgency::Send => outgoing.flush(&mut wait),
             })
-            .map_err(ReplyError::Broken)?;
+            .map_err(ReplyError::from)?;
+        self.slot.touch();
         self.meter.output.add(start, block.len());
         Ok(surplus)
     }
@@ -386,11 +420,21 @@ impl Exchange {
     }
 
     /// Waits for room with Python's lock released.
-    fn detached<'a>(&'a self, py: Python<'a>) -> impl FnMut(&OwnedFd) + 'a {
-        move |socket| self.meter.detached(py, || wait_for_room(socket))
+    fn detached<'a>(&'a self, py: Python<'a>) -> impl FnMut(&OwnedFd) -> io::Result<()> + 'a {
+        let wait = |socket: &OwnedFd| self.slot.wait_for(socket.as_fd(), PollFlags::OUT);
+        move |socket| self.meter.detached(py, || wait(socket))
     }
 
     fn replying(&self, py: Python<'_>) -> MutexGuard<'_, Reply> {
         self.reply.lock_py_attached(py).expect("nobody panics while replying")
+    }
+}
+
+impl From<io::Error> for ReplyError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::Interrupted => Self::Interrupted,
+            _ => Self::Broken(error),
+        }
     }
 }

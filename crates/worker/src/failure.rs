@@ -3,7 +3,10 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::exchange::Exchange;
+use wire::exchange::Level;
+
+use crate::exchange::{Exchange, Outcome};
+use crate::interruption;
 use crate::outgoing::Source;
 
 /// Formats exceptions, with Python's own means.
@@ -38,6 +41,11 @@ impl Failures {
         script: &[u8],
         error: &PyErr,
     ) {
+        if interruption::is_timeout(py, error) {
+            let text = b"Request interrupted by RequestTimeout; thread recovered.";
+            exchange.log_at(py, Level::Info, text, (None, 0));
+            return;
+        }
         let script = String::from_utf8_lossy(script);
         let class = error.get_type(py);
         let class = class.name().map_or_else(|_| "exception".into(), |name| name.to_string());
@@ -49,6 +57,11 @@ impl Failures {
             lines.iter().for_each(|line| text.extend([line, "\n"]));
         }
         exchange.log(py, Source::Errors, text.as_bytes());
+    }
+
+    /// What becomes of a request that `error` ended.
+    pub fn outcome(py: Python<'_>, error: &PyErr) -> Outcome {
+        Outcome::Failed(if interruption::is_timeout(py, error) { 504 } else { 500 })
     }
 
     fn format(&self, py: Python<'_>, error: &PyErr) -> PyResult<Vec<String>> {

@@ -147,6 +147,29 @@ fn check(status: python::PyStatus) -> Result<(), String> {
     })
 }
 
+/// Python's own record of this thread, as an address to compare with.
+pub fn thread_state(_py: Python<'_>) -> usize {
+    // SAFETY: this thread is attached, as `_py` shows.
+    unsafe { python::PyThreadState_Get() }.addr()
+}
+
+/// Python's record of the thread that holds its lock, where Python tells (up to 3.11).
+pub fn lock_holder() -> Option<usize> {
+    // SAFETY: it reads one variable, and needs neither the lock nor a thread that Python knows; what
+    // it returns is compared, and not looked into.
+    let state = unsafe { python::compat::PyThreadState_GetUnchecked() };
+    Some(state.addr()).filter(|state| *state != 0)
+}
+
+/// Lets Python raise an exception of `class` in the thread that it knows as `ident`, at the next
+/// occasion; without a class, takes back one that has not been raised yet.
+pub fn raise_in_thread(_py: Python<'_>, ident: u64, class: Option<&Bound<'_, PyAny>>) {
+    let class = class.map_or(std::ptr::null_mut(), |class| class.as_ptr());
+    // SAFETY: this thread is attached, as `_py` shows; Python looks for the number among its threads
+    // and takes a reference of its own to the class, or takes a null pointer as "none".
+    unsafe { python::PyThreadState_SetAsyncExc(ident.cast_signed(), class) };
+}
+
 /// Decodes latin-1, as PEP 3333 has it for strings that are bytes in disguise.
 ///
 /// # Errors

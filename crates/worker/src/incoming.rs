@@ -1,13 +1,16 @@
 //! The receiving half of a request's conversation: the request body, pulled as it is read.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::PollFlags;
 use wire::exchange::{FromWorker, ToWorker};
 
 use crate::client::Client;
 use crate::connection::Connection;
-use crate::outgoing::{Outgoing, wait_for_room};
+use crate::monitor::Slot;
+use crate::outgoing::Outgoing;
 
 /// How much is asked for at a time, at least: what is not read yet waits here.
 const LEAST_PULL: usize = 64 << 10;
@@ -23,6 +26,9 @@ pub struct Incoming {
     start: usize,
     state: State,
     client: Arc<Client>,
+    slot: Arc<Slot>,
+    /// An answer of httpd may come that nobody waits for.
+    is_out_of_step: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +64,29 @@ pub enum InputError {
     /// It failed before.
     #[error("input is already in error state")]
     FailedBefore,
+    /// The request has been interrupted, and Python is about to raise an exception.
+    #[error("the request has been interrupted")]
+    Interrupted,
 }
 
 impl Incoming {
     /// Starts on a request. Without a body there is nothing to ask for.
-    pub fn new(connection: Connection, has_body: bool, client: Arc<Client>) -> Self {
+    pub fn new(
+        connection: Connection,
+        has_body: bool,
+        client: Arc<Client>,
+        slot: Arc<Slot>,
+    ) -> Self {
         let state = if has_body { State::Untouched } else { State::Ended };
-        Self { connection: Some(connection), data: Vec::new(), start: 0, state, client }
+        Self {
+            connection: Some(connection),
+            data: Vec::new(),
+            start: 0,
+            state,
+            client,
+            slot,
+            is_out_of_step: false,
+        }
     }
 
     /// Takes what httpd has said without being asked: that the client has gone. Does not wait.
@@ -82,17 +104,22 @@ impl Incoming {
                 }
             }
             Err(error) => match error.kind() {
-                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
                 _ => self.client.lose(),
             },
         }
     }
 
-    /// Ends the request, and gives the connection back unless it is broken.
+    /// Ends the request, and gives the connection back unless it is of no use any more.
     pub fn finish(&mut self) -> Option<Connection> {
         self.data = Vec::new();
         self.start = 0;
-        self.connection.take()
+        let connection = self.connection.take()?;
+        if self.is_out_of_step {
+            connection.say_goodbye();
+            return None;
+        }
+        Some(connection)
     }
 
     /// Reads what can be had without asking for more.
@@ -179,15 +206,24 @@ impl Incoming {
 
     fn ask(&mut self, at_most: u32, outgoing: &Mutex<Outgoing>) -> Result<(), InputError> {
         let asked = {
+            let slot = Arc::clone(&self.slot);
             let mut outgoing = outgoing.lock().expect("nobody panics while sending");
             outgoing.push(&FromWorker::NeedBody { at_most });
-            outgoing.flush(&mut |socket| wait_for_room(socket))
+            outgoing.flush(&mut |socket| slot.wait_for(socket.as_fd(), PollFlags::OUT))
         };
-        if asked.is_err() || !self.await_answer() {
-            self.connection = None;
-            self.client.lose();
-            outgoing.lock().expect("nobody panics while sending").break_off();
-            return Err(InputError::Failed("Connection was terminated".to_owned()));
+        match asked.and_then(|()| self.await_answer()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                // The answer is still to come, and would be taken for one to the next request.
+                self.is_out_of_step = true;
+                return Err(InputError::Interrupted);
+            }
+            Err(_) => {
+                self.connection = None;
+                self.client.lose();
+                outgoing.lock().expect("nobody panics while sending").break_off();
+                return Err(InputError::Failed("Connection was terminated".to_owned()));
+            }
         }
         let connection = self.connection.as_mut().ok_or(InputError::Over)?;
         match connection.inbox.next() {
@@ -212,45 +248,39 @@ impl Incoming {
         }
     }
 
-    /// Waits until the answer is whole. Returns whether it will ever be.
-    fn await_answer(&mut self) -> bool {
+    /// Waits until the answer is whole.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Interrupted`] when the request is; others when it never will be.
+    fn await_answer(&mut self) -> io::Result<()> {
         loop {
-            if !self.await_message() {
-                return false;
-            }
-            let Some(connection) = &mut self.connection else {
-                return false;
-            };
+            let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+            await_message(connection, &self.slot)?;
             let Ok(Some(ToWorker::ClientGone { certain })) = connection.inbox.peek() else {
-                return true;
+                return Ok(());
             };
             let _ = connection.inbox.next::<ToWorker<'_>>();
             self.client.note(certain);
         }
     }
+}
 
-    /// Waits until a message is whole. Returns whether one will ever be.
-    fn await_message(&mut self) -> bool {
-        let Some(connection) = &mut self.connection else {
-            return false;
-        };
-        loop {
-            match connection.inbox.ready::<ToWorker<'_>>() {
-                // A message that cannot be one is for the caller to find.
-                Ok(true) | Err(_) => return true,
-                Ok(false) => {}
+/// Waits until a message is whole.
+fn await_message(connection: &mut Connection, slot: &Slot) -> io::Result<()> {
+    loop {
+        match connection.inbox.ready::<ToWorker<'_>>() {
+            // A message that cannot be one is for the caller to find.
+            Ok(true) | Err(_) => return Ok(()),
+            Ok(false) => {}
+        }
+        match connection.inbox.try_receive(&connection.socket) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                slot.wait_for(connection.socket.as_fd(), PollFlags::IN)?;
             }
-            match connection.inbox.try_receive(&connection.socket) {
-                Ok(0) => return false,
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    let mut sources = [PollFd::new(&*connection.socket, PollFlags::IN)];
-                    // An error shows at the next attempt to receive.
-                    let _ = rustix::event::poll(&mut sources, None);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => return false,
-            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyModule, PyTuple};
 use wire::control::Settings;
+use wire::limits::Cause;
 
 use crate::ffi::{self, Location, latin1};
 use crate::forked::note_fork;
@@ -101,12 +102,19 @@ impl Interpreter {
         self.setup.bind(py).call_method0("has_lock")?.extract()
     }
 
+    /// Tells subscribers that the process ends, and why.
+    pub fn stopping(&self, cause: Cause) {
+        Python::attach(|py| {
+            if let Err(error) = self.modules.stopping(py, cause) {
+                error.print(py);
+            }
+        });
+    }
+
     /// Waits for the application's threads and runs its exit handlers.
     pub fn finish(&self) {
         Python::attach(|py| {
-            let told = self.modules.stopping(py);
-            let finished = self.setup.bind(py).call_method0("finish").map(drop);
-            for error in [told, finished].into_iter().filter_map(Result::err) {
+            if let Err(error) = self.setup.bind(py).call_method0("finish") {
                 error.print(py);
             }
         });

@@ -16,10 +16,13 @@ mod gate;
 mod hooks;
 mod incoming;
 mod interpreter;
+mod interruption;
 mod io;
+mod limits;
 mod lines;
 mod meter;
 mod module;
+mod monitor;
 mod outgoing;
 mod process_log;
 mod queue;
@@ -40,19 +43,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use wire::Secret;
 use wire::control::{FromWorker, Settings, ToWorker};
 use wire::exchange::Level;
+use wire::limits::Cause;
 
 use crate::connection::Connections;
-use crate::control::{Control, ControlError, Event, Reporter};
+use crate::control::{Control, ControlError, Event, Reporter, Signal};
 use crate::fast::Fast;
 use crate::gate::{Complaints, Gate};
 use crate::interpreter::Interpreter;
 use crate::io::Io;
+use crate::monitor::{Monitor, Stacks};
 use crate::queue::Queue;
 use crate::reload::Reload;
 use crate::runner::Toolbox;
@@ -106,7 +111,7 @@ fn complain(error: &ControlError) -> ExitCode {
 fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> {
     let settings = match control.next(None)? {
         Event::Order(ToWorker::Configure(settings), _) => settings,
-        Event::Order(..) | Event::Signal | Event::Orphaned | Event::Nothing => return Ok(()),
+        Event::Order(..) | Event::Signal(_) | Event::Orphaned | Event::Nothing => return Ok(()),
     };
     set_up_process(&settings)?;
     let signals = Signals::catch()?;
@@ -114,27 +119,35 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
 
-    match control.next(None)? {
+    match next_order(&mut control)? {
         Event::Order(ToWorker::Assign { application_group, secret, preload }, Some(listener)) => {
+            let name = describe(&settings.process_group, &application_group);
+            let monitor = Arc::new(Monitor::new(&settings, name, reporter.clone())?);
             let toolbox = Python::attach(|py| {
                 interpreter.assign(py, &application_group)?;
                 Toolbox::new(py, &application_group)
             })?;
             if settings.threads == 0 {
                 service::run(control, reporter, &interpreter, &toolbox, &preload)?;
+                if runs_exit_handlers {
+                    interpreter.stopping(Cause::ShutdownSignal);
+                }
             } else {
                 Python::attach(|py| {
-                    preload.iter().for_each(|script| toolbox.preload(py, script));
+                    preload.iter().for_each(|script| toolbox.preload(py, &monitor, script));
                 });
                 let assigned = Assigned { application_group, secret, listener };
-                let serving = serve(&interpreter, *settings, toolbox, assigned, reporter)?;
+                let mut serving =
+                    serve(&interpreter, *settings, toolbox, assigned, monitor, reporter)?;
                 signals.dispatch()?;
                 reporter.send(&FromWorker::Serving);
-                wait_for_the_end(&mut control, reporter, &serving)?;
-                serving.drain();
+                serving.monitor()?;
+                let end = wait_for_the_end(&mut control, reporter, &serving)?;
+                serving.drain(&end, &interpreter, runs_exit_handlers);
             }
         }
-        Event::Order(..) | Event::Signal | Event::Orphaned | Event::Nothing => {}
+        _ if runs_exit_handlers => interpreter.stopping(Cause::ShutdownSignal),
+        _ => {}
     }
     reporter.send(&FromWorker::Drained);
     if runs_exit_handlers {
@@ -142,6 +155,17 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
     }
     process_log::write_all_rests();
     ffi::exit_now(0)
+}
+
+/// Waits for something that concerns a worker which does not serve yet.
+fn next_order(control: &mut Control) -> Result<Event, ControlError> {
+    loop {
+        match control.next(None)? {
+            // Nobody is served yet who could be served by another one.
+            Event::Signal(Signal::Eviction | Signal::CpuTime) => {}
+            event => return Ok(event),
+        }
+    }
 }
 
 fn set_up_process(settings: &Settings) -> Result<(), String> {
@@ -162,11 +186,22 @@ fn set_up_process(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
+/// A worker as it stands in log lines.
+fn describe(process_group: &[u8], application_group: &[u8]) -> String {
+    let name = |bytes: &[u8]| match bytes {
+        [] => "%{GLOBAL}".to_owned(),
+        name => format!("'{}'", String::from_utf8_lossy(name)),
+    };
+    format!("process group {}, application group {}", name(process_group), name(application_group))
+}
+
 /// A worker at work.
 struct Serving {
     worker: Arc<Worker>,
     toolbox: Arc<Toolbox>,
     io: JoinHandle<()>,
+    stacks: Option<Stacks>,
+    has_lock: bool,
 }
 
 /// What a worker is given to serve.
@@ -181,17 +216,22 @@ fn serve(
     settings: Settings,
     toolbox: Toolbox,
     Assigned { application_group, secret, listener }: Assigned,
+    monitor: Arc<Monitor>,
     reporter: &Reporter,
 ) -> Result<Serving, Box<dyn Error>> {
     let toolbox = Arc::new(toolbox);
-    let has_lock = Python::attach(|py| interpreter.has_lock(py))?;
-    let name = format!(
-        "application group '{}' of process group '{}'",
-        String::from_utf8_lossy(&application_group),
-        String::from_utf8_lossy(&settings.process_group),
-    );
+    let (has_lock, stacks) = Python::attach(|py| {
+        let has_lock = interpreter.has_lock(py)?;
+        // Reading the stacks of threads that run meanwhile is safe only where they take turns.
+        let stacks = has_lock.then(|| Stacks::prepare(py)).transpose();
+        let stacks = stacks.unwrap_or_else(|error| {
+            error.print(py);
+            None
+        });
+        PyResult::Ok((has_lock, stacks))
+    })?;
     let gate = Gate::new(&settings, secret);
-    let complaints = Complaints::new(reporter.clone(), name);
+    let complaints = Complaints::new(reporter.clone(), monitor.name().to_owned());
     let threads = usize::from(settings.threads.max(1));
     let policy = match has_lock {
         false => Policy::Parallel,
@@ -203,6 +243,7 @@ fn serve(
         application_group,
         queue: Queue::new(threads, policy),
         threads: (0..threads).map(|_| Thread::default()).collect(),
+        monitor: Arc::clone(&monitor),
         reload: Reload::new(reporter.clone()),
         connections: Connections::new()?,
         paused: AtomicBool::new(false),
@@ -213,7 +254,14 @@ fn serve(
     runner::start(&worker, &toolbox)?;
     let io = Io::new(Arc::clone(&worker), listener, gate, complaints)?;
     let io = std::thread::Builder::new().name("wsgi-io".to_owned()).spawn(|| io.run())?;
-    Ok(Serving { worker, toolbox, io })
+    Ok(Serving { worker, toolbox, io, stacks, has_lock })
+}
+
+/// That a worker shall serve no longer.
+struct End {
+    cause: Cause,
+    /// How long its requests have before `shutdown-timeout=` begins.
+    grace: Duration,
 }
 
 /// Waits until the worker shall serve no longer: by order, by signal, or because supervisor and
@@ -222,14 +270,25 @@ fn wait_for_the_end(
     control: &mut Control,
     reporter: &Reporter,
     serving: &Serving,
-) -> Result<(), ControlError> {
+) -> Result<End, ControlError> {
     let Serving { worker, toolbox, .. } = serving;
     let mut orphaned = false;
     let mut lonely = Duration::ZERO;
     loop {
         match control.next(orphaned.then_some(LOOK))? {
-            Event::Order(ToWorker::Drain { .. }, _) | Event::Signal => return Ok(()),
+            Event::Order(ToWorker::Drain { grace }, _) => {
+                let changed = worker.reload.has_reported().then_some(Cause::ScriptReload);
+                let cause = worker.monitor.cause().or(changed).unwrap_or(Cause::ShutdownSignal);
+                return Ok(End { cause, grace: Duration::from_secs(grace.into()) });
+            }
+            Event::Signal(Signal::Shutdown) => {
+                worker.monitor.note_shutdown();
+                return Ok(End { cause: Cause::ShutdownSignal, grace: Duration::ZERO });
+            }
+            Event::Signal(Signal::Eviction) => worker.monitor.ask(worker.monitor.eviction()),
+            Event::Signal(Signal::CpuTime) => worker.monitor.ask(Cause::CpuTimeLimit),
             Event::Order(ToWorker::Keep, _) => {
+                worker.monitor.keep();
                 serving.resume(Python::attach(|py| worker.reload.keep(py, &toolbox.scripts)));
             }
             Event::Order(..) => {
@@ -238,18 +297,28 @@ fn wait_for_the_end(
             }
             Event::Orphaned => {
                 orphaned = true;
-                serving.resume(Python::attach(|py| worker.reload.cease(py)));
+                serving.resume(worker.reload.cease());
             }
             Event::Nothing if worker.connections.open() > 0 => lonely = Duration::ZERO,
             Event::Nothing => lonely += LOOK,
         }
+        let cause = worker.monitor.cause().filter(|cause| orphaned && cause.is_urgent());
+        if let Some(cause) = cause {
+            let grace = worker.settings.limits.grace(cause);
+            return Ok(End { cause, grace: Duration::from_secs(grace.into()) });
+        }
         if lonely >= LONELINESS {
-            return Ok(());
+            return Ok(End { cause: Cause::ShutdownSignal, grace: Duration::ZERO });
         }
     }
 }
 
 impl Serving {
+    /// Begins to watch the limits, now that the supervisor may be asked for another worker.
+    fn monitor(&mut self) -> std::io::Result<()> {
+        self.worker.monitor.start(&self.toolbox, self.stacks.take(), self.has_lock)
+    }
+
     /// Runs requests that have been held back for another worker.
     fn resume(&self, held: Vec<Job>) {
         for job in held {
@@ -260,16 +329,32 @@ impl Serving {
         self.worker.connections.wake();
     }
 
-    /// Begins nothing new, and waits for what is running.
-    fn drain(self) {
-        self.worker.connections.close();
+    /// Begins nothing new, waits for what is running, and tells the application of the end. From
+    /// here on the watching thread sees to it that the process ends, whatever Python does.
+    fn drain(self, end: &End, interpreter: &Interpreter, runs_exit_handlers: bool) {
+        let worker = &self.worker;
+        worker.monitor.begin_end(end.grace);
+        worker.connections.close();
         // Panics abort, so the thread has ended in good order.
         let _ = self.io.join();
         // Not sooner: they come back over the listening socket, to somebody else.
-        let held = Python::attach(|py| self.worker.reload.cease(py));
-        held.into_iter().for_each(|job| job.connection.say_goodbye());
-        self.worker.queue.wait_until_quiet();
-        while self.worker.returning.load(Ordering::SeqCst) > 0 {
+        let held = worker.reload.cease();
+        // Who is stuck begins nothing any more.
+        let queued = if end.cause.is_urgent() { worker.queue.withdraw() } else { Vec::new() };
+        held.into_iter().chain(queued).for_each(|job| job.connection.say_goodbye());
+
+        let deadline = Instant::now() + end.grace;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while !worker.queue.wait_until_quiet(left().min(LOOK))
+            && !left().is_zero()
+            && !worker.monitor.only_stale_requests_run()
+        {}
+        worker.monitor.begin_end(Duration::ZERO);
+        if runs_exit_handlers {
+            interpreter.stopping(end.cause);
+        }
+        while !worker.queue.wait_until_quiet(LOOK) {}
+        while worker.returning.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
         }
     }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule};
 use wire::control::Settings;
 use wire::exchange::Level;
+use wire::limits::Cause;
 
 use crate::control::Reporter;
 use crate::exchange::Exchange;
@@ -98,8 +99,8 @@ impl Modules {
     ///
     /// # Errors
     /// Python's.
-    pub fn stopping(&self, py: Python<'_>) -> PyResult<()> {
-        self.support.bind(py).call_method1("stopping", ("shutdown_signal",)).map(drop)
+    pub fn stopping(&self, py: Python<'_>, cause: Cause) -> PyResult<()> {
+        self.support.bind(py).call_method1("stopping", (cause.shutdown_reason(),)).map(drop)
     }
 }
 

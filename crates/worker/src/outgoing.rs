@@ -4,8 +4,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
 use wire::exchange::{FromWorker, Level};
 use wire::{Header, Message};
 
@@ -22,7 +20,8 @@ const DIRECT: usize = 16 << 10;
 /// Frames on their way to the httpd child.
 ///
 /// Functions that send take a `wait`, called when the socket takes nothing more: it returns when
-/// there is room again. A thread that is attached to Python detaches in there.
+/// there is room again, or with the reason to give up. A thread that is attached to Python detaches
+/// in there.
 #[derive(Debug)]
 pub struct Outgoing {
     /// `None` once the request is over.
@@ -54,13 +53,6 @@ impl Source {
             // Notices are written whatever the LogLevel, and prints are expected to show up.
             Self::Stdout => Level::Notice,
         }
-    }
-}
-
-/// Waits until `socket` takes more, or is broken. Not to be called while attached to Python.
-pub fn wait_for_room(socket: &OwnedFd) {
-    while rustix::event::poll(&mut [PollFd::new(socket, PollFlags::OUT)], None) == Err(Errno::INTR)
-    {
     }
 }
 
@@ -101,7 +93,11 @@ impl Outgoing {
     ///
     /// # Errors
     /// The connection is broken.
-    pub fn push_data(&mut self, data: &[u8], wait: &mut impl FnMut(&OwnedFd)) -> io::Result<()> {
+    pub fn push_data(
+        &mut self,
+        data: &[u8],
+        wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>,
+    ) -> io::Result<()> {
         for piece in data.chunks(MAX_DATA) {
             if piece.len() >= DIRECT {
                 self.send_directly(piece, wait)?;
@@ -116,7 +112,11 @@ impl Outgoing {
     }
 
     /// Sends what has been gathered, and then a frame with a piece of the response body.
-    fn send_directly(&mut self, data: &[u8], wait: &mut impl FnMut(&OwnedFd)) -> io::Result<()> {
+    fn send_directly(
+        &mut self,
+        data: &[u8],
+        wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>,
+    ) -> io::Result<()> {
         let Some(socket) = &self.socket else {
             return Ok(());
         };
@@ -128,7 +128,7 @@ impl Outgoing {
             let gathered = self.buffer.get(self.sent..).unwrap_or_default();
             let rest = &data[self.sent.saturating_sub(self.buffer.len())..];
             match channel::try_send_both(socket, gathered, rest) {
-                Ok(0) => wait(socket),
+                Ok(0) => self.broken = wait(socket).err().map(|error| error.kind()),
                 Ok(sent) => self.sent += sent,
                 Err(error) => self.broken = Some(error.kind()),
             }
@@ -140,13 +140,13 @@ impl Outgoing {
     ///
     /// # Errors
     /// The connection is broken.
-    pub fn flush(&mut self, wait: &mut impl FnMut(&OwnedFd)) -> io::Result<()> {
+    pub fn flush(&mut self, wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>) -> io::Result<()> {
         let Some(socket) = &self.socket else {
             return Ok(());
         };
         while self.broken.is_none() && self.sent < self.buffer.len() {
             match channel::try_send(socket, &self.buffer[self.sent..]) {
-                Ok(0) => wait(socket),
+                Ok(0) => self.broken = wait(socket).err().map(|error| error.kind()),
                 Ok(sent) => self.sent += sent,
                 Err(error) => self.broken = Some(error.kind()),
             }
@@ -173,14 +173,14 @@ impl Outgoing {
         &mut self,
         file: &OwnedFd,
         (offset, length): (u64, u64),
-        wait: &mut impl FnMut(&OwnedFd),
+        wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>,
     ) -> io::Result<()> {
         self.push(&FromWorker::File { offset, length });
         if let Some(socket) = &self.socket {
             // The descriptor goes with the first byte; the receiving end keeps it for its frame.
             while self.broken.is_none() && self.sent == 0 && !self.buffer.is_empty() {
                 match channel::try_send_with_descriptor(socket, &self.buffer, file) {
-                    Ok(0) => wait(socket),
+                    Ok(0) => self.broken = wait(socket).err().map(|error| error.kind()),
                     Ok(sent) => self.sent = sent,
                     Err(error) => self.broken = Some(error.kind()),
                 }
@@ -191,7 +191,12 @@ impl Outgoing {
 
     /// Sends the lines that `bytes` completes as log lines of the request, at once: they are rare,
     /// and of use while the request runs.
-    pub fn log(&mut self, source: Source, bytes: &[u8], wait: &mut impl FnMut(&OwnedFd)) {
+    pub fn log(
+        &mut self,
+        source: Source,
+        bytes: &[u8],
+        wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>,
+    ) {
         let mut partial = std::mem::take(&mut self.partial[source as usize]);
         partial.feed(bytes, |text| self.push(&FromWorker::Log { level: source.level(), text }));
         self.partial[source as usize] = partial;
@@ -208,7 +213,7 @@ impl Outgoing {
         level: Level,
         text: &[u8],
         (path, line): (Option<&str>, u32),
-        wait: &mut impl FnMut(&OwnedFd),
+        wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>,
     ) {
         Lines::default().feed_whole(text, |text| match path {
             Some(path) => {
@@ -220,14 +225,18 @@ impl Outgoing {
     }
 
     /// Sends what there is of an unfinished log line.
-    pub fn flush_log(&mut self, source: Source, wait: &mut impl FnMut(&OwnedFd)) {
+    pub fn flush_log(&mut self, source: Source, wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>) {
         let mut partial = std::mem::take(&mut self.partial[source as usize]);
         partial.flush(|text| self.push(&FromWorker::Log { level: source.level(), text }));
         let _ = self.flush(wait);
     }
 
     /// Sends `last`, and ends the request. Returns the buffer, for the next one.
-    pub fn finish(&mut self, last: &FromWorker<'_>, wait: &mut impl FnMut(&OwnedFd)) -> Vec<u8> {
+    pub fn finish(
+        &mut self,
+        last: &FromWorker<'_>,
+        wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>,
+    ) -> Vec<u8> {
         for source in Source::ALL {
             let mut partial = std::mem::take(&mut self.partial[source as usize]);
             partial.flush(|text| self.push(&FromWorker::Log { level: source.level(), text }));
@@ -248,6 +257,7 @@ mod tests {
     use std::time::Duration;
 
     use channel::Inbox;
+    use rustix::event::{PollFd, PollFlags};
 
     use super::*;
 
@@ -288,7 +298,10 @@ mod tests {
                 }
             }
         });
-        let wait = &mut |socket: &OwnedFd| wait_for_room(socket);
+        let wait = &mut |socket: &OwnedFd| {
+            let mut sources = [PollFd::new(socket, PollFlags::OUT)];
+            Ok(rustix::event::poll(&mut sources, None).map(drop)?)
+        };
         outgoing.push_data(&body, wait).unwrap();
         outgoing.finish(&FromWorker::End, wait);
         assert!(reader.join().unwrap() == body);

@@ -1,6 +1,7 @@
 //! The queue between the I/O thread and the runners: the schedule behind a lock, and the wake-ups.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use crate::schedule::{Crowd, Policy, RunnerId, Schedule};
 
@@ -122,12 +123,24 @@ impl<T> Queue<T> {
         self.lock().schedule.load()
     }
 
-    /// Waits until no job is running or waiting.
-    pub fn wait_until_quiet(&self) {
+    /// Waits until no job is running or waiting, but not longer than `patience`. Returns whether
+    /// that is so.
+    pub fn wait_until_quiet(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
         let mut state = self.lock();
         while state.schedule.load() > 0 {
-            state = self.quiet.wait(state).expect("runners do not panic");
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.quiet.wait_timeout(state, left).expect("runners do not panic").0;
         }
+        true
+    }
+
+    /// Takes back the jobs that nobody has begun.
+    pub fn withdraw(&self) -> Vec<T> {
+        self.lock().schedule.withdraw()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -170,7 +183,7 @@ mod tests {
                 queue.push((), false).unwrap();
             }
         });
-        queue.wait_until_quiet();
+        assert!(queue.wait_until_quiet(Duration::from_secs(60)));
     }
 
     #[test]
@@ -195,6 +208,6 @@ mod tests {
         assert_eq!(queue.take_late(|job| job % 2 == 0), [2, 4]);
         assert_eq!(queue.next(0), Some(3));
         assert_eq!(queue.next(0), None);
-        queue.wait_until_quiet();
+        assert!(queue.wait_until_quiet(Duration::from_secs(60)));
     }
 }

@@ -15,7 +15,8 @@ use crate::control::Reporter;
 use crate::script::Scripts;
 use crate::worker::Job;
 
-/// What becomes of requests for changed scripts.
+/// What becomes of requests for changed scripts. The functions without `py` are for threads that
+/// are not attached to Python.
 #[derive(Debug)]
 pub struct Reload {
     reporter: Reporter,
@@ -57,11 +58,12 @@ impl Reload {
                 *state = State::Reported(vec![job]);
                 drop(state);
                 let reason = format!("'{}' has changed", String::from_utf8_lossy(&script));
-                let mut paths = scripts.paths(py);
-                paths.sort_by_key(|path| *path != script);
                 let cause = Cause::ScriptReload;
-                let report = FromWorker::Retire { cause, reason, scripts: paths };
-                py.detach(|| self.reporter.send(&report));
+                py.detach(|| {
+                    let mut scripts = scripts.paths();
+                    scripts.sort_by_key(|path| *path != script);
+                    self.reporter.send(&FromWorker::Retire { cause, reason, scripts });
+                });
                 None
             }
         }
@@ -72,18 +74,25 @@ impl Reload {
     #[must_use]
     pub fn keep(&self, py: Python<'_>, scripts: &Scripts) -> Vec<Job> {
         scripts.accept_changes(py);
-        self.leave(py, State::Fresh)
+        py.detach(|| self.leave(State::Fresh))
     }
 
     /// Nobody takes this worker's place any more: it finishes, or there is no supervisor who could
     /// start another one. Returns the requests that have been held back.
     #[must_use]
-    pub fn cease(&self, py: Python<'_>) -> Vec<Job> {
-        self.leave(py, State::Alone)
+    pub fn cease(&self) -> Vec<Job> {
+        self.leave(State::Alone)
     }
 
-    fn leave(&self, py: Python<'_>, next: State) -> Vec<Job> {
-        match std::mem::replace(&mut *self.lock(py), next) {
+    /// Whether a change has been reported, and another worker is to take this one's place.
+    pub fn has_reported(&self) -> bool {
+        // Not attached to Python, and held for moments only.
+        matches!(&*self.state.lock().expect("nobody panics in here"), State::Reported(_))
+    }
+
+    fn leave(&self, next: State) -> Vec<Job> {
+        let mut state = self.state.lock().expect("nobody panics in here");
+        match std::mem::replace(&mut *state, next) {
             State::Reported(held) => held,
             State::Fresh | State::Alone => Vec::new(),
         }

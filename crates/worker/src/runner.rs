@@ -15,9 +15,11 @@ use wire::exchange::ToWorker;
 use crate::connection::Connection;
 use crate::exchange::{About, Exchange, Outcome};
 use crate::failure::Failures;
+use crate::ffi::{raise_in_thread, thread_state};
 use crate::forked::has_forked;
 use crate::hooks::Call;
 use crate::module::Subscribers;
+use crate::monitor::{Monitor, Slot};
 use crate::outgoing::Source;
 use crate::schedule::RunnerId;
 use crate::script::{ScriptError, Scripts};
@@ -60,9 +62,9 @@ impl Toolbox {
 
     /// Loads a script before any request asks for it. What is wrong with it goes to the log, and
     /// again to that of the first request.
-    pub fn preload(&self, py: Python<'_>, script: &[u8]) {
+    pub fn preload(&self, py: Python<'_>, monitor: &Monitor, script: &[u8]) {
         match self.scripts.load(py, script, None) {
-            Ok(_) => {}
+            Ok(_) => monitor.note_loaded(),
             Err(ScriptError::Script(lines)) => eprintln!("{}", lines.join("\n")),
             Err(ScriptError::Python(error)) => error.print(py),
         }
@@ -152,7 +154,13 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
     // Attached for good, so that thread-local data of the application lives as long as the thread.
     Python::attach(|py| {
         let constants = Constants::new(py, worker, id + 1).expect("a few strings can be made");
-        let mut runner = Runner { toolbox, environ: Environ::new(constants), buffer: Vec::new() };
+        let monitor = &worker.monitor;
+        let slot = Arc::clone(&monitor.slots[id]);
+        let ident = thread_ident(py).expect("every thread has a number");
+        slot.identify(ident, thread_state(py));
+        let buffer = Vec::new();
+        let mut runner =
+            Runner { toolbox, monitor, slot, environ: Environ::new(constants), buffer };
         loop {
             let is_watched = toolbox.subscribers.exist(py);
             let woken = py.detach(|| {
@@ -193,9 +201,26 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
     });
 }
 
+/// The number by which Python knows this thread.
+fn thread_ident(py: Python<'_>) -> PyResult<u64> {
+    py.import("threading")?.call_method0("get_ident")?.extract()
+}
+
+/// Notes that a request with this environ begins.
+fn begin(slot: &Slot, environ: &[(&[u8], &[u8])], ignores_activity: bool) {
+    let find = |wanted: &[u8]| {
+        let found = environ.iter().rfind(|(name, _)| *name == wanted);
+        found.map_or(&b""[..], |(_, value)| *value)
+    };
+    slot.begin(find(b"REQUEST_METHOD"), find(b"REQUEST_URI"), ignores_activity);
+}
+
 /// One runner's own things.
 struct Runner<'t> {
     toolbox: &'t Toolbox,
+    monitor: &'t Monitor,
+    /// How others see what this runner does.
+    slot: Arc<Slot>,
     environ: Environ,
     /// Where frames are gathered, kept from request to request.
     buffer: Vec<u8>,
@@ -210,9 +235,11 @@ impl Runner<'_> {
         waited: Option<Duration>,
     ) -> Option<Connection> {
         let taken = now();
+        let slot = Arc::clone(&self.slot);
         let request = match connection.inbox.next() {
             Ok(Some(ToWorker::Request(request))) => request,
             Ok(Some(ToWorker::Ask(inquiry))) => {
+                begin(&slot, &inquiry.environ, false);
                 let call = Call::new(py, &inquiry, &mut self.environ);
                 return self.run(py, connection, About::default(), |runner, exchange| match call {
                     Ok(call) => call.answer(py, runner.toolbox, exchange, &script, reloading),
@@ -236,6 +263,7 @@ impl Runner<'_> {
             tries: (request.connects, request.restarts),
             waited,
         };
+        begin(&slot, &request.environ, request.ignore_activity);
         let times = Times { received: request.received, queued, taken };
         let environ = self.environ.build(py, &request, times);
         self.run(py, connection, about, |runner, exchange| match environ {
@@ -257,7 +285,7 @@ impl Runner<'_> {
         body: impl FnOnce(&Self, &Arc<Exchange>) -> Outcome,
     ) -> Option<Connection> {
         let buffer = std::mem::take(&mut self.buffer);
-        let exchange = Arc::new(Exchange::new(connection, about, buffer));
+        let exchange = Arc::new(Exchange::new(connection, about, buffer, Arc::clone(&self.slot)));
         exchange.enter(py);
         let outcome = body(self, &exchange);
         if has_forked() {
@@ -265,6 +293,10 @@ impl Runner<'_> {
             crate::ffi::exit_now(1);
         }
         let (connection, buffer) = exchange.leave(py, outcome);
+        if self.slot.end() {
+            raise_in_thread(py, self.slot.ident(), None);
+        }
+        self.monitor.count_request();
         self.buffer = buffer;
         connection
     }
@@ -282,11 +314,18 @@ impl Runner<'_> {
         let wants_reload = |globals: &Bound<'_, PyDict>| {
             reloading && self.toolbox.wants_reload(globals, exchange, script)
         };
+        self.monitor.note_loading();
         let application = match scripts.application(py, script, callable, wants_reload) {
-            Ok(application) => application,
+            Ok(application) => {
+                self.monitor.note_loaded();
+                application
+            }
             Err(error) => {
                 self.toolbox.log_script_error(py, exchange, script, &error);
-                return Outcome::Failed(500);
+                return match error {
+                    ScriptError::Script(_) => Outcome::Failed(500),
+                    ScriptError::Python(error) => Failures::outcome(py, &error),
+                };
             }
         };
         if let Err(error) = self.add_streams(py, exchange, &environ) {

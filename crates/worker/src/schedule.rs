@@ -127,6 +127,11 @@ impl<T> Schedule<T> {
         self.next_standby()
     }
 
+    /// Takes back the jobs that nobody has begun.
+    pub fn withdraw(&mut self) -> Vec<T> {
+        self.jobs.drain(..).collect()
+    }
+
     /// Jobs that are running or waiting.
     pub fn load(&self) -> usize {
         self.running.len() + self.jobs.len()

@@ -34,7 +34,7 @@ pub fn run(
 fn listen(mut control: Control) -> io::Result<()> {
     let listen = move || loop {
         match control.next(None) {
-            Ok(Event::Order(ToWorker::Drain { .. }, _) | Event::Signal) => end_script(),
+            Ok(Event::Order(ToWorker::Drain { .. }, _) | Event::Signal(_)) => end_script(),
             Ok(Event::Order(..) | Event::Nothing) => {}
             // Without a supervisor nobody would ever end it.
             Ok(Event::Orphaned) | Err(_) => return end_script(),

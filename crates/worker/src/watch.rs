@@ -153,7 +153,7 @@ mod tests {
             watch.look(queue, threads, Instant::now());
             thread::yield_now();
         }
-        queue.wait_until_quiet();
+        assert!(queue.wait_until_quiet(DEADLINE));
     }
 
     #[test]

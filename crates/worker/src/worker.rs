@@ -1,5 +1,6 @@
 //! What the threads of a worker share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use wire::control::Settings;
@@ -7,6 +8,7 @@ use wire::exchange::Refusal;
 
 use crate::connection::{Connection, Connections};
 use crate::control::Reporter;
+use crate::monitor::Monitor;
 use crate::queue::Queue;
 use crate::reload::Reload;
 use crate::watch::Thread;
@@ -22,6 +24,8 @@ pub struct Worker {
     pub queue: Queue<Job>,
     /// The runners' threads.
     pub threads: Vec<Thread>,
+    /// What it does, measured by its limits.
+    pub monitor: Arc<Monitor>,
     /// Requests that wait for new code.
     pub reload: Reload,
     /// Connections without a request in progress.

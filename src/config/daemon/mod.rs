@@ -360,12 +360,12 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_yet_is_named_in_one_warning() {
-        let (group, warnings) = parsed("site request-timeout=60 inactivity-timeout=0 threads=2");
+        let (group, warnings) = parsed("site socket-user=nobody server-metrics=Off threads=2");
         group.unwrap();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("request-timeout"), "{warnings:?}");
+        assert!(warnings[0].contains("socket-user"), "{warnings:?}");
         // Switched off is what it is.
-        assert!(!warnings[0].contains("inactivity-timeout"), "{warnings:?}");
+        assert!(!warnings[0].contains("server-metrics"), "{warnings:?}");
     }
 
     #[track_caller]

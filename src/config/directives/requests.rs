@@ -74,12 +74,9 @@ pub static DIRECTIVES: [Directive; 9] = [
         form: Form::One,
         default: "Off",
         usage: c"On or Off: whether requests count as activity for inactivity-timeout=",
-        compatibility: Compatibility::NotYet("inactivity-timeout= has no effect"),
-        set: Setter::Directory(|_, command, argument| {
-            if on_off(command, argument)? {
-                command.warn("it has no effect yet, and neither has inactivity-timeout=.");
-            }
-            Ok(())
+        compatibility: Compatibility::Same,
+        set: Setter::Directory(|config, command, argument| {
+            set_flag(&mut config.ignore_activity, command, argument)
         }),
     },
     Directive {

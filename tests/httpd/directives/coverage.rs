@@ -9,7 +9,7 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 8] = [
+const ELSEWHERE: [(&str, &str, &str); 10] = [
     ("WSGIScriptReloading", "scripts_that_are_not_reloaded", "scripts_that_are_not_reloaded"),
     ("WSGIHandlerScript", "handler_scripts", "handler_scripts"),
     (
@@ -26,6 +26,8 @@ const ELSEWHERE: [(&str, &str, &str); 8] = [
         "htaccess_has_what_allow_override_grants",
     ),
     ("chroot=", "groups_in_a_chroot", "groups_in_a_chroot"),
+    ("memory-max=", "memory_max", "memory_max"),
+    ("WSGIIgnoreActivity", "inactivity", "inactivity"),
 ];
 
 /// These take any words, so that nothing can be wrong about them.

@@ -89,8 +89,10 @@ pub enum Why {
 /// What a deadline of a worker is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
-    /// To be ready, or to serve.
+    /// To be ready.
     Start,
+    /// To serve, having had so long for it.
+    Serve(Duration),
     /// To exit, having been asked to or having announced it, and having had so long for it.
     Exit(Duration),
     /// To exit, having closed its end of the conversation.
@@ -172,8 +174,14 @@ impl Logic {
         worker.application_group = Some(set.application_group.clone());
         if worker.phase == Phase::Idle {
             worker.phase = Phase::Assigned;
-            // Nobody knows how long scripts take that are loaded in advance.
-            worker.limit = (!has_imports).then_some((now + START_TIMEOUT, Limit::Start));
+            let startup = self.groups[worker.group].plan.limits.startup_timeout;
+            let patience = match Duration::from_secs(startup.into()) {
+                // Nobody knows how long scripts take that are loaded in advance.
+                Duration::ZERO => (!has_imports).then_some(START_TIMEOUT),
+                startup if has_imports || !worker.preload.is_empty() => Some(startup),
+                _ => Some(START_TIMEOUT),
+            };
+            worker.limit = patience.map(|patience| (now + patience, Limit::Serve(patience)));
             let (name, preload) =
                 (set.application_group.clone(), std::mem::take(&mut worker.preload));
             self.actions.push(Action::Assign(id, set_id, name, preload));
@@ -398,12 +406,19 @@ impl Logic {
         };
         let timeout = START_TIMEOUT.as_secs();
         match limit {
-            Limit::Start if worker.phase == Phase::Starting => {
+            Limit::Start => {
                 let reason = format!("killed: it was not ready within {timeout} s");
                 self.condemn_and_kill(id, &reason, now);
             }
-            Limit::Start => {
+            Limit::Serve(START_TIMEOUT) => {
                 let reason = format!("killed: it did not serve within {timeout} s");
+                self.condemn_and_kill(id, &reason, now);
+            }
+            Limit::Serve(patience) => {
+                let reason = format!(
+                    "killed: startup-timeout={} is over, and its scripts are not loaded",
+                    patience.as_secs()
+                );
                 self.condemn_and_kill(id, &reason, now);
             }
             Limit::Silence => {

@@ -61,7 +61,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
 
 fn request() -> impl Strategy<Value = Request<'static>> {
     let names = (slice(), slice(), slice());
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = any::<(bool, bool, bool, bool, bool)>();
     let numbers = any::<(u32, u32, u64)>();
     (names, flags, numbers, pairs()).prop_map(|(names, flags, numbers, environ)| Request {
         script: names.0,
@@ -71,6 +71,7 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         may_refuse: flags.1,
         has_body: flags.2,
         script_reloading: flags.3,
+        ignore_activity: flags.4,
         connects: numbers.0,
         restarts: numbers.1,
         received: numbers.2,

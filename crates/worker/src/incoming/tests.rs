@@ -8,6 +8,10 @@ use std::time::Duration;
 use channel::Inbox;
 
 use super::*;
+
+fn slot() -> Arc<Slot> {
+    Arc::new(Slot::new(1, std::time::Instant::now(), false).unwrap())
+}
 use crate::connection::Connections;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,7 +41,7 @@ fn body(
         }
         asked
     });
-    (Incoming::new(connection, has_body, Arc::default()), outgoing, httpd)
+    (Incoming::new(connection, has_body, Arc::default(), slot()), outgoing, httpd)
 }
 
 #[test]
@@ -88,7 +92,7 @@ fn a_lost_connection_is_a_failure_for_both_directions() {
     let peer = rustix::net::sockopt::socket_peercred(&near).unwrap();
     let connection = Connections::new().unwrap().adopt(near.into(), peer);
     let outgoing = Mutex::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
-    let mut incoming = Incoming::new(connection, true, Arc::default());
+    let mut incoming = Incoming::new(connection, true, Arc::default(), slot());
     drop(far);
     let lost = Err(InputError::Failed("Connection was terminated".to_owned()));
     assert_eq!(incoming.read(Amount::All, &outgoing), lost);

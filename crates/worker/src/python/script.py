@@ -7,6 +7,7 @@ import threading
 import types
 
 import _mod_wsgi_failure
+from _mod_wsgi_module import RequestTimeout
 
 # One script is loaded at a time: requests that come meanwhile wait, and find it loaded.
 _lock = threading.Lock()
@@ -85,6 +86,8 @@ def _run(code, path, mtime):
     except BaseException as error:
         # Not kept: the next request tries again.
         sys.modules.pop(name, None)
+        if isinstance(error, RequestTimeout):
+            raise
         header = f"cannot load WSGI script '{path}': {type(error).__name__}{_at(error, path)}"
         raise ScriptError(header, *_mod_wsgi_failure.lines(error)) from None
     return module.__dict__

@@ -31,7 +31,8 @@ def start(stdout, stderr, note_fork):
         # The child's signals are its own affair.
         signal.signal = set_handler
         # The worker's handlers would tell the worker to end when somebody ends the child.
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGXCPU)
+        for number in (*numbers, signal.SIGHUP, signal.SIGUSR2):
             set_handler(number, signal.SIG_DFL)
 
     os.register_at_fork(after_in_child=after_fork)
@@ -81,6 +82,15 @@ def take_signals():
         raise SystemExit
 
     signal.signal(signal.SIGTERM, terminate)
+
+
+def dump_stacks_to(descriptor):
+    """Write the stacks of all threads to ``descriptor`` at a signal; return its number."""
+    import faulthandler
+
+    number = signal.SIGRTMAX - 3
+    faulthandler.register(number, file=descriptor, all_threads=True, chain=False)
+    return number
 
 
 def finish():

@@ -8,6 +8,7 @@ use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
 use crate::exchange::Exchange;
 use crate::incoming::{Amount, InputError};
+use crate::interruption;
 
 /// Reads the request body. Nothing of it is transferred before it is read.
 #[pyclass(module = "mod_wsgi", frozen)]
@@ -27,6 +28,7 @@ impl Input {
             InputError::Over => PyRuntimeError::new_err(format!(
                 "{method}() called on wsgi.input after request completed"
             )),
+            InputError::Interrupted => interruption::pending(py),
             error => PyOSError::new_err(format!("mod_wsgi request data read error: {error}")),
         })
     }

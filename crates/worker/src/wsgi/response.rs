@@ -96,7 +96,7 @@ fn run<'py>(
         Ok(result) => result,
         Err(error) => {
             log(&error);
-            return Outcome::Failed(500);
+            return Failures::outcome(py, &error);
         }
     };
     let passed_on = pass_on(py, exchange, &result);
@@ -109,7 +109,8 @@ fn run<'py>(
     }
     match passed_on {
         Ok(()) => complete(py, exchange, script),
-        Err(_) => Outcome::Failed(500),
+        Err(Stop::Failed(error)) => Failures::outcome(py, &error),
+        Err(Stop::Disconnected) => Outcome::Failed(500),
     }
 }
 

@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTraceback, PyTuple, PyType};
 use super::head::quoted;
 use super::response::note_surplus;
 use crate::exchange::{Exchange, ReplyError, Urgency};
+use crate::interruption;
 use crate::reply::Head;
 
 /// The `start_response` of one request.
@@ -94,6 +95,7 @@ pub fn to_exception(error: ReplyError, when_over: &'static str) -> PyErr {
             let value = value.strip_prefix('b').unwrap_or(&value);
             PyValueError::new_err(format!("invalid Content-Length header value: {value}"))
         }
+        ReplyError::Interrupted => Python::attach(interruption::pending),
         ReplyError::Broken(error) => match error.kind() {
             std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => {
                 PyOSError::new_err("mod_wsgi client connection closed")

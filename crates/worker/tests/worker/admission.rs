@@ -23,8 +23,8 @@ fn log_line(worker: &mut Worker) -> (Level, String) {
 /// The start of the line about this process.
 fn about_us() -> String {
     format!(
-        "turned away a connection from pid {} (uid {}) to the worker of application group 'group' \
-         of process group 'processes': ",
+        "turned away a connection from pid {} (uid {}) to the worker of process group 'processes', \
+         application group 'group': ",
         std::process::id(),
         rustix::process::getuid().as_raw()
     )

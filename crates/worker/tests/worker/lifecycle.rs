@@ -3,6 +3,7 @@
 use rustix::process::{Signal, kill_process};
 use wire::control::{self, Settings};
 use wire::exchange::{FromWorker, ToWorker};
+use wire::limits::Cause;
 
 use crate::harness::*;
 
@@ -212,6 +213,10 @@ fn a_request_that_crosses_a_goodbye_finds_it_in_answer() {
         // The request came first.
         other => assert_eq!((other, sent.is_ok()), (Ending::End, true)),
     }
+    let report = worker.report();
+    let control::FromWorker::Retire { cause: Cause::ShutdownSignal, .. } = report else {
+        panic!("{report:?}");
+    };
     assert_eq!(worker.report(), control::FromWorker::Drained);
     assert!(worker.wait().success());
 }

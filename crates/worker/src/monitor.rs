@@ -1,0 +1,247 @@
+//! The thread that watches this worker's limits, and its end. It never waits for Python: what needs
+//! Python's lock is an errand for another thread (`errands`).
+
+mod errands;
+mod holder;
+mod slot;
+mod stacks;
+mod watcher;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use wire::control::{FromWorker, Settings};
+use wire::limits::{Cause, Limits};
+
+use self::errands::Errands;
+pub use self::slot::{Run, Slot};
+pub use self::stacks::Stacks;
+use self::watcher::Watcher;
+use crate::control::Reporter;
+use crate::limits::{Bounds, chance};
+use crate::runner::Toolbox;
+
+/// How long a worker that nobody could replace waits before it asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// [`Monitor::startup`] when a script has been loaded.
+const LOADED: u64 = u64::MAX;
+
+/// What the watching thread and the others share.
+#[derive(Debug)]
+pub struct Monitor {
+    epoch: Instant,
+    limits: Limits,
+    bounds: Bounds,
+    threads: u16,
+    /// Whose worker this is, for the log.
+    name: String,
+    /// What each runner is doing.
+    pub slots: Vec<Arc<Slot>>,
+    /// Requests that have ended.
+    served: AtomicU64,
+    /// When the first script began to be loaded, in milliseconds after `epoch` plus one; 0 before,
+    /// and [`LOADED`] after.
+    startup: AtomicU64,
+    state: Mutex<State>,
+    changed: Condvar,
+    reporter: Reporter,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// There may be something new to do.
+    woken: bool,
+    /// Why the worker is to be replaced, or ends.
+    cause: Option<Cause>,
+    /// What a signal asks for.
+    asked: Option<Cause>,
+    /// When a worker that could not be replaced may ask again.
+    not_before: Duration,
+    /// When the worker is ended by force.
+    abort_at: Option<Duration>,
+}
+
+impl Monitor {
+    /// For the worker that `name` describes, with nothing to monitor yet.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(settings: &Settings, name: String, reporter: Reporter) -> std::io::Result<Self> {
+        let Settings { threads, limits, .. } = *settings;
+        let epoch = Instant::now();
+        let notes_activity = limits.inactivity_timeout > 0;
+        let slots = (1..=usize::from(threads.max(1)))
+            .map(|number| Ok(Arc::new(Slot::new(number, epoch, notes_activity)?)))
+            .collect::<std::io::Result<_>>()?;
+        Ok(Self {
+            epoch,
+            limits,
+            bounds: Bounds::new(&limits, threads, chance),
+            threads,
+            name,
+            slots,
+            served: AtomicU64::new(0),
+            startup: AtomicU64::new(0),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            reporter,
+        })
+    }
+
+    /// Whose worker this is, for the log.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts the thread, and the one for errands where a limit needs it. `takes_turns`: Python has
+    /// a lock.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(
+        self: &Arc<Self>,
+        toolbox: &Arc<Toolbox>,
+        stacks: Option<Stacks>,
+        takes_turns: bool,
+    ) -> std::io::Result<()> {
+        let Bounds { deadlock_timeout, request_timeout, interrupt_timeout, .. } = self.bounds;
+        let probes = takes_turns && deadlock_timeout.is_some();
+        let interrupts = request_timeout.is_some() && interrupt_timeout.is_some();
+        let errands = (probes || interrupts).then(|| Errands::start(self)).transpose()?;
+        let watcher = Watcher::new(Arc::clone(self), Arc::clone(toolbox), stacks, errands, probes);
+        std::thread::Builder::new()
+            .name("wsgi-monitor".to_owned())
+            .spawn(move || watcher.run())
+            .map(drop)
+    }
+
+    /// A request has ended.
+    pub fn count_request(&self) {
+        let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.bounds.maximum_requests == Some(served) {
+            self.wake();
+        }
+    }
+
+    /// A script is about to be loaded, if it has not been.
+    pub fn note_loading(&self) {
+        if self.bounds.startup_timeout.is_some() {
+            let now = millis(self.epoch.elapsed()) + 1;
+            let order = Ordering::Relaxed;
+            if self.startup.compare_exchange(0, now, order, order).is_ok() {
+                self.wake();
+            }
+        }
+    }
+
+    /// A script has been loaded.
+    pub fn note_loaded(&self) {
+        if self.bounds.startup_timeout.is_some() {
+            self.startup.store(LOADED, Ordering::Relaxed);
+        }
+    }
+
+    /// A signal asks for the worker to be replaced.
+    pub fn ask(&self, cause: Cause) {
+        let mut state = self.lock();
+        if state.cause.is_none() {
+            state.asked = Some(cause);
+            drop(state);
+            self.wake();
+        }
+    }
+
+    /// What SIGUSR1 is to this worker.
+    pub fn eviction(&self) -> Cause {
+        match self.limits.eviction_timeout {
+            0 => Cause::GracefulSignal,
+            _ => Cause::EvictionSignal,
+        }
+    }
+
+    /// The worker got an order to end.
+    pub fn note_shutdown(&self) {
+        let cause = Cause::ShutdownSignal;
+        if self.lock().cause.replace(cause).is_none_or(|before| !before.is_urgent()) {
+            let reason = "SIGTERM or SIGINT came".to_owned();
+            self.reporter.send(&FromWorker::Retire { cause, reason, scripts: Vec::new() });
+        }
+    }
+
+    /// Nobody takes this worker's place, this time.
+    pub fn keep(&self) {
+        let mut state = self.lock();
+        state.cause = None;
+        state.not_before = self.epoch.elapsed() + ASK_AGAIN;
+    }
+
+    /// Why the worker is to be replaced, or ends.
+    pub fn cause(&self) -> Option<Cause> {
+        self.lock().cause
+    }
+
+    /// The end begins: requests have `grace`, and after that Python has `shutdown-timeout=`.
+    pub fn begin_end(&self, grace: Duration) {
+        let now = self.epoch.elapsed();
+        let abort_at = self.bounds.shutdown_timeout.map(|timeout| now + grace + timeout);
+        self.lock().abort_at = abort_at;
+        self.wake();
+    }
+
+    /// Whether all requests that still run have run for so long that nobody waits for them.
+    pub fn only_stale_requests_run(&self) -> bool {
+        let now = self.epoch.elapsed();
+        self.bounds.request_timeout.is_some()
+            && self.slots.iter().filter_map(|slot| slot.run()).all(|run| self.is_stale(run, now))
+    }
+
+    /// Makes the thread look whether there is something to do.
+    pub fn wake(&self) {
+        self.lock().woken = true;
+        self.changed.notify_one();
+    }
+
+    /// Whether a request has run for so long that nobody waits for it when the worker ends.
+    fn is_stale(&self, run: Run, now: Duration) -> bool {
+        let more = self.bounds.interrupt_timeout.unwrap_or_default();
+        self.bounds.request_timeout.is_some_and(|timeout| run.began() + timeout + more <= now)
+    }
+
+    /// Method, URI and age of the requests that are running.
+    fn running(&self) -> String {
+        let now = self.epoch.elapsed();
+        let requests = self.slots.iter().filter_map(|slot| Some((slot, slot.run()?)));
+        let texts = requests.map(|(slot, run)| describe(slot, run, now));
+        texts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Waits until `due`, or until something changes.
+    fn wait(&self, due: Option<Duration>) {
+        let mut state = self.lock();
+        while !state.woken {
+            let left = due.map(|due| due.saturating_sub(self.epoch.elapsed()));
+            state = match left {
+                None => self.changed.wait(state).expect("nobody panics in here"),
+                Some(Duration::ZERO) => break,
+                Some(left) => {
+                    self.changed.wait_timeout(state, left).expect("nobody panics in here").0
+                }
+            };
+        }
+        state.woken = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics in here")
+    }
+}
+
+fn describe(slot: &Slot, run: Run, now: Duration) -> String {
+    let age = now.saturating_sub(run.began()).as_secs_f64();
+    format!("{} ({age:.1} s, thread wsgi-{})", slot.line(), slot.number)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

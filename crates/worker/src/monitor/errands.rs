@@ -1,0 +1,81 @@
+//! What the watching thread needs Python's lock for, done by a thread that may wait for it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use pyo3::prelude::*;
+
+use super::{Monitor, Run, Slot};
+use crate::{ffi, interruption};
+
+/// Something to do with the lock.
+#[derive(Debug)]
+pub enum Errand {
+    /// Nothing: it is about having the lock.
+    Probe,
+    /// Raise `mod_wsgi.RequestTimeout` in the runner's thread, if the request still runs.
+    Interrupt(Arc<Slot>, Run),
+}
+
+/// The way to the thread.
+#[derive(Debug)]
+pub struct Errands {
+    sender: Sender<Errand>,
+    sent: u64,
+    done: Arc<AtomicU64>,
+    thread: Arc<AtomicI32>,
+}
+
+impl Errands {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(monitor: &Arc<Monitor>) -> io::Result<Self> {
+        let (sender, receiver) = channel();
+        let done = Arc::new(AtomicU64::new(0));
+        let thread = Arc::<AtomicI32>::default();
+        let errands =
+            Self { sender, sent: 0, done: Arc::clone(&done), thread: Arc::clone(&thread) };
+        let monitor = Arc::clone(monitor);
+        std::thread::Builder::new().name("wsgi-errands".to_owned()).spawn(move || {
+            thread.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::SeqCst);
+            run(&receiver, &monitor, &done);
+        })?;
+        Ok(errands)
+    }
+
+    /// Sends somebody off.
+    pub fn send(&mut self, errand: Errand) {
+        self.sent += 1;
+        // The thread ends when this end of the channel does.
+        let _ = self.sender.send(errand);
+    }
+
+    /// The system's number of the thread, if it is waiting for the lock.
+    pub fn waiting(&self) -> Option<i32> {
+        (!self.all_done()).then(|| self.thread.load(Ordering::SeqCst))
+    }
+
+    /// Whether all errands are done.
+    pub fn all_done(&self) -> bool {
+        self.done.load(Ordering::SeqCst) == self.sent
+    }
+}
+
+fn run(errands: &Receiver<Errand>, monitor: &Monitor, done: &AtomicU64) {
+    for errand in errands {
+        Python::attach(|py| match errand {
+            Errand::Probe => {}
+            Errand::Interrupt(slot, run) => {
+                if let Ok(class) = interruption::class(py) {
+                    slot.interrupt(run, || ffi::raise_in_thread(py, slot.ident(), Some(&class)));
+                }
+            }
+        });
+        done.fetch_add(1, Ordering::SeqCst);
+        monitor.wake();
+    }
+}
