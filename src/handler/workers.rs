@@ -238,8 +238,9 @@ pub fn connect(path: &Path, link: Link, patience: Duration) -> io::Result<UnixSt
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
     // unix(7): a full queue blocks connect for as long as a send may block.
     set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
-    if let Some(bytes) = link.send_buffer_size {
-        set_socket_send_buffer_size(&socket, bytes as usize)?;
+    match link.send_buffer_size {
+        Some(bytes) => set_socket_send_buffer_size(&socket, bytes as usize)?,
+        None => channel::widen(&socket),
     }
     if let Some(bytes) = link.receive_buffer_size {
         set_socket_recv_buffer_size(&socket, bytes as usize)?;

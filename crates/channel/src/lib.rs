@@ -12,5 +12,5 @@ mod outbox;
 pub use inbox::{Inbox, ReceiveError};
 pub use outbox::{
     send, send_both, send_message, send_with_descriptor, try_send, try_send_both,
-    try_send_with_descriptor,
+    try_send_with_descriptor, widen,
 };

@@ -8,6 +8,16 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use wire::Message;
 
+/// What is asked for as a socket's send buffer. Linux grants twice `net.core.wmem_max` at most.
+const SEND_BUFFER: usize = 1 << 20;
+
+/// Makes the send buffer of a socket large, so that a large message needs fewer turns. It is memory
+/// only while it is filled.
+pub fn widen(socket: impl AsFd) {
+    // Whatever is granted is as good as it gets.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER);
+}
+
 /// Sends all of `bytes`, waiting as long as the socket's own timeout allows.
 ///
 /// # Errors

@@ -122,6 +122,7 @@ impl Connections {
     /// back](Self::put_back).
     pub fn adopt(&self, socket: OwnedFd, peer: UCred) -> Connection {
         self.open.fetch_add(1, Ordering::SeqCst);
+        channel::widen(&socket);
         let mut idle = self.lock();
         idle.last += 1;
         Connection {
