@@ -21,6 +21,12 @@ const PACKAGES: [&str; 2] = ["flask", "django"];
 /// The module that holds the container tests: elsewhere they are skipped, not failed.
 const CONTAINER_TESTS: &str = "in_a_container::";
 
+/// What is run once more without each of the faster ways.
+const CONFORMANCE: &str = "conformance";
+
+/// What can be switched off (docs/performance.md).
+const FASTER_WAYS: [&str; 1] = ["watch"];
+
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let mut filter = None;
@@ -86,6 +92,15 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
         Err(reason) => {
             println!("Skipping the container tests: {reason:#}");
             run.tests(tests.args(filter))?;
+        }
+    }
+    if filter.is_none_or(|filter| filter == CONFORMANCE) {
+        for way in FASTER_WAYS {
+            println!("The conformance suite without the faster way '{way}'.");
+            let mut tests = shell::cargo();
+            tests.args(["test", "--test", "httpd", "--no-fail-fast", CONFORMANCE]);
+            workspace(&mut tests)?;
+            run.tests(tests.env(environment::WITHOUT, way))?;
         }
     }
     run.finish()

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::apache::{Apache, Mpm};
 use crate::config::{self, Setting};
 use crate::directory::Directory;
+use crate::environment;
 use crate::running::Running;
 use crate::under_test::Module;
 use crate::wait::until;
@@ -272,6 +273,7 @@ impl World {
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C")
+            .envs(std::env::var_os(environment::WITHOUT).map(|ways| (environment::WITHOUT, ways)))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .args([OsStr::new("-f"), self.directory.path().join("httpd.conf").as_os_str()])
             .current_dir("/")
