@@ -10,10 +10,10 @@ use testkit::{Httpd, environment, until};
 use crate::HELLO;
 
 /// A copy of the programs, with one thing put in the place of every worker.
-struct Programs(PathBuf);
+pub struct Programs(pub PathBuf);
 
 impl Programs {
-    fn with(name: &str, break_worker: impl Fn(&Path)) -> Programs {
+    pub fn with(name: &str, break_worker: impl Fn(&Path)) -> Programs {
         let folder = env::temp_dir().join(format!("mwrs-{name}-{}", process::id()));
         fs::create_dir(&folder).expect("a new folder");
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("the folder is ours");

@@ -12,6 +12,7 @@ mod flat;
 mod frameworks;
 mod groups;
 mod hooks;
+mod hostile_workers;
 mod imports;
 mod input;
 mod lifecycle;

@@ -1,0 +1,292 @@
+//! Workers that send anything: a program in a worker's place speaks the protocol up to the request,
+//! and then breaks it. httpd's children live on, keep no descriptors, and serve the next request.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use testkit::{Httpd, Running};
+
+use crate::broken_workers::Programs;
+
+/// The query string names what comes in answer to a request.
+const WORKER: &str = r#"#!/usr/bin/python3 -I
+import array, os, select, socket, struct, sys, threading
+
+HEAD, DATA, LOG, END, FAILED, GOODBYE, FILE, HINTS = 3, 4, 5, 6, 7, 8, 9, 10
+
+
+def frame(kind, payload=b"", descriptors=0, length=None):
+    length = len(payload) if length is None else length
+    return struct.pack("<IBBH", length, kind, descriptors, 0) + payload
+
+
+def string(data):
+    return struct.pack("<I", len(data)) + data
+
+
+def head(status=b"200 OK", headers=((b"Content-Type", b"text/plain"),)):
+    pairs = b"".join(string(name) + string(value) for name, value in headers)
+    return frame(HEAD, string(status) + struct.pack("<I", len(headers)) + pairs)
+
+
+def log(text, level=3):
+    return frame(LOG, bytes([level]) + text)
+
+
+end, body = frame(END), frame(DATA, b"body")
+null = os.open("/dev/null", os.O_RDONLY)
+this = os.open(__file__, os.O_RDONLY)
+pipe = os.pipe()[0]
+part = struct.pack("<QQ", 0, 4)
+# Bytes, and descriptors that go with the first of them.
+CASES = {
+    "good": (head() + body + end, []),
+    "nothing": (b"", []),
+    "one_byte": (b"\x04", []),
+    "cut_header": (frame(HEAD)[:5], []),
+    "cut_head": (head()[:20], []),
+    "cut_data": (head() + frame(DATA, b"bo", length=4), []),
+    "no_end": (head() + body, []),
+    "unknown_kind": (frame(200, b"x"), []),
+    "kind_zero": (frame(0), []),
+    "reserved": (b"\0\0\0\0\x06\0\1\0", []),
+    "huge": (frame(DATA, b"x", length=0xffffffff), []),
+    "above_limit": (frame(HEAD, b"x" * 8, length=(1 << 20) + 1), []),
+    "huge_inside": (frame(HEAD, b"\xff\xff\xff\x7f" + b"200"), []),
+    "many_headers": (frame(HEAD, string(b"200 OK") + struct.pack("<I", 0xffffff)), []),
+    "left_over": (frame(END, b"more"), []),
+    "head_left_over": (frame(HEAD, string(b"200 OK") + struct.pack("<I", 0) + b"x"), []),
+    "body_first": (body + head() + end, []),
+    "end_first": (end, []),
+    "two_heads": (head() + head() + body + end, []),
+    "late_head": (head() + body + head() + end, []),
+    "split_head": (head(headers=[(b"X", b"a\r\nX-Injected: yes")]) + body + end, []),
+    "bad_status": (head(b"2000 \r\n") + body + end, []),
+    "late_hints": (head() + body + frame(HINTS, struct.pack("<I", 0)) + end, []),
+    "bad_hints": (frame(HINTS, struct.pack("<I", 1) + string(b"X") + string(b"\r\n\r\n")) + head() + body + end, []),
+    "goodbye": (head() + frame(GOODBYE), []),
+    "refused_late": (head() + frame(1, b"\0"), []),
+    "refused_how": (frame(1, b"\xff"), []),
+    "need_nothing": (frame(2, struct.pack("<I", 0)) + head() + body + end, []),
+    "need_all": (frame(2, struct.pack("<I", 0xffffffff)) + head() + body + end, []),
+    "need_after_end": (head() + body + end + frame(2, struct.pack("<I", 9)), []),
+    "after_end": (head() + body + end + body, []),
+    "level": (log(b"x", level=99) + head() + body + end, []),
+    "failed_how": (frame(FAILED, struct.pack("<H", 7)), []),
+    "failed_fine": (frame(FAILED, struct.pack("<H", 200)), []),
+    "failed_late": (head() + body + frame(FAILED, struct.pack("<H", 500)), []),
+    "verdict": (frame(12, b"\0"), []),
+    "many_logs": (log(b"chatter") * 5000 + head() + body + end, []),
+    "long_log": (log(b"x" * 500_000) + head() + body + end, []),
+    "garbage": (bytes(range(256)) * 100, []),
+    "file": (head() + frame(FILE, part, 1) + end, [this]),
+    "file_without": (head() + frame(FILE, part, 1) + end, []),
+    "file_uncounted": (head() + frame(FILE, part, 0) + end, [this]),
+    "file_device": (head() + frame(FILE, part, 1) + end, [null]),
+    "file_pipe": (head() + frame(FILE, part, 1) + end, [pipe]),
+    "file_beyond": (head() + frame(FILE, struct.pack("<QQ", 1 << 62, 1 << 62), 1) + end, [this]),
+    "file_twice": (head() + frame(FILE, part, 1) * 2 + end, [this, this]),
+    "file_and_data": (head() + frame(FILE, part, 1) + body + end, [this]),
+    "file_first": (frame(FILE, part, 1) + head() + end, [this]),
+    "descriptor": (head() + body + end, [null]),
+    "descriptor_counted": (head() + frame(DATA, b"body", 1) + end, [null]),
+    "descriptors": (head() + body + end, [null] * 50),
+    "descriptors_and_garbage": (b"\xff" * 1000, [null] * 250),
+}
+
+
+def receive(connection, length):
+    data = b""
+    while len(data) < length:
+        piece = connection.recv(length - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data
+
+
+def read_frame(connection):
+    length, kind, _, _ = struct.unpack("<IBBH", receive(connection, 8))
+    return kind, receive(connection, length)
+
+
+def serve(connection):
+    try:
+        read_frame(connection)
+        while True:
+            kind, payload = read_frame(connection)
+            if kind != 2:
+                continue
+            case = payload.split(b"case=", 1)[1].split(b"&", 1)[0].decode()
+            data, descriptors = CASES[case]
+            if descriptors:
+                rights = array.array("i", descriptors)
+                connection.sendmsg([data[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+                data = data[1:]
+            connection.sendall(data)
+            if case != "good":
+                break
+    except (EOFError, OSError):
+        pass
+    finally:
+        connection.close()
+
+
+def accept(listener):
+    while True:
+        select.select([listener], [], [])
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            continue
+        connection.setblocking(True)
+        threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+
+control = socket.socket(fileno=0)
+read_frame(control)
+control.sendall(frame(1, string(b"no Python at all")))
+_, rights, _, _ = control.recvmsg(1 << 16, socket.CMSG_SPACE(4))
+listener = socket.socket(fileno=array.array("i", rights[0][2])[0])
+control.sendall(frame(2))
+threading.Thread(target=accept, args=(listener,), daemon=True).start()
+try:
+    # The next order is to drain, whatever it says.
+    control.recv(1)
+    control.sendall(frame(5))
+except OSError:
+    pass
+os._exit(0)
+"#;
+
+/// What the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// This status, and a page.
+    Page(u16),
+    /// The response, whole.
+    Whole,
+    /// This status, or the beginning of a response that is visibly incomplete: how much has come
+    /// first is chance.
+    Either(u16),
+}
+use Answer::{Either, Page, Whole};
+
+const CASES: &[(&str, Answer)] = &[
+    ("nothing", Page(502)),
+    ("one_byte", Page(502)),
+    ("cut_header", Page(502)),
+    ("cut_head", Page(502)),
+    ("cut_data", Either(502)),
+    ("no_end", Either(502)),
+    ("unknown_kind", Page(502)),
+    ("kind_zero", Page(502)),
+    ("reserved", Page(502)),
+    ("huge", Page(502)),
+    ("above_limit", Page(502)),
+    ("huge_inside", Page(502)),
+    ("many_headers", Page(502)),
+    ("left_over", Page(502)),
+    ("head_left_over", Page(502)),
+    ("body_first", Page(502)),
+    ("end_first", Page(502)),
+    ("two_heads", Either(502)),
+    ("late_head", Either(502)),
+    ("split_head", Page(500)),
+    ("bad_status", Page(500)),
+    ("goodbye", Either(502)),
+    ("refused_late", Either(502)),
+    ("refused_how", Page(502)),
+    ("level", Page(502)),
+    ("failed_late", Either(500)),
+    ("verdict", Page(502)),
+    ("many_logs", Whole),
+    ("long_log", Whole),
+    ("garbage", Page(502)),
+    ("file", Whole),
+    ("file_without", Either(502)),
+    ("file_uncounted", Either(502)),
+    ("file_device", Either(502)),
+    ("file_pipe", Either(502)),
+    ("file_beyond", Either(502)),
+    ("file_first", Page(502)),
+    ("descriptor_counted", Either(502)),
+    ("descriptors_and_garbage", Page(502)),
+];
+
+/// Cases whose outcome is a matter of taste, as long as nothing suffers.
+const OTHERS: &[&str] = &[
+    "late_hints",
+    "bad_hints",
+    "need_nothing",
+    "need_all",
+    "need_after_end",
+    "after_end",
+    "failed_how",
+    // They belong to no frame: nobody takes them.
+    "descriptor",
+    "descriptors",
+    // The whole file has gone out before the breach is known.
+    "file_twice",
+    "file_and_data",
+    "failed_fine",
+];
+
+#[track_caller]
+fn check(httpd: &Running, case: &str, expected: Option<Answer>) {
+    let path = format!("/?case={case}&");
+    // A POST is not tried a second time.
+    let response = httpd.request("POST", &path, &[], b"a body");
+    assert!(response.status >= 200, "{case}: {response}");
+    assert!(response.header("X-Injected").is_none(), "{case}: {response}");
+    let fits = match expected {
+        None => true,
+        Some(Page(status)) => response.status == status,
+        Some(Whole) => response.status == 200 && response.complete,
+        Some(Either(status)) => {
+            response.status == status || (response.status == 200 && !response.complete)
+        }
+    };
+    assert!(fits, "{case}: {expected:?}, but complete={} {response}", response.complete);
+    let response = httpd.get("/?case=good&").assert(200);
+    assert_eq!(response.text(), "body", "{case}");
+}
+
+fn all(httpd: &Running) {
+    CASES.iter().for_each(|(case, expected)| check(httpd, case, Some(*expected)));
+    OTHERS.iter().for_each(|case| check(httpd, case, None));
+}
+
+#[test]
+fn no_frame_harms_httpd() {
+    let programs = Programs::with("hostile", |worker| {
+        fs::write(worker, WORKER).expect("the file is ours");
+        fs::set_permissions(worker, Permissions::from_mode(0o755)).expect("the file is ours");
+    });
+    let httpd = Httpd::new()
+        .dist(&programs.0)
+        .app("app.wsgi", crate::HELLO)
+        // One child, so that all descriptors are in one place.
+        .conf(
+            "StartServers 1\nServerLimit 1\nMaxRequestWorkers 16\nMaxSpareThreads 16\n\
+             WSGIDaemonProcess app user={user} group={group}\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .expect_log("[wsgi:")
+        .start();
+    all(&httpd);
+    let measured = || {
+        let mut children = httpd.children();
+        children.sort_by_key(|child| child.pid);
+        children.into_iter().map(|child| (child.pid, child.descriptors())).collect::<Vec<_>>()
+    };
+    let before = measured();
+    for _ in 0..3 {
+        all(&httpd);
+    }
+    for ((pid, before), (pid_now, now)) in before.into_iter().zip(measured()) {
+        assert_eq!(pid, pid_now, "a child has gone");
+        assert!(now <= before + 4, "{before} descriptors, {now} now");
+    }
+    assert!(!httpd.error_log().contains("exit signal"));
+}
