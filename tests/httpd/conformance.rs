@@ -8,7 +8,7 @@ use testkit::{Connection, Response, Running};
 use crate::serving;
 
 /// What a well-behaved application does, under the eyes of `wsgiref.validate`.
-const VALIDATED: &str = r#"
+pub const VALIDATED: &str = r#"
 from wsgiref.validate import validator
 
 

@@ -3,7 +3,7 @@
 use crate::{TELL, ask, serving, told};
 
 /// Reads the body in the way that the path names, and answers with what it got.
-const READ: &str = r#"
+pub const READ: &str = r#"
 def application(environ, start_response):
     stream = environ["wsgi.input"]
     way = environ["PATH_INFO"]

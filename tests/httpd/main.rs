@@ -9,6 +9,7 @@ mod delivery;
 mod directives;
 mod fates;
 mod flat;
+mod framework_features;
 mod frameworks;
 mod groups;
 mod hooks;
@@ -26,6 +27,7 @@ mod reliability;
 mod reload;
 mod services;
 mod strangers;
+mod versions;
 
 use testkit::{Httpd, Response};
 

@@ -1,10 +1,9 @@
 //! Finds the Pythons of this machine that a worker can embed, and says why the others cannot.
 
-use std::env;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fmt, fs};
 
 use anyhow::{Context, Result, bail};
 
@@ -48,13 +47,15 @@ pub struct Python {
 pub struct Found {
     /// One Python for each version, the default first.
     pub usable: Vec<Python>,
+    /// Those of other versions that lack nothing but that other users can read them.
+    pub closed: Vec<Python>,
     /// Why the others were left out.
     pub skipped: Vec<String>,
 }
 
 /// The Python that everything uses unless told otherwise.
 pub fn default() -> Result<Python> {
-    let Found { usable, skipped } = find();
+    let Found { usable, skipped, .. } = find();
     usable
         .into_iter()
         .next()
@@ -71,10 +72,12 @@ pub fn find() -> Found {
             candidates.extend(shell::on_path(&format!("python3.{minor}{suffix}")));
         }
     }
+    candidates.extend(installed_by_pyenv());
     let mut found = Found::default();
     for candidate in candidates.into_iter().filter(|candidate| candidate.exists()) {
-        match Python::probe(&candidate).and_then(Python::checked) {
-            Ok(python) if found.usable.iter().any(|other| other.tag() == python.tag()) => {}
+        match Python::probe(&candidate).and_then(Python::complete) {
+            Ok(python) if found.knows(&python) => {}
+            Ok(python) if python.closed_folder().is_some() => found.closed.push(python),
             Ok(python) => found.usable.push(python),
             Err(error) => {
                 let reason = format!("{}: {error:#}", candidate.display());
@@ -85,6 +88,23 @@ pub fn find() -> Found {
         }
     }
     found
+}
+
+/// What pyenv has installed: on PATH there are only its shims, which run what is chosen.
+fn installed_by_pyenv() -> Vec<PathBuf> {
+    let root = env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".pyenv")));
+    let versions = root.map(|root| fs::read_dir(root.join("versions")));
+    let versions = versions.into_iter().flatten().flatten().flatten();
+    let mut programs: Vec<_> = versions.map(|version| version.path().join("bin/python3")).collect();
+    programs.sort();
+    programs
+}
+
+impl Found {
+    fn knows(&self, python: &Python) -> bool {
+        self.usable.iter().chain(&self.closed).any(|other| other.tag() == python.tag())
+    }
 }
 
 impl Python {
@@ -103,10 +123,53 @@ impl Python {
 
     /// Itself, when a worker can be built for it and other users can run that.
     pub fn checked(self) -> Result<Python> {
+        let python = self.complete()?;
+        if let Some(folder) = python.closed_folder() {
+            bail!("lies in {}, where the users that workers run as cannot read", folder.display());
+        }
+        Ok(python)
+    }
+
+    /// Itself, when a worker can be built for it.
+    fn complete(self) -> Result<Python> {
         match self.problem() {
             None => Ok(self),
             Some(problem) => bail!(problem),
         }
+    }
+
+    /// The same Python in the stage, where other users can read it. A Python finds its library from
+    /// where its program lies, and so may be moved.
+    pub fn staged(self, stage: &Path) -> Result<Python> {
+        let prefix = self.executable.ancestors().nth(2).context("its program is in no folder")?;
+        let name = prefix.file_name().context("it has no folder of its own")?;
+        let pythons = stage.join("pythons");
+        let copy = pythons.join(name);
+        if !copy.exists() {
+            stage::folder(&pythons)?;
+            // Half a copy must never be taken for one.
+            let fresh = pythons.join(format!("{}.new", name.display()));
+            if fresh.exists() {
+                fs::remove_dir_all(&fresh)?;
+            }
+            // Hard links cost nothing; another file system has to have the content.
+            let links = Command::new("cp").arg("-al").arg(prefix).arg(&fresh).output()?;
+            if !links.status.success() {
+                shell::run(Command::new("cp").arg("-a").arg(prefix).arg(&fresh))?;
+            }
+            fs::rename(&fresh, &copy)?;
+        }
+        let moved = |path: &Path| match path.strip_prefix(prefix) {
+            Ok(rest) => copy.join(rest),
+            Err(_) => path.to_owned(),
+        };
+        Python {
+            executable: moved(&self.executable),
+            library_folder: moved(&self.library_folder),
+            headers: moved(&self.headers),
+            ..self
+        }
+        .checked()
     }
 
     /// The version as in the name of its worker: `3.11`, or `3.13t` when free-threaded.
@@ -146,11 +209,13 @@ impl Python {
                 self.headers.display()
             ));
         }
-        let closed =
-            [&self.executable, &library].into_iter().find_map(|path| stage::closed_to_others(path));
-        closed.map(|folder| {
-            format!("lies in {}, where the users that workers run as cannot read", folder.display())
-        })
+        None
+    }
+
+    /// A folder on the way to it that other users cannot enter.
+    fn closed_folder(&self) -> Option<PathBuf> {
+        let library = self.library_folder.join(&self.library);
+        [&self.executable, &library].into_iter().find_map(|path| stage::closed_to_others(path))
     }
 
     /// Reads the answers to [`QUESTIONS`].

@@ -16,7 +16,13 @@ use crate::tally::Tally;
 use crate::{dist, docker, environments, requirements, shell, stage};
 
 /// What the test applications import.
-const PACKAGES: [&str; 2] = ["flask", "django"];
+const PACKAGES: [&str; 5] = ["flask", "django", "falcon", "bottle", "pyramid"];
+
+/// What they import in the Pythons that are not the default.
+const FEWER_PACKAGES: [&str; 2] = ["flask", "django"];
+
+/// Filters that begin so ask for every Python that there is, as no filter does.
+const EVERY_PYTHON: &str = "versions";
 
 /// The module that holds the container tests: elsewhere they are skipped, not failed.
 const CONTAINER_TESTS: &str = "in_a_container::";
@@ -39,18 +45,27 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let filter = filter.flatten();
     let filter = filter.as_deref();
     requirements::ensure()?;
-    let Found { usable, skipped } = python::find();
+    let Found { mut usable, closed, mut skipped } = python::find();
+    let stage = stage::ensure()?;
+    if filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)) {
+        for python in closed {
+            let name = python.to_string();
+            match python.staged(&stage) {
+                Ok(python) => usable.push(python),
+                Err(error) => skipped.push(format!("{name}: {error:#}")),
+            }
+        }
+    }
     for reason in skipped {
         println!("Skipping {reason}");
     }
     let (default, others) = usable.split_first().context("no Python can be embedded")?;
     println!("Testing with {}.", usable.iter().map(Python::tag).collect::<Vec<_>>().join(", "));
 
-    let stage = stage::ensure()?;
     let dist = stage.join("dist");
     dist::build(&dist, &usable, Profile::Release)?;
-    let venv = venv(&stage, default)?;
-    let other_venvs = others.iter().map(|python| self::venv(&stage, python));
+    let venv = venv(&stage, default, &PACKAGES)?;
+    let other_venvs = others.iter().map(|python| self::venv(&stage, python, &FEWER_PACKAGES));
     let other_venvs = other_venvs.collect::<Result<Vec<_>>>()?;
 
     let express = originals::environment(&stage, default)?;
@@ -116,9 +131,9 @@ fn original(stage: &Path, python: &Python) -> Result<Option<Original>> {
 }
 
 /// A virtual environment for a Python, with what the test applications import.
-fn venv(stage: &Path, python: &Python) -> Result<PathBuf> {
+fn venv(stage: &Path, python: &Python, packages: &[&str]) -> Result<PathBuf> {
     let path = stage.join(format!("venv-{}", python.tag()));
-    environments::ensure(&path, stage, python, &PACKAGES)?;
+    environments::ensure(&path, stage, python, packages)?;
     Ok(path)
 }
 

@@ -1,0 +1,497 @@
+//! What people use of frameworks: parameters, forms, uploads, cookies, streams, sessions, and
+//! Django's admin. One table of requests for all of them.
+
+use testkit::{Httpd, Response, Running, environment};
+
+/// Answers the same in each framework.
+const APPS: [(&str, &str); 4] = [
+    (
+        "flask",
+        r#"
+from flask import Flask, Response, request
+
+app = Flask("app")
+
+
+@app.get("/hello")
+def hello():
+    return {"hello": request.args["name"]}
+
+
+@app.get("/<place>/place")
+def place(place):
+    return place
+
+
+@app.post("/form")
+def form():
+    return f"{request.form['a']} {request.form['b']}"
+
+
+@app.post("/raw")
+def raw():
+    return str(len(request.get_data()))
+
+
+@app.post("/upload")
+def upload():
+    file = request.files["file"]
+    return f"{file.filename} {len(file.read())}"
+
+
+@app.get("/stream")
+def stream():
+    return Response(f"{number}," for number in range(5))
+
+
+@app.get("/cookies")
+def cookies():
+    response = Response(request.cookies["seen"])
+    response.set_cookie("a", "1")
+    response.set_cookie("b", "2")
+    return response
+
+
+@app.get("/url")
+def url():
+    return request.url
+
+
+@app.get("/boom")
+def boom():
+    raise RuntimeError("boom")
+"#,
+    ),
+    (
+        "falcon",
+        r#"
+import falcon
+
+
+class Resource:
+    def on_get_hello(self, req, resp):
+        resp.media = {"hello": req.get_param("name")}
+
+    def on_get_place(self, req, resp, place):
+        resp.text = place
+
+    def on_post_form(self, req, resp):
+        form = req.get_media()
+        resp.text = f"{form['a']} {form['b']}"
+
+    def on_post_raw(self, req, resp):
+        resp.text = str(len(req.bounded_stream.read()))
+
+    def on_post_upload(self, req, resp):
+        for part in req.get_media():
+            resp.text = f"{part.filename} {len(part.stream.read())}"
+
+    def on_get_stream(self, req, resp):
+        resp.stream = (b"%d," % number for number in range(5))
+
+    def on_get_cookies(self, req, resp):
+        resp.text = req.cookies["seen"]
+        resp.set_cookie("a", "1", secure=False)
+        resp.set_cookie("b", "2", secure=False)
+
+    def on_get_url(self, req, resp):
+        resp.text = req.url
+
+    def on_get_boom(self, req, resp):
+        raise RuntimeError("boom")
+
+
+app, resource = falcon.App(), Resource()
+app.add_route("/{place}/place", resource, suffix="place")
+for name in ("hello", "form", "raw", "upload", "stream", "cookies", "url", "boom"):
+    app.add_route("/" + name, resource, suffix=name)
+"#,
+    ),
+    (
+        "bottle",
+        r#"
+import bottle
+from bottle import request, response
+
+app = bottle.Bottle()
+
+
+@app.get("/hello")
+def hello():
+    return {"hello": request.query.getunicode("name")}
+
+
+@app.get("/<place>/place")
+def place(place):
+    return place
+
+
+@app.post("/form")
+def form():
+    return f"{request.forms.getunicode('a')} {request.forms.getunicode('b')}"
+
+
+@app.post("/raw")
+def raw():
+    return str(len(request.body.read()))
+
+
+@app.post("/upload")
+def upload():
+    file = request.files["file"]
+    return f"{file.raw_filename} {len(file.file.read())}"
+
+
+@app.get("/stream")
+def stream():
+    for number in range(5):
+        yield f"{number},"
+
+
+@app.get("/cookies")
+def cookies():
+    response.set_cookie("a", "1")
+    response.set_cookie("b", "2")
+    return request.get_cookie("seen")
+
+
+@app.get("/url")
+def url():
+    return request.url
+
+
+@app.get("/boom")
+def boom():
+    raise RuntimeError("boom")
+"#,
+    ),
+    (
+        "pyramid",
+        r#"
+from pyramid.config import Configurator
+from pyramid.response import Response
+
+
+def hello(request):
+    return Response(json={"hello": request.params["name"]})
+
+
+def place(request):
+    return Response(request.matchdict["place"])
+
+
+def form(request):
+    return Response(f"{request.POST['a']} {request.POST['b']}")
+
+
+def raw(request):
+    return Response(str(len(request.body)))
+
+
+def upload(request):
+    file = request.POST["file"]
+    return Response(f"{file.filename} {len(file.file.read())}")
+
+
+def stream(request):
+    return Response(app_iter=(b"%d," % number for number in range(5)))
+
+
+def cookies(request):
+    response = Response(request.cookies["seen"])
+    response.set_cookie("a", "1")
+    response.set_cookie("b", "2")
+    return response
+
+
+def url(request):
+    return Response(request.url)
+
+
+def boom(request):
+    raise RuntimeError("boom")
+
+
+with Configurator() as config:
+    for view in (hello, form, raw, upload, stream, cookies, url, boom):
+        config.add_route(view.__name__, "/" + view.__name__)
+        config.add_view(view, route_name=view.__name__)
+    config.add_route("place", "/{place}/place")
+    config.add_view(place, route_name="place")
+    app = config.make_wsgi_app()
+"#,
+    ),
+];
+
+/// The validator wants a size in each read, as where nobody knows that the input ends.
+const CHECKED: &str = r#"
+from wsgiref.validate import validator
+
+
+def sized(environ, start_response):
+    del environ["wsgi.input_terminated"]
+    return app(environ, start_response)
+
+
+application = validator(sized)
+"#;
+
+/// The frameworks as they are, and below `/checked` under `wsgiref.validate`.
+fn site() -> Httpd {
+    let mut httpd = Httpd::new().expect_log("boom").expect_log("[wsgi:error]");
+    for (name, source) in APPS {
+        let plain = format!("{source}\napplication = app\n");
+        let checked = format!("{source}{CHECKED}");
+        httpd = httpd
+            .app(&format!("{name}.wsgi"), &plain)
+            .app(&format!("checked-{name}.wsgi"), &checked)
+            .conf(&format!(
+                "WSGIDaemonProcess {name} user={{user}} group={{group}} threads=4 \
+                 python-home={{venv}}\n\
+                 WSGIScriptAlias /checked/{name} {{apps}}/checked-{name}.wsgi process-group={name} \
+                 application-group=%{{GLOBAL}}\n\
+                 WSGIScriptAlias /{name} {{apps}}/{name}.wsgi process-group={name} \
+                 application-group=%{{GLOBAL}}"
+            ));
+    }
+    httpd
+}
+
+/// A form with a file in it, and its Content-Type.
+fn multipart(content: &str) -> (String, &'static str) {
+    let body = format!(
+        "--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\
+         Content-Type: text/plain\r\n\r\n{content}\r\n--edge--\r\n"
+    );
+    (body, "multipart/form-data; boundary=edge")
+}
+
+#[test]
+fn the_same_requests_to_each_framework() {
+    let httpd = site().start();
+    let (upload, multipart) = multipart(&"x".repeat(200_000));
+    let big = "y".repeat(300_000);
+    let urlencoded = "application/x-www-form-urlencoded";
+    for (name, _) in APPS {
+        for base in [format!("/{name}"), format!("/checked/{name}")] {
+            for (method, path, content_type, body, expected) in [
+                ("GET", "/hello?name=J%C3%BCrg", "", "", None),
+                ("GET", "/caf%C3%A9/place", "", "", Some("café")),
+                ("GET", "/a%20b/place", "", "", Some("a b")),
+                ("POST", "/form", urlencoded, "a=1&b=%C3%A9+x", Some("1 é x")),
+                ("POST", "/raw", "application/octet-stream", &big, Some("300000")),
+                ("POST", "/upload", multipart, &upload, Some("a.txt 200000")),
+                ("GET", "/stream", "", "", Some("0,1,2,3,4,")),
+            ] {
+                let headers: &[_] =
+                    if content_type.is_empty() { &[] } else { &[("Content-Type", content_type)] };
+                let path = format!("{base}{path}");
+                let response = httpd.request(method, &path, headers, body.as_bytes()).assert(200);
+                match expected {
+                    Some(expected) => assert_eq!(response.text(), expected, "{path}"),
+                    None => {
+                        let text = response.text().replace("\\u00fc", "ü");
+                        assert!(text.contains("\"hello\"") && text.contains("\"Jürg\""), "{text}");
+                    }
+                }
+            }
+            let response =
+                httpd.request("GET", &format!("{base}/cookies"), &[("Cookie", "seen=yes")], b"");
+            assert_eq!(response.assert(200).text(), "yes");
+            assert_eq!(cookies(&httpd, &base), ["a=1", "b=2"], "{base}");
+            let url = httpd.get(&format!("{base}/url?q=1")).assert(200).text();
+            assert_eq!(url, format!("http://localhost{base}/url?q=1"));
+            httpd.get(&format!("{base}/missing")).assert(404);
+            httpd.get(&format!("{base}/boom")).assert(500);
+            let response = httpd.request("HEAD", &format!("{base}/hello?name=x"), &[], b"");
+            assert!(matches!(response.status, 200 | 404 | 405), "{response}");
+            assert!(response.body.is_empty());
+        }
+    }
+    httpd.wait_for_log(&["RuntimeError: boom"]);
+}
+
+/// Names and values of the cookies that are set.
+fn cookies(httpd: &Running, base: &str) -> Vec<String> {
+    let response = httpd.request("GET", &format!("{base}/cookies"), &[("Cookie", "seen=yes")], b"");
+    set_cookies(&response)
+}
+
+fn set_cookies(response: &Response) -> Vec<String> {
+    let set = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("Set-Cookie");
+    let cookies = response.headers.iter().filter(set);
+    cookies.filter_map(|(_, value)| value.split(';').next()).map(str::to_owned).collect()
+}
+
+/// A project with the admin and a database in memory, as `startproject` lays it out.
+const DJANGO: &str = r#"
+import os, sys, tempfile
+
+import django
+from django.conf import settings
+
+settings.configure(
+    ALLOWED_HOSTS=["localhost"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    FILE_UPLOAD_MAX_MEMORY_SIZE=1000,
+    INSTALLED_APPS=["django.contrib." + name for name in (
+        "admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")],
+    MIDDLEWARE=[
+        "django.middleware.security.SecurityMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ],
+    ROOT_URLCONF="urls",
+    SECRET_KEY="only for tests",
+    STATIC_URL="/static/",
+    TEMPLATES=[{
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": [
+            "django.template.context_processors.request",
+            "django.contrib.auth.context_processors.auth",
+            "django.contrib.messages.context_processors.messages",
+        ]},
+    }],
+)
+sys.path.insert(0, os.path.dirname(__file__))
+django.setup()
+
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.wsgi import get_wsgi_application
+
+# One thread has one connection, and with it the one database.
+call_command("migrate", verbosity=0)
+User.objects.create_superuser("admin", "admin@localhost", "secret")
+application = get_wsgi_application()
+"#;
+
+const DJANGO_URLS: &str = r#"
+import tempfile
+
+from django.contrib import admin
+from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+
+@csrf_exempt
+def upload(request):
+    file = request.FILES["file"]
+    return HttpResponse(f"{file.name} {type(file).__name__} {len(file.read())}")
+
+
+def stream(request):
+    return StreamingHttpResponse(f"{number}," for number in range(5))
+
+
+def send(request):
+    file = tempfile.TemporaryFile()
+    file.write(b"0123456789" * 10_000)
+    file.seek(5)
+    return FileResponse(file, filename="digits.txt")
+
+
+def count(request):
+    request.session["count"] = request.session.get("count", 0) + 1
+    return HttpResponse(str(request.session["count"]))
+
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("count", count),
+    path("send", send),
+    path("stream", stream),
+    path("upload", upload),
+]
+"#;
+
+fn django() -> Running {
+    let venv = environment::venv();
+    Httpd::new()
+        .app("site.wsgi", DJANGO)
+        .app("urls.py", DJANGO_URLS)
+        .conf(&format!(
+            "WSGIDaemonProcess site user={{user}} group={{group}} threads=1 python-home={venv}\n\
+             WSGIScriptAlias / {{apps}}/site.wsgi process-group=site application-group=%{{GLOBAL}}\n\
+             AliasMatch ^/static/(.*) {venv}/lib/{python}/site-packages/django/contrib/admin/static/$1\n\
+             <Directory {venv}>\nRequire all granted\n</Directory>",
+            venv = venv.display(),
+            python = library(&venv),
+        ))
+        // Of CSRF and of pages that are not there.
+        .expect_log("Forbidden")
+        .start()
+}
+
+/// `python3.11` of an environment.
+fn library(venv: &std::path::Path) -> String {
+    let entries = std::fs::read_dir(venv.join("lib")).expect("an environment has a library");
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.into_iter().find(|name| name.starts_with("python3.")).expect("it is a Python's")
+}
+
+#[test]
+fn djangos_admin_with_its_static_files() {
+    let httpd = django();
+    let page = httpd.get("/admin/login/").assert(200);
+    let cookie = set_cookies(&page).remove(0);
+    let (_, rest) =
+        page.text().split_once("csrfmiddlewaretoken\" value=\"").map(own).expect("a token");
+    let token = rest.split('"').next().unwrap_or_default().to_owned();
+    let style = page.text().split('"').find(|text| text.ends_with("login.css")).map(str::to_owned);
+    let style = httpd.get(&style.expect("a style sheet")).assert(200).text();
+    assert!(style.contains(".login"), "{style}");
+
+    let headers =
+        [("Cookie", cookie.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+    let form = |token: &str| {
+        format!("csrfmiddlewaretoken={token}&username=admin&password=secret&next=/admin/")
+    };
+    httpd.request("POST", "/admin/login/", &headers, form("wrong").as_bytes()).assert(403);
+    let response = httpd.request("POST", "/admin/login/", &headers, form(&token).as_bytes());
+    let cookies = set_cookies(&response.assert(302));
+    let session =
+        cookies.iter().find(|cookie| cookie.starts_with("sessionid=")).expect("a session");
+    for (path, expected) in [
+        ("/admin/", "Site administration"),
+        ("/admin/auth/user/", "admin@localhost"),
+        ("/admin/auth/user/1/change/", "Change user"),
+    ] {
+        let page = httpd.request("GET", path, &[("Cookie", session)], b"").assert(200).text();
+        assert!(page.contains(expected), "{page}");
+        httpd.get(path).assert(302);
+    }
+}
+
+fn own((before, after): (&str, &str)) -> (String, String) {
+    (before.to_owned(), after.to_owned())
+}
+
+#[test]
+fn djangos_uploads_files_streams_and_sessions() {
+    let httpd = django();
+    // Above FILE_UPLOAD_MAX_MEMORY_SIZE they go to a file.
+    for (size, class) in [(100, "InMemoryUploadedFile"), (100_000, "TemporaryUploadedFile")] {
+        let (body, content_type) = multipart(&"z".repeat(size));
+        let headers = [("Content-Type", content_type)];
+        let response = httpd.request("POST", "/upload", &headers, body.as_bytes()).assert(200);
+        assert_eq!(response.text(), format!("a.txt {class} {size}"));
+    }
+    assert_eq!(httpd.get("/stream").assert(200).text(), "0,1,2,3,4,");
+    let response = httpd.get("/send").assert(200);
+    assert_eq!(response.text(), &"0123456789".repeat(10_000)[5..]);
+    assert_eq!(response.header("Content-Length"), Some("99995"));
+    let first = httpd.get("/count").assert(200);
+    assert_eq!(first.text(), "1");
+    let cookie = set_cookies(&first).remove(0);
+    for count in 2..5 {
+        let response = httpd.request("GET", "/count", &[("Cookie", &cookie)], b"").assert(200);
+        assert_eq!(response.text(), count.to_string());
+    }
+}

@@ -1,0 +1,198 @@
+//! Every Python that has a worker, side by side in one httpd: each keeps the core of the contract.
+
+use std::path::{Path, PathBuf};
+
+use testkit::{Httpd, Running, environment};
+
+use crate::conformance::VALIDATED;
+use crate::input::READ;
+use crate::{TELL, ask, told};
+
+/// Applications that misbehave, and ones that use what the worker brings along.
+const CASES: &str = r#"
+import io, logging, os, sys, warnings
+
+import mod_wsgi
+
+PLAIN = ("Content-Type", "text/plain")
+logger = logging.getLogger("app")
+logger.propagate = False
+logger.addHandler(mod_wsgi.LogHandler())
+
+
+class Body:
+    closed = 0
+
+    def __iter__(self):
+        yield b"begun"
+        raise KeyError("while iterating")
+
+    def close(self):
+        Body.closed += 1
+
+
+def application(environ, start_response):
+    case = environ["PATH_INFO"][1:]
+    if case == "raises":
+        raise ValueError("b\xf6se")
+    if case == "exits":
+        sys.exit(3)
+    if case == "breaks":
+        start_response("200 OK", [PLAIN])
+        return Body()
+    if case == "splits":
+        start_response("200 OK", [("X-A", "b\r\nX-Injected: yes")])
+        return [b""]
+    if case == "tuple":
+        start_response("200 OK", (PLAIN,))
+    if case == "bytes":
+        start_response(b"200 OK", [PLAIN])
+    start_response("200 OK", [PLAIN])
+    if case == "none":
+        return None
+    if case == "text":
+        return ["text"]
+    if case == "file":
+        return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+    if case == "memory":
+        return environ["wsgi.file_wrapper"](io.BytesIO(b"in memory"))
+    if case == "closed":
+        return [b"%d" % Body.closed]
+    if case == "logs":
+        print("printed \u20ac")
+        warnings.warn("warned")
+        logger.warning("through the handler")
+        environ["wsgi.errors"].write("to wsgi.errors\n")
+    if case == "again":
+        try:
+            raise KeyError
+        except KeyError:
+            start_response("500 Failed", [PLAIN], sys.exc_info())
+    return [b"fine"]
+"#;
+
+const BROKEN: &str = "def application(:\n";
+
+/// The tag of each version and its environment.
+fn versions() -> Vec<(String, PathBuf)> {
+    let all = std::iter::once(environment::venv()).chain(environment::other_venvs());
+    all.map(|venv| (tag(&venv), venv)).collect()
+}
+
+fn tag(venv: &Path) -> String {
+    let name = venv.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.trim_start_matches("venv-").to_owned()
+}
+
+/// An httpd with a group for each version, and these applications in each.
+fn every_version() -> Running {
+    let mut httpd = Httpd::new()
+        .app("validated.wsgi", VALIDATED)
+        .app("tell.wsgi", TELL)
+        .app("read.wsgi", READ)
+        .app("cases.wsgi", CASES)
+        .app("broken.wsgi", BROKEN)
+        .expect_log("[wsgi:");
+    for (tag, venv) in versions() {
+        httpd = httpd.conf(&format!(
+            "WSGIDaemonProcess {tag} user={{user}} group={{group}} threads=4 python-home={}",
+            venv.display()
+        ));
+        for app in ["validated", "tell", "read", "cases", "broken"] {
+            httpd = httpd.conf(&format!(
+                "WSGIScriptAlias /{tag}/{app} {{apps}}/{app}.wsgi process-group={tag} \
+                 application-group=%{{GLOBAL}}"
+            ));
+        }
+    }
+    httpd.start()
+}
+
+#[test]
+fn each_runs_what_its_group_names() {
+    let httpd = every_version();
+    for (tag, venv) in versions() {
+        let target = format!(
+            "/{tag}/tell{}",
+            ask(&[
+                "'%d.%d' % sys.version_info[:2]",
+                "sys.prefix",
+                "__import__('flask').__file__.startswith(sys.prefix)",
+                "__import__('mod_wsgi').process_group",
+                "{type(v) for k, v in environ.items() if k.isupper()} == {str}",
+                "environ['SCRIPT_NAME'] + '|' + environ['PATH_INFO']",
+                "type(environ['wsgi.input']).__name__",
+                "[k for k in environ if k.startswith('wsgi.') and environ[k] is None]",
+            ])
+        );
+        let expected = [
+            tag.trim_end_matches('t'),
+            &venv.display().to_string(),
+            "True",
+            &tag,
+            "True",
+            &format!("/{tag}/tell|/"),
+            "Input",
+            "[]",
+        ];
+        assert_eq!(told(httpd.get(&target)), expected);
+        let program = format!("wsgi-worker-{tag}");
+        // The default one goes by its link.
+        let runs = |name: &str| name == "wsgi-worker" || program.starts_with(name);
+        assert!(httpd.workers().iter().any(|worker| runs(&worker.program)), "{program}");
+    }
+}
+
+#[test]
+fn each_keeps_the_contract() {
+    let httpd = every_version();
+    for (tag, _) in versions() {
+        for (method, path, body, expected) in [
+            ("GET", "/validated/a", "", "GET /a"),
+            ("POST", "/validated/echo", "abc", "abc"),
+            ("POST", "/validated/lines", "a\nb\nc", "a\n|b\n|c"),
+            ("POST", "/validated/unread", "abc", "unread"),
+            ("GET", "/validated/many", "", "0,1,2,3,4,"),
+            ("GET", "/validated/written", "", "written returned"),
+            ("GET", "/validated/list", "", "GET /list"),
+            ("POST", "/read/all", "one\ntwo", "one\ntwo"),
+            ("POST", "/read/parts", "one\ntwo three\nlast", "one\n|two |thre|e\nla|st"),
+            ("POST", "/read/iterate", "one\ntwo", "one\n|two"),
+            ("GET", "/cases/memory", "", "in memory"),
+            ("GET", "/cases/file", "", CASES),
+            ("GET", "/cases/logs", "", "fine"),
+            ("GET", "/cases/fine", "", "fine"),
+        ] {
+            let path = format!("/{tag}{path}");
+            let response = httpd.request(method, &path, &[], body.as_bytes()).assert(200);
+            assert!(response.complete);
+            assert_eq!(response.text(), expected, "{method} {path}");
+        }
+        let chunked = [("Transfer-Encoding", "chunked")];
+        let path = format!("/{tag}/read/all");
+        let response = httpd.request("POST", &path, &chunked, b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+        assert_eq!(response.assert(200).text(), "abcde");
+        for case in ["raises", "exits", "splits", "tuple", "bytes", "none", "text", "again"] {
+            let response = httpd.get(&format!("/{tag}/cases/{case}")).assert(500);
+            assert!(response.header("X-Injected").is_none());
+        }
+        httpd.get(&format!("/{tag}/broken")).assert(500);
+        // A page takes its place if nothing of it has gone out yet.
+        let response = httpd.get(&format!("/{tag}/cases/breaks"));
+        assert!(response.status == 500 || !response.complete, "{response}");
+        assert_eq!(httpd.get(&format!("/{tag}/cases/closed")).assert(200).text(), "1");
+    }
+    let log = httpd.error_log();
+    for text in [
+        "ValueError: b\\xc3\\xb6se",
+        "KeyError: 'while iterating'",
+        "SystemExit",
+        "printed \\xe2\\x82\\xac",
+        "UserWarning: warned",
+        "through the handler",
+        "to wsgi.errors",
+        "syntax error in WSGI script",
+    ] {
+        assert!(log.matches(text).count() >= versions().len(), "{text}");
+    }
+}
