@@ -1,0 +1,86 @@
+//! Any bytes as what an httpd child says while an application reads `wsgi.input`, in any way.
+#![no_main]
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+
+use channel::Inbox;
+
+use self::connection::Connection;
+use self::incoming::{Amount, Incoming, InputError};
+use self::outgoing::Outgoing;
+
+#[path = "../../crates/worker/src/client.rs"]
+#[allow(dead_code)]
+mod client;
+#[path = "../../crates/worker/src/incoming.rs"]
+#[allow(dead_code)]
+mod incoming;
+#[path = "../../crates/worker/src/lines.rs"]
+#[allow(dead_code)]
+mod lines;
+#[path = "../../crates/worker/src/outgoing.rs"]
+#[allow(dead_code)]
+mod outgoing;
+
+/// What a request in progress knows of its connection.
+mod connection {
+    use std::os::fd::OwnedFd;
+    use std::sync::Arc;
+
+    #[derive(Debug)]
+    pub struct Connection {
+        pub socket: Arc<OwnedFd>,
+        pub inbox: channel::Inbox,
+    }
+}
+
+mod worker {
+    pub fn now() -> u64 {
+        0
+    }
+}
+
+/// What fits into a socket's buffer, so that nobody has to read meanwhile.
+const MOST: usize = 32 << 10;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let Some((ways, said)) = input.split_first_chunk::<4>() else {
+        return;
+    };
+    let said = &said[..said.len().min(MOST)];
+    let (near, far) = UnixStream::pair().expect("there are descriptors");
+    assert_eq!(rustix::io::write(&far, said), Ok(said.len()));
+    rustix::net::shutdown(&far, rustix::net::Shutdown::Write).expect("it is connected");
+    near.set_nonblocking(true).expect("a socket");
+
+    let socket = Arc::new(OwnedFd::from(near));
+    let outgoing = Mutex::new(Outgoing::new(Arc::clone(&socket), Vec::new()));
+    let connection = Connection { socket, inbox: Inbox::with_descriptors() };
+    let mut incoming = Incoming::new(connection, true, Arc::default());
+    let mut total = 0;
+    for way in ways.iter().cycle().take(64) {
+        let limit = usize::from(way >> 2) * 100;
+        let amount = match way & 3 {
+            0 => Amount::All,
+            1 => Amount::Bytes(limit),
+            2 => Amount::Line,
+            _ => Amount::LineWithin(limit),
+        };
+        match incoming.read(amount, &outgoing) {
+            Ok(data) => {
+                total += data.len();
+                let (Amount::Bytes(most) | Amount::LineWithin(most)) = amount else {
+                    continue;
+                };
+                assert!(data.len() <= most);
+            }
+            Err(_) => {
+                assert_eq!(incoming.read(amount, &outgoing), Err(InputError::FailedBefore));
+                break;
+            }
+        }
+    }
+    assert!(total <= said.len());
+});
