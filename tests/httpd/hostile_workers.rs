@@ -113,6 +113,7 @@ def read_frame(connection):
 def serve(connection):
     try:
         read_frame(connection)
+        connection.sendall(frame(13, struct.pack("<I", os.getpid())))
         while True:
             kind, payload = read_frame(connection)
             if kind != 2:
@@ -273,6 +274,8 @@ fn no_frame_harms_httpd() {
              WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
         )
         .expect_log("[wsgi:")
+        // What httpd thinks of a single child.
+        .expect_log("AH10159")
         .start();
     all(&httpd);
     let measured = || {
