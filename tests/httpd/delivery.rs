@@ -2,7 +2,6 @@
 //! hints.
 
 use std::process::Command;
-use std::time::Duration;
 
 use testkit::{Httpd, Running};
 
@@ -123,6 +122,15 @@ class Body:
         event(self.name + " closed").set()
 
 
+def age(environ):
+    """Tell when a direction that is closed counts as the client's end: a second after the request."""
+    def tell():
+        while time.time() <= environ["mod_wsgi.request_start"] + 1:
+            time.sleep(0.01)
+        event(environ["QUERY_STRING"] + " aged").set()
+    threading.Thread(target=tell).start()
+
+
 def wait_for_end(environ):
     gone = environ["mod_wsgi.client_disconnected"]
     assert not gone()
@@ -136,6 +144,8 @@ def wait_for_end(environ):
 def application(environ, start_response):
     path, name = environ["PATH_INFO"], environ["QUERY_STRING"]
     plain = [("Content-Type", "text/plain")]
+    if name.endswith("-late"):
+        age(environ)
     if path == "/await":
         arrived = event(name.replace("+", " ")).wait(30)
         start_response("200 OK" if arrived else "504 Late", plain)
@@ -201,7 +211,7 @@ fn a_client_that_goes_away_is_known_at_once_and_is_no_matter_for_the_log() {
             connection.send(head.as_bytes()).expect("httpd reads");
             awaited(&httpd, &format!("{name} runs"));
             if name.ends_with("late") {
-                std::thread::sleep(Duration::from_millis(1100));
+                awaited(&httpd, &format!("{name} aged"));
             }
             drop(connection);
             for event in events {
@@ -315,6 +325,7 @@ fn secure(source: &str) -> Option<(Running, u16)> {
              SSLEngine On\n\
              SSLCertificateFile {{dir}}/cert.pem\n\
              SSLCertificateKeyFile {{dir}}/key.pem\n\
+             SetOutputFilter DEFLATE\n\
              WSGIScriptAlias / {{apps}}/app.wsgi process-group=app application-group=%{{GLOBAL}}\n\
              </VirtualHost>"
         ))
@@ -357,6 +368,9 @@ def application(environ, start_response):
         assert!(curl(&[version], &url("/whole")) == (true, data()), "{version}");
         let (whole, part) = curl(&[version, "-r", "12-17"], &url("/whole"));
         assert_eq!((whole, &*part), (true, "00002\n"));
+        assert!(curl(&[version, "--compressed"], &url("/whole")) == (true, data()), "{version}");
+        let (_, raw) = curl(&[version, "-H", "Accept-Encoding: gzip"], &url("/whole"));
+        assert!(raw.len() < 250_000, "{version}: mod_deflate makes {} bytes", raw.len());
         let (whole, _) = curl(&[version], &url("/breaks"));
         assert!(!whole, "{version}: a response that breaks off is seen to");
         let sent = "z".repeat(50_000);

@@ -127,6 +127,9 @@ fn ways_of_reading() {
 
 #[test]
 fn a_chunked_body() {
+    if testkit::ours_only("mod_wsgi takes none without WSGIChunkedRequest On") {
+        return;
+    }
     let httpd = serving(READ).start();
     let chunked = [("Transfer-Encoding", "chunked")];
     let response = httpd.request("POST", "/all", &chunked, b"3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n");
@@ -135,6 +138,9 @@ fn a_chunked_body() {
 
 #[test]
 fn a_big_body_comes_back() {
+    if testkit::ours_only("mod_wsgi reads no response before it has sent the whole request") {
+        return;
+    }
     let httpd = serving(READ).start();
     let body: Vec<u8> = (0..5_000_000_u32).map(|number| (number % 251) as u8).collect();
     // The application answers while it reads: both directions flow at once.
@@ -156,6 +162,9 @@ fn a_big_body_comes_back() {
 
 #[test]
 fn continue_only_when_the_application_reads() {
+    if testkit::ours_only("mod_wsgi's daemons make httpd read the body, and so ask for it") {
+        return;
+    }
     let httpd = serving(READ).start();
     let head = |path: &str| {
         format!(
@@ -186,4 +195,48 @@ fn a_client_that_goes_away_harms_nobody() {
     }
     let response = httpd.request("POST", "/all", &[], b"still here").assert(200);
     assert_eq!(response.text(), "still here");
+}
+
+/// Answers 413 without a look at the body, or with one.
+const REFUSE: &str = r#"
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/reads":
+        environ["wsgi.input"].read()
+    start_response("413 Too much", [("Content-Type", "text/plain")])
+    return [b"too much"]
+"#;
+
+#[test]
+fn expectations() {
+    if testkit::ours_only("mod_wsgi's daemons make httpd read the body, and so ask for it") {
+        return;
+    }
+    let httpd = serving(REFUSE).start();
+    for (version, path, expect, interim, status) in [
+        // The client never learns that it may send, and sends nothing.
+        ("1.1", "/", "100-continue", 0, 413),
+        ("1.1", "/", "100-Continue", 0, 413),
+        ("1.1", "/reads", "100-continue", 1, 413),
+        // RFC 9110, section 10.1.1: an expectation of HTTP/1.0 is ignored.
+        ("1.0", "/", "100-continue", 0, 413),
+        ("1.0", "/reads", "100-continue", 0, 413),
+        // httpd's own answer.
+        ("1.1", "/reads", "something-else", 0, 417),
+    ] {
+        let mut connection = httpd.connect();
+        let head = format!(
+            "POST {path} HTTP/{version}\r\nHost: localhost\r\nContent-Length: 4\r\n\
+             Expect: {expect}\r\n\r\n"
+        );
+        connection.send(head.as_bytes()).expect("httpd reads");
+        if interim == 1 {
+            assert_eq!(connection.read_head().expect("an interim response").status, 100);
+        }
+        // Whoever waits for no permission sends at once.
+        if interim == 1 || (version == "1.0" && path == "/reads") {
+            connection.send(b"body").expect("httpd reads");
+        }
+        let response = connection.read_response("POST").expect("a response").assert(status);
+        assert!(response.interim.is_empty(), "{expect} {path}: {:?}", response.interim);
+    }
 }

@@ -6,6 +6,7 @@ mod configurations;
 mod conformance;
 mod crash_loops;
 mod delivery;
+mod differences;
 mod directives;
 mod fates;
 mod flat;
