@@ -110,6 +110,25 @@ fn a_worker_that_is_repaired() {
 }
 
 #[test]
+fn a_worker_that_never_gets_ready_is_not_waited_for_beyond_connect_timeout() {
+    let programs = Programs::with("sleeps", |worker| {
+        fs::write(worker, "#!/bin/sh\nexec sleep 600\n").expect("the file is ours");
+    });
+    let httpd = Httpd::new()
+        .dist(&programs.0)
+        .app("app.wsgi", HELLO)
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group} connect-timeout=1\n\
+             WSGIScriptAlias /app {apps}/app.wsgi process-group=app",
+        )
+        .expect_log("no message within")
+        .start();
+    // It is killed, and counts as failed, only after a minute.
+    httpd.get("/app").assert(503);
+    httpd.wait_for_log(&["Process group 'app'", "no message within"]);
+}
+
+#[test]
 fn a_worker_that_may_not_be_run() {
     if testkit::ours_only("it has no worker programs") {
         return;
