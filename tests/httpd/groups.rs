@@ -126,6 +126,16 @@ fn names_of_application_groups() {
         ("", "/app", "localhost:9999", "localhost:{port}|/app"),
         ("SetEnv GROUP from-env\nWSGIApplicationGroup %{ENV:GROUP}", "/", "localhost", "from-env"),
         ("SetEnv GROUP %{GLOBAL}\nWSGIApplicationGroup %{ENV:GROUP}", "/", "localhost", ""),
+        (
+            "SetEnv X %{RESOURCE}\nWSGIApplicationGroup %{ENV:X}",
+            "/app",
+            "localhost",
+            "localhost|/app",
+        ),
+        // Only once, and only what there is.
+        ("SetEnv X %{ENV:Y}\nWSGIApplicationGroup %{ENV:X}", "/", "localhost", "%{ENV:Y}"),
+        ("WSGIApplicationGroup %{ENV:NONE}", "/", "localhost", "%{ENV:NONE}"),
+        ("WSGIApplicationGroup %{OTHER}", "/", "localhost", "%{OTHER}"),
         ("WSGIApplicationGroup a%{GLOBAL}", "/", "localhost", "a%{GLOBAL}"),
     ] {
         let conf = format!("{setting}\nWSGIScriptAlias {path} {{apps}}/app.wsgi");
@@ -134,6 +144,60 @@ fn names_of_application_groups() {
         let response = httpd.get_from(host, &question).assert(200);
         let expected = expected.replace("{port}", &httpd.port().to_string());
         assert_eq!(response.text().trim_end(), expected, "{conf} {host}");
+    }
+}
+
+#[test]
+fn names_of_process_groups() {
+    for (name, expected) in [
+        ("%{GLOBAL}", ""),
+        ("%{SERVER}", "localhost"),
+        ("%{HOST}", "host.example"),
+        ("%{RESOURCE}", "localhost|/app"),
+        ("%{ENV:GROUP}", "from-env"),
+        ("%{ENV:TOKEN}", "host.example"),
+        ("%{ENV:OF_HTTPD}", "from-httpd"),
+        ("%{ENV:FROM_A_RULE}", "from-a-rule"),
+    ] {
+        let groups = ["localhost", "host.example", "\"localhost|/app\"", "from-env", "from-httpd"];
+        let groups = groups.map(|name| format!("WSGIDaemonProcess {name}\n")).concat();
+        for setting in [
+            format!("WSGIProcessGroup {name}\nWSGIScriptAlias /app {{apps}}/app.wsgi"),
+            format!("WSGIScriptAlias /app {{apps}}/app.wsgi process-group={name}"),
+        ] {
+            let httpd = Httpd::new()
+                .app("app.wsgi", TELL)
+                .env("OF_HTTPD", "from-httpd")
+                .conf(&groups)
+                .conf("WSGIDaemonProcess from-a-rule\nSetEnv GROUP from-env\nSetEnv TOKEN %{HOST}")
+                .conf("RewriteEngine On\nRewriteRule .* - [E=FROM_A_RULE:from-a-rule]")
+                .conf(&setting)
+                .start();
+            let question = ask(&["environ['mod_wsgi.process_group']"]).replacen('/', "/app", 1);
+            let response = httpd.get_from("host.example", &question).assert(200);
+            assert_eq!(response.text().trim_end(), expected, "{setting}");
+        }
+    }
+}
+
+#[test]
+fn names_of_callables() {
+    let source = format!("{TELL}\ndef other(*arguments): return application(*arguments)\n");
+    for (setting, expected) in [
+        ("", "application"),
+        ("WSGICallableObject other", "other"),
+        ("SetEnv X other\nWSGICallableObject %{ENV:X}", "other"),
+        ("WSGICallableObject %{ENV:NONE}", "application"),
+        ("WSGICallableObject %{GLOBAL}", "application"),
+        ("WSGICallableObject %{RESOURCE}", "application"),
+    ] {
+        let httpd = Httpd::new()
+            .app("app.wsgi", &source)
+            .conf("WSGIScriptAlias / {apps}/app.wsgi")
+            .conf(setting)
+            .start();
+        let answers = asked(&httpd, "localhost", &["environ['mod_wsgi.callable_object']"]);
+        assert_eq!(answers, [expected], "{setting}");
     }
 }
 
