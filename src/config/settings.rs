@@ -117,22 +117,33 @@ pub struct Interpreter {
 }
 
 impl Globals {
-    /// The settings of a process group's interpreters: of the blocks that name it or none, the more
-    /// specific one wins, then the later one. Their search paths add up, the most specific in front.
-    pub fn interpreter_of(&self, process_group: &[u8]) -> Interpreter {
-        let blocks = |specific: bool| {
-            self.blocks.iter().filter_map(move |(selector, settings)| {
-                let named = selector.process_group.as_deref();
-                let fits = if specific { named == Some(process_group) } else { named.is_none() };
-                (fits && selector.application_group.is_none()).then_some(settings)
-            })
+    /// The settings of a process group's interpreters, or of that of one of its application groups:
+    /// of the blocks that name it or none, the more specific one wins, then the later one. Their
+    /// search paths add up, the most specific in front.
+    pub fn interpreter_of(
+        &self,
+        process_group: &[u8],
+        application_group: Option<&[u8]>,
+    ) -> Interpreter {
+        let fits = |named: &Option<Vec<u8>>, name: Option<&[u8]>| {
+            named.is_none() || named.as_deref() == name
         };
+        let mut blocks: Vec<_> = self
+            .blocks
+            .iter()
+            .filter(|(selector, _)| {
+                fits(&selector.process_group, Some(process_group))
+                    && fits(&selector.application_group, application_group)
+            })
+            .collect();
+        // Of equals the order is kept.
+        blocks.sort_by_key(|(selector, _)| selector.specificity());
         let mut merged = self.interpreter.clone();
         if !process_group.is_empty() {
             // The directive is for the default group; others have `python-path=`.
             merged.python_path.clear();
         }
-        for block in blocks(false).chain(blocks(true)) {
+        for (_, block) in blocks {
             merged = Interpreter {
                 python_path: [block.python_path.as_slice(), &merged.python_path].concat(),
                 switch_interval: block.switch_interval.or(merged.switch_interval),
@@ -143,6 +154,12 @@ impl Globals {
             };
         }
         merged
+    }
+}
+
+impl Selector {
+    fn specificity(&self) -> usize {
+        usize::from(self.process_group.is_some()) + usize::from(self.application_group.is_some())
     }
 }
 
@@ -344,10 +361,18 @@ mod tests {
             ],
             ..Globals::default()
         };
-        let found = globals.interpreter_of(b"site");
+        let found = globals.interpreter_of(b"site", None);
         assert_eq!(found.restrict_stdin, Some(true));
         assert_eq!(found.python_path, ["/site", "/all"].map(PathBuf::from));
-        let found = globals.interpreter_of(b"");
+        let found = globals.interpreter_of(b"", None);
         assert_eq!(found.python_path, ["/all", "/base"].map(PathBuf::from));
+        // The application group alone is as specific as the process group alone, and comes later.
+        let named = Selector { application_group: Some(b"x".to_vec()), ..Selector::default() };
+        let mut globals = globals;
+        globals.blocks.push((named, layer("/x", Some(false))));
+        let found = globals.interpreter_of(b"site", Some(b"x"));
+        assert_eq!(found.restrict_stdin, Some(false));
+        assert_eq!(found.python_path, ["/x", "/site", "/all"].map(PathBuf::from));
+        assert_eq!(globals.interpreter_of(b"site", Some(b"y")).restrict_stdin, Some(true));
     }
 }

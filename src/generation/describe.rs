@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::unistd::{Uid, getegid, geteuid};
 use wire::Secret;
-use wire::control::{Httpd, Python, Settings};
+use wire::control::{Httpd, Interpreter, Python, Settings};
 use wire::exchange::Level;
 use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits};
 
@@ -180,7 +180,7 @@ fn group(
     };
     let identity = daemon.identity(ids)?;
     let user = identity.as_ref().map(|identity| &identity.user);
-    let interpreter = globals.interpreter_of(&daemon.name);
+    let interpreter = globals.interpreter_of(&daemon.name, None);
     let is_default = daemon.name.is_empty();
     let python_home = daemon.python_home.as_ref().or(globals.python_home.as_ref());
     let eggs = globals.python_eggs.as_ref().filter(|_| is_default);
@@ -239,7 +239,7 @@ fn group(
         display_name: daemon.display_name.clone(),
         environment: environment.into_iter().flatten().collect(),
         prestart: daemon.location.is_some(),
-        application_groups: application_groups(&daemon.name, imports),
+        application_groups: application_groups(daemon, globals, imports),
         limits: Limits {
             cpu_priority: daemon.cpu_priority.unwrap_or(0),
             memory: daemon.memory_limit.unwrap_or(0),
@@ -263,25 +263,57 @@ fn httpd() -> Httpd {
     }
 }
 
-/// What there is to load in advance in a process group, by application group, each script once.
-fn application_groups(process_group: &[u8], imports: &[Arc<Import>]) -> Vec<ApplicationGroup> {
+/// What is known beforehand of the application groups of a process group: scripts to load in
+/// advance, each once, and settings of their own.
+fn application_groups(
+    daemon: &DaemonProcess,
+    globals: &Globals,
+    imports: &[Arc<Import>],
+) -> Vec<ApplicationGroup> {
     let mut groups: Vec<ApplicationGroup> = Vec::new();
-    for import in imports.iter().filter(|import| import.process_group == process_group) {
+    let place_of = |groups: &mut Vec<ApplicationGroup>, name: &[u8]| {
+        groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
+            groups.push(ApplicationGroup { name: name.to_vec(), ..ApplicationGroup::default() });
+            groups.len() - 1
+        })
+    };
+    for import in imports.iter().filter(|import| import.process_group == daemon.name) {
         // The target of an alias may be a directory of scripts.
         if path(&import.script).is_dir() {
             continue;
         }
-        let at = groups.iter().position(|group| group.name == import.application_group);
-        let at = at.unwrap_or_else(|| {
-            let name = import.application_group.clone();
-            groups.push(ApplicationGroup { name, imports: Vec::new() });
-            groups.len() - 1
-        });
+        let at = place_of(&mut groups, &import.application_group);
         if !groups[at].imports.contains(&import.script) {
             groups[at].imports.push(import.script.clone());
         }
     }
+    for (selector, _) in &globals.blocks {
+        let is_ours = selector.process_group.as_ref().is_none_or(|name| *name == daemon.name);
+        if let Some(name) = selector.application_group.as_ref().filter(|_| is_ours) {
+            let at = place_of(&mut groups, name);
+            groups[at].interpreter = own_interpreter(daemon, globals, name);
+        }
+    }
     groups
+}
+
+/// What an application group has other than the rest of its process group.
+fn own_interpreter(
+    daemon: &DaemonProcess,
+    globals: &Globals,
+    application_group: &[u8],
+) -> Interpreter {
+    let shared = globals.interpreter_of(&daemon.name, None);
+    let mut own = globals.interpreter_of(&daemon.name, Some(application_group));
+    own.python_path.retain(|entry| !shared.python_path.contains(entry));
+    Interpreter {
+        python_path: own.python_path,
+        // What is written for the process group itself wins.
+        switch_interval: own.switch_interval.filter(|_| daemon.switch_interval.is_none()),
+        restrict_stdin: own.restrict_stdin,
+        restrict_stdout: own.restrict_stdout,
+        restrict_signal: own.restrict_signal.filter(|_| daemon.threads != Some(0)),
+    }
 }
 
 /// Error logs, each once.

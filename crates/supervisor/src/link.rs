@@ -196,6 +196,7 @@ mod tests {
             application_group: long.clone(),
             secret: wire::Secret::new([1; wire::Secret::SIZE]),
             preload: Vec::new(),
+            interpreter: wire::control::Interpreter::default(),
         };
         link.send(&message, Some(write));
         link.send(&ToWorker::Drain { grace: 0 }, None);

@@ -26,6 +26,8 @@ pub enum ToWorker {
         /// Paths of scripts to load before it serves, in order: those of `WSGIImportScript` and its
         /// like, and those that the worker has loaded whose place this one takes.
         preload: Vec<Vec<u8>>,
+        /// What it has other than the rest of its process group.
+        interpreter: Interpreter,
     },
     /// No other worker takes this one's place after all: serve what is being held back with the
     /// code that is loaded, and ask again another time.
@@ -133,6 +135,21 @@ pub struct Httpd {
     pub threads_per_process: u32,
 }
 
+/// What `<WSGIInterpreterOptions>` says for an application group alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interpreter {
+    /// `WSGIPythonPath`: directories for `site.addsitedir()`, in front of what the process group has.
+    pub python_path: Vec<PathBuf>,
+    /// `WSGISwitchInterval`, in microseconds.
+    pub switch_interval: Option<u64>,
+    /// `WSGIRestrictStdin`.
+    pub restrict_stdin: Option<bool>,
+    /// `WSGIRestrictStdout`.
+    pub restrict_stdout: Option<bool>,
+    /// `WSGIRestrictSignal`.
+    pub restrict_signal: Option<bool>,
+}
+
 /// What the directives about Python say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Python {
@@ -178,10 +195,11 @@ impl Message<'_> for ToWorker {
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
             Self::Configure(settings) => settings.write(writer),
-            Self::Assign { application_group, secret, preload } => {
+            Self::Assign { application_group, secret, preload, interpreter } => {
                 writer.bytes(application_group);
                 secret.write(writer);
                 writer.list(preload, |writer, script| writer.bytes(script));
+                interpreter.write(writer);
             }
             Self::Drain { grace } => writer.u32(*grace),
             Self::Keep => {}
@@ -195,6 +213,7 @@ impl Message<'_> for ToWorker {
                 application_group: reader.bytes("application group")?.to_owned(),
                 secret: Secret::read(reader)?,
                 preload: read_paths(reader, "preload")?,
+                interpreter: Interpreter::read(reader)?,
             },
             3 => Self::Drain { grace: reader.u32("grace")? },
             4 => Self::Keep,
@@ -328,6 +347,29 @@ impl Httpd {
             mpm_name: reader.bytes("MPM name")?.to_owned(),
             maximum_processes: reader.u32("maximum processes")?,
             threads_per_process: reader.u32("threads per process")?,
+        })
+    }
+}
+
+impl Interpreter {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        writer.list(&self.python_path, |writer, path| writer.path(path));
+        writer.option(self.switch_interval, Writer::u64);
+        for flag in [self.restrict_stdin, self.restrict_stdout, self.restrict_signal] {
+            writer.option(flag, Writer::bool);
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let python_path = reader.list("python path", 4, |reader| reader.path("python path"))?;
+        let switch_interval = reader.option("interval", |reader| reader.u64("interval"))?;
+        let mut flag = || reader.option("restriction", |reader| reader.bool("restriction"));
+        Ok(Self {
+            python_path,
+            switch_interval,
+            restrict_stdin: flag()?,
+            restrict_stdout: flag()?,
+            restrict_signal: flag()?,
         })
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::Secret;
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::control::Settings;
+use crate::control::{Interpreter, Settings};
 use crate::exchange::Level;
 use crate::frame::Message;
 
@@ -88,6 +88,8 @@ pub struct ApplicationGroup {
     /// Scripts that each of its workers loads before it serves, in order. If there are any, its
     /// workers are started before the first request.
     pub imports: Vec<Vec<u8>>,
+    /// What it has other than the rest of the process group.
+    pub interpreter: Interpreter,
 }
 
 /// A user to become, with everything that has to be set for it.
@@ -229,6 +231,7 @@ impl Group {
         writer.list(&self.application_groups, |writer, group| {
             writer.bytes(&group.name);
             writer.list(&group.imports, |writer, script| writer.bytes(script));
+            group.interpreter.write(writer);
         });
         writer.u32(self.limits.cpu_priority.cast_unsigned());
         writer.u64(self.limits.memory);
@@ -263,6 +266,7 @@ impl Group {
                     name: reader.bytes("application group")?.to_owned(),
                     imports: reader
                         .list("imports", 4, |reader| Ok(reader.bytes("import")?.to_owned()))?,
+                    interpreter: Interpreter::read(reader)?,
                 })
             })?,
             limits: Limits {

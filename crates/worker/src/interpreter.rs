@@ -2,11 +2,11 @@
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyModule, PyTuple};
-use wire::control::Settings;
+use wire::control::{self, Settings};
 use wire::limits::Cause;
 
 use crate::ffi::{self, Location, latin1};
@@ -77,12 +77,33 @@ impl Interpreter {
         ffi::running_version().split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Tells Python code the name of the application group.
+    /// Tells Python code the name of the application group, and sets up what that may have of its
+    /// own: `own` goes over what `python` says for the process group.
     ///
     /// # Errors
     /// Python's.
-    pub fn assign(&self, py: Python<'_>, application_group: &[u8]) -> PyResult<()> {
-        py.import("mod_wsgi")?.setattr("application_group", latin1(py, application_group)?)
+    pub fn assign(
+        &self,
+        py: Python<'_>,
+        application_group: &[u8],
+        python: &control::Python,
+        own: &control::Interpreter,
+    ) -> PyResult<()> {
+        py.import("mod_wsgi")?.setattr("application_group", latin1(py, application_group)?)?;
+        let setup = self.setup.bind(py);
+        let nothing: Option<Bound<'_, PyBytes>> = None;
+        setup.call_method1("search", (nothing, paths(py, &own.python_path)?))?;
+        let stdin = own.restrict_stdin.unwrap_or(python.restrict_stdin);
+        let stdout = own.restrict_stdout.unwrap_or(python.restrict_stdout);
+        setup.call_method1("restrict", (stdin, stdout))?;
+        if own.restrict_signal.unwrap_or(python.restrict_signal) {
+            self.modules.restrict_signals(py)?;
+        }
+        if let Some(micros) = own.switch_interval.or(python.switch_interval) {
+            let seconds = std::time::Duration::from_micros(micros).as_secs_f64();
+            py.import("sys")?.call_method1("setswitchinterval", (seconds,))?;
+        }
+        Ok(())
     }
 
     /// Lets SIGTERM end the script that the main thread runs, with `SystemExit`. To be called by the
@@ -157,15 +178,16 @@ fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<Interpreter> {
     setup.call_method1("start", (stdout, stderr, wrap_pyfunction!(note_fork, py)?))?;
 
     let modules = Modules::new(py, settings)?;
-    let bytes = |path: &Path| PyBytes::new(py, path.as_os_str().as_bytes());
-    let directories = PyTuple::new(py, settings.python_path.iter().map(|path| bytes(path)))?;
-    setup.call_method1("search", (settings.home.as_deref().map(bytes), directories))?;
+    let home = settings.home.as_deref().map(|home| path(py, home));
+    setup.call_method1("search", (home, paths(py, &settings.python_path)?))?;
     modules.graft(py)?;
-    let python = &settings.python;
-    setup.call_method1("restrict", (python.restrict_stdin, python.restrict_stdout))?;
-    if let Some(micros) = python.switch_interval {
-        let seconds = std::time::Duration::from_micros(micros).as_secs_f64();
-        py.import("sys")?.call_method1("setswitchinterval", (seconds,))?;
-    }
     Ok(Interpreter { setup: setup.unbind(), modules })
+}
+
+fn paths<'py>(py: Python<'py>, list: &[PathBuf]) -> PyResult<Bound<'py, PyTuple>> {
+    PyTuple::new(py, list.iter().map(|entry| path(py, entry)))
+}
+
+fn path<'py>(py: Python<'py>, path: &Path) -> Bound<'py, PyBytes> {
+    PyBytes::new(py, path.as_os_str().as_bytes())
 }

@@ -120,11 +120,14 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
 
     match next_order(&mut control)? {
-        Event::Order(ToWorker::Assign { application_group, secret, preload }, Some(listener)) => {
+        Event::Order(
+            ToWorker::Assign { application_group, secret, preload, interpreter: own },
+            Some(listener),
+        ) => {
             let name = describe(&settings.process_group, &application_group);
             let monitor = Arc::new(Monitor::new(&settings, name, reporter.clone())?);
             let toolbox = Python::attach(|py| {
-                interpreter.assign(py, &application_group)?;
+                interpreter.assign(py, &application_group, &settings.python, &own)?;
                 Toolbox::new(py, &application_group)
             })?;
             if settings.threads == 0 {

@@ -68,9 +68,6 @@ impl Modules {
             wrap_pyfunction!(request_data, py)?,
         );
         support.call_method1("fill", (&module, functions))?;
-        if settings.python.restrict_signal {
-            support.call_method0("restrict_signals")?;
-        }
 
         let apache = PyModule::new(py, "apache")?;
         let httpd = &settings.httpd;
@@ -85,6 +82,14 @@ impl Modules {
         modules.set_item("mod_wsgi", module)?;
         modules.set_item("apache", apache)?;
         Ok(Self { support: support.unbind() })
+    }
+
+    /// Keeps applications from registering signal handlers.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn restrict_signals(&self, py: Python<'_>) -> PyResult<()> {
+        self.support.bind(py).call_method0("restrict_signals").map(drop)
     }
 
     /// Finds an installed package named `mod_wsgi`, now that `sys.path` is complete.

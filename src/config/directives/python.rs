@@ -132,6 +132,14 @@ pub static DIRECTIVES: [Directive; 15] = [
             "a free-threaded Python runs as such; Off turns its GIL on",
         ),
         set: Setter::Server(|config, command, argument| {
+            let in_block = registry::in_block(command.pool()).get();
+            let block = config.globals.blocks.last().filter(|_| in_block);
+            if block.is_some_and(|(selector, _)| selector.application_group.is_some()) {
+                command.warn(
+                    "a Python is free-threaded in all of its process group: the line is ignored. \
+                     Leave application-group= out.",
+                );
+            }
             set_flag(&mut interpreter(config, command).free_threading, command, argument)
         }),
     },
@@ -141,7 +149,7 @@ pub static DIRECTIVES: [Directive; 15] = [
         form: Form::Raw,
         default: "–",
         usage: c"process-group=NAME and application-group=NAME: settings for these alone",
-        compatibility: Compatibility::NotYet("with `application-group=`; without it, as there"),
+        compatibility: Compatibility::Same,
         set: Setter::Server(interpreter_options),
     },
     Directive {
@@ -222,12 +230,6 @@ fn interpreter_options(
 ) -> Outcome {
     let selector = selector(arguments)
         .map_err(|problem| format!("<WSGIInterpreterOptions> directive{problem}"))?;
-    if selector.application_group.is_some() {
-        command.warn(
-            "settings of one application group alone have no effect yet; leave application-group= \
-             out to have them in the whole process group.",
-        );
-    }
     if let Some(group) = selector.process_group.clone() {
         let name = crate::config::Name::Literal(group);
         registry::of(command.pool()).borrow_mut().use_group(&name, command.location());

@@ -52,6 +52,43 @@ fn interpreter_options_are_for_those_they_name() {
 }
 
 #[test]
+fn interpreter_options_for_one_application_group() {
+    let alias = |name: &str| {
+        format!(
+            "WSGIScriptAlias /{name} {{apps}}/app.wsgi process-group=app application-group={name}\n"
+        )
+    };
+    let block = |selector: &str, inside: &str| {
+        format!("<WSGIInterpreterOptions {selector}>\n{inside}\n</WSGIInterpreterOptions>\n")
+    };
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf("WSGIDaemonProcess app user={user} group={group}\nWSGIRestrictStdin On")
+        .conf(&(alias("one") + &alias("two") + &alias("three")))
+        .conf(&block("application-group=one", "WSGISwitchInterval 0.02\nWSGIRestrictStdin Off"))
+        .conf(&block(
+            "process-group=app application-group=one",
+            "WSGISwitchInterval 0.03\nWSGIPythonPath /srv\nWSGIRestrictSignal Off",
+        ))
+        .conf(&block("process-group=app", "WSGISwitchInterval 0.01\nWSGIPythonPath /usr"))
+        .conf(&block("process-group=%{GLOBAL} application-group=two", "WSGIPythonPath /etc"))
+        .conf(&block("application-group=three", "WSGIRestrictStdout On"))
+        .start();
+    let questions = [
+        "sys.getswitchinterval()",
+        "[entry for entry in sys.path if entry in ('/srv', '/usr', '/etc')]",
+        "type(sys.stdin).__name__.strip('_')",
+        "type(sys.stdout).__name__.strip('_')",
+        "'mod_wsgi' in __import__('signal').signal.__module__",
+    ];
+    let in_group = |name: &str| told(httpd.get(&format!("/{name}{}", &ask(&questions)[1..])));
+    let text = "TextIOWrapper";
+    assert_eq!(in_group("one"), ["0.03", "['/srv', '/usr']", text, text, "False"]);
+    assert_eq!(in_group("two"), ["0.01", "['/usr']", "Restricted", text, "True"]);
+    assert_eq!(in_group("three"), ["0.01", "['/usr']", "Restricted", "Restricted", "True"]);
+}
+
+#[test]
 fn restricted_stdout() {
     let httpd = telling("WSGIRestrictStdout On").expect_log("[wsgi:error]").start();
     httpd.get(&ask(&["print('x')"])).assert(500);

@@ -121,12 +121,18 @@ impl Supervisor {
         };
         let configured = &self.groups[link.group].application_groups;
         let configured = configured.iter().find(|group| group.name == application_group);
+        let interpreter = configured.map(|group| group.interpreter.clone());
         let imports = configured.map_or(&[][..], |group| &group.imports);
         let others = preload.into_iter().filter(|script| !imports.contains(script));
         let preload = imports.iter().cloned().chain(others).collect();
         match listener.try_clone() {
             Ok(listener) => {
-                let message = ToWorker::Assign { application_group, secret: *secret, preload };
+                let message = ToWorker::Assign {
+                    application_group,
+                    secret: *secret,
+                    preload,
+                    interpreter: interpreter.unwrap_or_default(),
+                };
                 link.send(&message, Some(listener));
             }
             Err(error) => {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::Secret;
 use crate::broker::{FromBroker, ToBroker};
-use crate::control::{self, Httpd, Python, Settings};
+use crate::control::{self, Httpd, Interpreter, Python, Settings};
 use crate::exchange::{self, Inquiry, Level, Password, Question, Refusal, Request, Verdict};
 use crate::generation::{
     self, ApplicationGroup, Configuration, FromSupervisor, Group, Identity, ToSupervisor,
@@ -242,9 +242,11 @@ pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
     use control::ToWorker;
     prop_oneof![
         settings().prop_map(|settings| ToWorker::Configure(Box::new(settings))),
-        (bytes(), secret(), vec(bytes(), 0..3)).prop_map(|(application_group, secret, preload)| {
-            ToWorker::Assign { application_group, secret, preload }
-        }),
+        (bytes(), secret(), vec(bytes(), 0..3), interpreter()).prop_map(
+            |(application_group, secret, preload, interpreter)| {
+                ToWorker::Assign { application_group, secret, preload, interpreter }
+            }
+        ),
         Just(ToWorker::Keep),
         any::<u32>().prop_map(|grace| ToWorker::Drain { grace }),
     ]
@@ -303,8 +305,22 @@ fn system_limits() -> impl Strategy<Value = generation::Limits> {
     })
 }
 
+fn interpreter() -> impl Strategy<Value = Interpreter> {
+    let flag = || option::of(any::<bool>());
+    (vec(path(), 0..3), option::of(any::<u64>()), (flag(), flag(), flag())).prop_map(
+        |(python_path, switch_interval, flags)| Interpreter {
+            python_path,
+            switch_interval,
+            restrict_stdin: flags.0,
+            restrict_stdout: flags.1,
+            restrict_signal: flags.2,
+        },
+    )
+}
+
 fn application_group() -> impl Strategy<Value = ApplicationGroup> {
-    (bytes(), vec(bytes(), 0..3)).prop_map(|(name, imports)| ApplicationGroup { name, imports })
+    (bytes(), vec(bytes(), 0..3), interpreter())
+        .prop_map(|(name, imports, interpreter)| ApplicationGroup { name, imports, interpreter })
 }
 
 fn group() -> impl Strategy<Value = Group> {

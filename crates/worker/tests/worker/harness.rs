@@ -163,8 +163,12 @@ impl Worker {
     }
 
     pub fn assign_with(&mut self, preload: Vec<Vec<u8>>) {
-        let order =
-            control::ToWorker::Assign { application_group: GROUP.into(), secret: SECRET, preload };
+        let order = control::ToWorker::Assign {
+            application_group: GROUP.into(),
+            secret: SECRET,
+            preload,
+            interpreter: control::Interpreter::default(),
+        };
         let mut bytes = Vec::new();
         wire::encode(&order, &mut bytes);
         let control = self.control.as_ref().unwrap();
