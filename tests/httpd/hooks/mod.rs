@@ -6,7 +6,7 @@ mod dispatch;
 mod groups;
 mod passwords;
 
-use testkit::{Httpd, Response, Running};
+use testkit::{Httpd, Response, Running, UnderTest};
 
 use crate::TELL;
 
@@ -14,13 +14,20 @@ use crate::TELL;
 struct Case {
     source: &'static str,
     status: u16,
-    /// What the log says, if anything.
+    /// What our log says, if anything.
     log: &'static str,
+    /// Whether mod_wsgi makes less of it.
+    better: bool,
 }
 
 /// A row.
 const fn case(source: &'static str, status: u16, log: &'static str) -> Case {
-    Case { source, status, log }
+    Case { source, status, log, better: false }
+}
+
+/// A row in which ours is better.
+const fn better(source: &'static str, status: u16, log: &'static str) -> Case {
+    Case { source, status, log, better: true }
 }
 
 /// An httpd with [`TELL`] at `/`, and below `/0`, `/1` … what `conf` says, with a script for each of
@@ -39,10 +46,11 @@ fn serving_cases(cases: &[Case], conf: &str) -> Httpd {
 /// Sends a request into the scope of each case, and checks status and log.
 #[track_caller]
 fn check_cases(httpd: &Running, cases: &[Case], headers: &[(&str, &str)]) {
-    for (number, case) in cases.iter().enumerate() {
+    let original = UnderTest::chosen().is_original();
+    for (number, case) in cases.iter().enumerate().filter(|(_, case)| !(case.better && original)) {
         let response = httpd.request("GET", &format!("/{number}?1"), headers, b"");
         assert_eq!(response.status, case.status, "{}", case.source);
-        if !case.log.is_empty() {
+        if !case.log.is_empty() && !original {
             httpd.wait_for_log(&[case.log]);
         }
     }

@@ -3,9 +3,9 @@
 
 use std::process::Command;
 
-use testkit::{Httpd, Running};
+use testkit::{Httpd, Running, UnderTest};
 
-use super::{Case, basic, case, check_cases, get_as, serving_cases};
+use super::{Case, basic, better, case, check_cases, get_as, serving_cases};
 use crate::{TELL, ask, told};
 
 const BASIC: &str = "AuthType Basic\nAuthName realm\nAuthBasicProvider wsgi\n\
@@ -21,7 +21,7 @@ const CASES: [Case; 15] = [
     case("def check_password(environ, user, password): return 0", 500, "/6.py"),
     case("def check_password(environ, user, password): return b'x'", 500, "returned bytes"),
     case("def check_password(environ, user, password): return 1/0", 500, "ZeroDivisionError"),
-    case("def check_password(environ, user, password): return 'a\\0b'", 500, "has a NUL in it"),
+    better("def check_password(environ, user, password): return 'a\\0b'", 500, "has a NUL in it"),
     case(
         "def check_password(environ, user, password): return '\\udcff'",
         500,
@@ -150,7 +150,7 @@ const HASHES: [Case; 11] = [
     case("def get_realm_hash(environ, user, realm): return '\\u20ac'", 500, "TypeError"),
     case("def get_realm_hash(environ, user, realm): return True", 500, "returned bool, not None"),
     case("def get_realm_hash(environ, user, realm): return 1/0", 500, "ZeroDivisionError"),
-    case("def get_realm_hash(environ, user, realm): return 'a\\0b'", 500, "hash that"),
+    better("def get_realm_hash(environ, user, realm): return 'a\\0b'", 500, "hash that"),
     case("def check_password(environ, user, password): return True", 500, "'get_realm_hash'"),
     case("import no_such_module_here", 500, "no_such_module_here"),
     case(USERS, 200, ""),
@@ -196,19 +196,23 @@ fn digests() {
         .conf(&format!("<Location /without>\n{without}\n</Location>"))
         .conf(&format!("<Location /bytes>\n{bytes}\n</Location>"))
         .start();
-    for (number, case) in HASHES.iter().enumerate() {
+    let original = UnderTest::chosen().is_original();
+    for (number, case) in HASHES.iter().enumerate().filter(|(_, case)| !(case.better && original)) {
         assert_eq!(
             digest(&httpd, "secret", &format!("/{number}?1")),
             case.status,
             "{}",
             case.source
         );
-        if !case.log.is_empty() {
+        if !case.log.is_empty() && !original {
             httpd.wait_for_log(&[case.log]);
         }
     }
     assert_eq!(digest(&httpd, "secret", "/bytes?1"), 200);
     assert_eq!(digest(&httpd, "wrong", "/bytes?1"), 401);
     assert_eq!(digest(&httpd, "secret", "/without?1"), 500);
+    if original {
+        return;
+    }
     httpd.wait_for_log(&["needs a WSGIAuthUserScript"]);
 }
