@@ -3,6 +3,7 @@
 #include "http_core.h"
 #include "http_log.h"
 #include "apr_buckets.h"
+#include "apr_optional.h"
 #include "apr_portable.h"
 
 void mwrs_log_server(const server_rec *s, int index, int level, int length, const char *text)
@@ -79,4 +80,13 @@ int mwrs_passes_authorization(const request_rec *r)
 #else
     return 0;
 #endif
+}
+
+APR_DECLARE_OPTIONAL_FN(char *, ssl_var_lookup,
+                        (apr_pool_t *, server_rec *, conn_rec *, request_rec *, char *));
+
+const char *mwrs_ssl_variable(request_rec *r, char *name)
+{
+    APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *lookup = APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
+    return lookup == NULL ? NULL : lookup(r->pool, r->server, r->connection, r, name);
 }

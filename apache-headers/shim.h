@@ -40,4 +40,7 @@ int mwrs_has_body(const request_rec *r);
 /* Whether CGIPassAuth On is in force (core_dir_config::cgi_pass_auth). */
 int mwrs_passes_authorization(const request_rec *r);
 
+/* mod_ssl's optional function ssl_var_lookup; NULL where there is no mod_ssl. */
+const char *mwrs_ssl_variable(request_rec *r, char *name);
+
 #endif

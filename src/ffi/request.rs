@@ -278,6 +278,15 @@ impl<'r> Request<'r> {
         unsafe { string::bytes(host) }
     }
 
+    /// A variable of mod_ssl (`ssl_var_lookup`); `None` without mod_ssl.
+    pub fn ssl_variable(self, name: &[u8]) -> Option<&'r [u8]> {
+        let name = self.pool().string(name);
+        // SAFETY: the request is alive, and the name a C string in its pool.
+        let value = unsafe { c::mwrs_ssl_variable(self.as_ptr(), name.as_ptr()) };
+        // SAFETY: null, or a C string of the request, its connection or its server.
+        unsafe { string::bytes(value) }
+    }
+
     /// `ap_psignature`: the line below httpd's own pages, with its end.
     pub fn server_signature(self) -> &'r [u8] {
         // SAFETY: the request is alive, the prefix a literal.

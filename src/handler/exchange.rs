@@ -218,8 +218,8 @@ impl<'r, 'c> Exchange<'r, 'c> {
             FromWorker::LogFrom { level, path, line, text } => {
                 log_request_from(self.request, level.number(), (path, *line), text);
             }
-            FromWorker::Verdict(_) => {
-                let why = "answers a question that it was not asked";
+            FromWorker::Verdict(_) | FromWorker::NeedVariable(_) => {
+                let why = "takes a request for a question";
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
             }
             FromWorker::NeedBody { at_most } => return self.send_body(*at_most),

@@ -75,6 +75,10 @@ fn await_verdict(
         let why = why.to_owned();
         Outcome::Broken(Break { why, lost: false, answer: Err(status), untouched: true })
     };
+    let lost = || {
+        let (why, answer) = ("closed the connection".to_owned(), Err(HTTP_BAD_GATEWAY));
+        Outcome::Broken(Break { why, lost: true, answer, untouched: true })
+    };
     let mut heard = false;
     loop {
         let message = match inbox.wait::<FromWorker<'_>>(&*stream, patience) {
@@ -91,11 +95,7 @@ fn await_verdict(
             Err(_) if worker.is_none() => {
                 return Err(Outcome::NotBegun("its worker closed the connection".to_owned()));
             }
-            Err(_) => {
-                let why = "closed the connection".to_owned();
-                let answer = Err(HTTP_BAD_GATEWAY);
-                return Err(Outcome::Broken(Break { why, lost: true, answer, untouched: true }));
-            }
+            Err(_) => return Err(lost()),
         };
         if let FromWorker::Welcome { worker: pid } = message {
             *worker = Some(pid);
@@ -110,6 +110,10 @@ fn await_verdict(
             FromWorker::Log { level, text } => log_request(request, level.number(), text),
             FromWorker::LogFrom { level, path, line, text } => {
                 log_request_from(request, level.number(), (path, line), text);
+            }
+            FromWorker::NeedVariable(name) => {
+                let value = request.ssl_variable(name);
+                channel::send_message(&*stream, &ToWorker::Variable(value)).map_err(|_| lost())?;
             }
             FromWorker::Verdict(verdict) => return Ok(verdict.into_owned()),
             FromWorker::Failed { status } => return Err(Outcome::Failed(status.into())),

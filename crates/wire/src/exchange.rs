@@ -7,8 +7,8 @@
 //! [`FromWorker::End`] and [`FromWorker::Failed`].
 //!
 //! In place of a request the child may send a [`ToWorker::Ask`], which the worker answers with
-//! [`FromWorker::Refused`], or log lines and then one of [`FromWorker::Verdict`] and
-//! [`FromWorker::Failed`].
+//! [`FromWorker::Refused`], or log lines and [`FromWorker::NeedVariable`], and then one of
+//! [`FromWorker::Verdict`] and [`FromWorker::Failed`].
 
 mod inquiry;
 
@@ -49,6 +49,8 @@ pub enum ToWorker<'a> {
     },
     /// A question about a request, for a Python hook.
     Ask(Inquiry<'a>),
+    /// The value that a hook has asked for, if there is one.
+    Variable(Option<&'a [u8]>),
 }
 
 /// One request: what httpd decided about it, apart from what the client sent.
@@ -144,6 +146,8 @@ pub enum FromWorker<'a> {
         /// Names and values.
         headers: Vec<(&'a [u8], &'a [u8])>,
     },
+    /// A hook wants to know the variable of mod_ssl with this name.
+    NeedVariable(&'a [u8]),
     /// What the hook has answered. Nothing comes after it.
     Verdict(Verdict<'a>),
 }
@@ -277,6 +281,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             Self::BodyFailed { .. } => 5,
             Self::ClientGone { .. } => 6,
             Self::Ask(_) => 7,
+            Self::Variable(_) => 8,
         }
     }
 
@@ -306,6 +311,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             Self::BodyFailed { reason } => writer.bytes(reason.as_bytes()),
             Self::ClientGone { certain } => writer.bool(*certain),
             Self::Ask(inquiry) => inquiry.write(writer),
+            Self::Variable(value) => writer.option(*value, Writer::bytes),
         }
     }
 
@@ -336,6 +342,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             5 => Self::BodyFailed { reason: reader.text("reason")? },
             6 => Self::ClientGone { certain: reader.bool("certain")? },
             7 => Self::Ask(Inquiry::read(reader)?),
+            8 => Self::Variable(reader.option("value", |reader| reader.bytes("value"))?),
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message to a worker",
@@ -365,6 +372,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             Self::LogFrom { .. } => 11,
             Self::Verdict(_) => 12,
             Self::Welcome { .. } => 13,
+            Self::NeedVariable(_) => 14,
         }
     }
 
@@ -400,6 +408,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
                 writer.raw(text);
             }
             Self::Verdict(verdict) => verdict.write(writer),
+            Self::NeedVariable(name) => writer.bytes(name),
         }
     }
 
@@ -426,6 +435,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             },
             12 => Self::Verdict(Verdict::read(reader)?),
             13 => Self::Welcome { worker: reader.u32("worker")? },
+            14 => Self::NeedVariable(reader.bytes("name")?),
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from a worker",

@@ -251,6 +251,20 @@ impl Exchange {
         Ok(data)
     }
 
+    /// What httpd knows of the connection by this name, see [`Incoming::ask_variable`].
+    ///
+    /// # Errors
+    /// [`InputError`].
+    pub fn variable(&self, py: Python<'_>, name: &[u8]) -> Result<Option<Vec<u8>>, InputError> {
+        if self.is_over(py) {
+            return Err(InputError::Over);
+        }
+        py.detach(|| {
+            let mut incoming = self.incoming.lock().expect("nobody panics while reading");
+            incoming.ask_variable(name, &self.outgoing)
+        })
+    }
+
     /// Takes what the application wrote to be logged. Returns whether the request still takes it.
     pub fn log(&self, py: Python<'_>, source: Source, bytes: &[u8]) -> bool {
         if self.is_over(py) {

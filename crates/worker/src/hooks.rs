@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyString, PyTuple};
@@ -107,8 +107,11 @@ impl<'py> Call<'py> {
         toolbox.add_errors(&self.environ, exchange)?;
         if self.hook != Hook::Dispatch {
             let ssl = Ssl { exchange: Arc::clone(exchange), https: self.https };
-            let is_https = Bound::new(py, ssl)?.getattr(intern!(py, "is_https"))?;
+            let ssl = Bound::new(py, ssl)?;
+            let is_https = ssl.getattr(intern!(py, "is_https"))?;
             self.environ.set_item(intern!(py, "mod_ssl.is_https"), is_https)?;
+            let var_lookup = ssl.getattr(intern!(py, "var_lookup"))?;
+            self.environ.set_item(intern!(py, "mod_ssl.var_lookup"), var_lookup)?;
         }
         Ok(())
     }
@@ -336,5 +339,20 @@ impl Ssl {
             return Err(PyRuntimeError::new_err("is_https() called after request completed"));
         }
         Ok(self.https)
+    }
+
+    /// Gives the value of one of mod_ssl's variables, or `None` without mod_ssl.
+    #[pyo3(signature = (name, /))]
+    fn var_lookup<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
+        if name.len() > MOST || name.contains('\0') {
+            return Err(PyValueError::new_err("no variable has such a name"));
+        }
+        let value = self.exchange.variable(py, name.as_bytes());
+        let value = value.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        value.map(|value| latin1(py, &value)).transpose()
     }
 }

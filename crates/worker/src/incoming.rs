@@ -204,11 +204,36 @@ impl Incoming {
         outcome
     }
 
-    fn ask(&mut self, at_most: u32, outgoing: &Mutex<Outgoing>) -> Result<(), InputError> {
+    /// Asks what httpd knows of the connection by this name (`ssl_var_lookup`), and waits for the
+    /// answer. Only of use while a hook runs. Not to be called while attached to Python.
+    ///
+    /// # Errors
+    /// [`InputError`].
+    pub fn ask_variable(
+        &mut self,
+        name: &[u8],
+        outgoing: &Mutex<Outgoing>,
+    ) -> Result<Option<Vec<u8>>, InputError> {
+        self.send(&FromWorker::NeedVariable(name), outgoing)?;
+        let connection = self.connection.as_mut().ok_or(InputError::Over)?;
+        if let Ok(Some(ToWorker::Variable(value))) = connection.inbox.next() {
+            return Ok(value.map(<[u8]>::to_vec));
+        }
+        self.connection = None;
+        outgoing.lock().expect("nobody panics while sending").break_off();
+        Err(InputError::Failed("httpd sent something unexpected".to_owned()))
+    }
+
+    /// Sends a question, and waits until the answer is there.
+    fn send(
+        &mut self,
+        question: &FromWorker<'_>,
+        outgoing: &Mutex<Outgoing>,
+    ) -> Result<(), InputError> {
         let asked = {
             let slot = Arc::clone(&self.slot);
             let mut outgoing = outgoing.lock().expect("nobody panics while sending");
-            outgoing.push(&FromWorker::NeedBody { at_most });
+            outgoing.push(question);
             outgoing.flush(&mut |socket| slot.wait_for(socket.as_fd(), PollFlags::OUT))
         };
         match asked.and_then(|()| self.await_answer()) {
@@ -225,6 +250,11 @@ impl Incoming {
                 return Err(InputError::Failed("Connection was terminated".to_owned()));
             }
         }
+        Ok(())
+    }
+
+    fn ask(&mut self, at_most: u32, outgoing: &Mutex<Outgoing>) -> Result<(), InputError> {
+        self.send(&FromWorker::NeedBody { at_most }, outgoing)?;
         let connection = self.connection.as_mut().ok_or(InputError::Over)?;
         match connection.inbox.next() {
             Ok(Some(ToWorker::Body(piece))) => {

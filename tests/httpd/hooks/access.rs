@@ -1,5 +1,8 @@
 //! `WSGIAccessScript`: `allow_access(environ, host)`.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use testkit::Httpd;
 
 use super::{Case, case, check_cases, get_as, serving_cases};
@@ -95,6 +98,7 @@ fn what_the_hook_knows_of_the_request() {
         ("environ['mod_wsgi.process_group'], environ['mod_wsgi.application_group']", "('', '')"),
         ("environ['mod_wsgi.version'][0], environ['apache.version'][:2]", "(6, (2, 4))"),
         ("environ['mod_ssl.is_https']()", "False"),
+        ("environ['mod_ssl.var_lookup']('SSL_PROTOCOL')", "None"),
         ("type(environ) is dict", "True"),
         (
             "[name for name in ('FROM_CONFIGURATION', 'wsgi.input', 'wsgi.url_scheme', \
@@ -112,6 +116,50 @@ fn what_the_hook_knows_of_the_request() {
         httpd.request("GET", "/0/a//b?1", &headers, b"").assert(200);
         httpd.wait_for_log(&["[wsgi:error]", &format!("answers|{expected}")]);
     }
+}
+
+#[test]
+fn what_the_hook_knows_of_an_encrypted_connection() {
+    let source = "def allow_access(environ, host):\n    \
+                  look = environ['mod_ssl.var_lookup']\n    \
+                  print('knows', environ['mod_ssl.is_https'](), look('HTTPS'), \
+                  look('SSL_SERVER_S_DN_CN'), look('SSL_PROTOCOL').startswith('TLS'))\n    \
+                  return True\n";
+    let folder = certificate();
+    let file = |name: &str| std::fs::read_to_string(folder.join(name)).expect("openssl made it");
+    let httpd = serving_cases(&[case(source, 200, "")], SCRIPT)
+        .file("key.pem", &file("key.pem"))
+        .file("cert.pem", &file("cert.pem"))
+        .conf(
+            "LoadModule socache_shmcb_module {modules}/mod_socache_shmcb.so\n\
+             LoadModule ssl_module {modules}/mod_ssl.so\n\
+             SSLEngine On\nSSLCertificateFile {dir}/cert.pem\nSSLCertificateKeyFile {dir}/key.pem",
+        )
+        .expect_log("[ssl:warn]")
+        .start();
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+    let program = "import ssl, sys, urllib.request\n\
+                   print(urllib.request.urlopen(sys.argv[1], \
+                   context=ssl._create_unverified_context()).status)";
+    let url = format!("https://127.0.0.1:{}/0?1", httpd.port());
+    let output = Command::new("python3").args(["-c", program, &url]).output();
+    let output = output.expect("there is a Python");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "200\n", "{output:?}");
+    httpd.wait_for_log(&["knows True on the-server True"]);
+}
+
+/// A folder with a key and a certificate.
+fn certificate() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("mwrs-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("there is room");
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=the-server"])
+        .args(["-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(&folder)
+        .output();
+    let made = made.expect("openssl is there");
+    assert!(made.status.success(), "{made:?}");
+    folder
 }
 
 #[test]

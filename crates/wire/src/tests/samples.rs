@@ -131,6 +131,7 @@ pub fn exchange_to_worker() -> impl Strategy<Value = exchange::ToWorker<'static>
         text().prop_map(|text| ToWorker::BodyFailed { reason: text.leak() }),
         any::<bool>().prop_map(|certain| ToWorker::ClientGone { certain }),
         inquiry().prop_map(ToWorker::Ask),
+        option::of(slice()).prop_map(ToWorker::Variable),
     ]
 }
 
@@ -151,6 +152,7 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
         (level(), slice(), any::<u32>(), slice())
             .prop_map(|(level, path, line, text)| FromWorker::LogFrom { level, path, line, text }),
         verdict().prop_map(FromWorker::Verdict),
+        slice().prop_map(FromWorker::NeedVariable),
     ]
 }
 

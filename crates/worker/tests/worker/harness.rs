@@ -468,6 +468,7 @@ impl Client {
                 }
                 FromWorker::Verdict(verdict) => panic!("{verdict:?} about a request"),
                 FromWorker::Welcome { worker } => assert!(worker > 0),
+                FromWorker::NeedVariable(name) => panic!("asks for {name:?} in a request"),
                 FromWorker::End => return answer,
                 FromWorker::Failed { status } => {
                     answer.ending = Ending::Failed(status);
