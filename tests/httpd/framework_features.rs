@@ -323,16 +323,17 @@ fn set_cookies(response: &Response) -> Vec<String> {
     cookies.filter_map(|(_, value)| value.split(';').next()).map(str::to_owned).collect()
 }
 
-/// A project with the admin and a database in memory, as `startproject` lays it out.
+/// A project with the admin and a database of its own, as `startproject` lays it out.
 const DJANGO: &str = r#"
 import os, sys, tempfile
 
 import django
 from django.conf import settings
 
+folder = tempfile.TemporaryDirectory()
 settings.configure(
     ALLOWED_HOSTS=["localhost"],
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": folder.name + "/db"}},
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     FILE_UPLOAD_MAX_MEMORY_SIZE=1000,
     INSTALLED_APPS=["django.contrib." + name for name in (
@@ -365,7 +366,6 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 
-# One thread has one connection, and with it the one database.
 call_command("migrate", verbosity=0)
 User.objects.create_superuser("admin", "admin@localhost", "secret")
 application = get_wsgi_application()
