@@ -116,3 +116,16 @@ fn requests_that_run_for_too_long_are_cut_and_idempotent_ones_begun_elsewhere() 
         assert_ne!(after, before);
     });
 }
+
+#[test]
+fn memory_that_the_system_refuses_is_an_exception() {
+    for option in ["memory-limit", "virtual-memory-limit"] {
+        let site = limited(&format!("threads=2 {option}=900000000"));
+        // The traceback, with its request.
+        let httpd = site.expect_log("[client ").start();
+        let before = pid(&httpd);
+        httpd.get("/?grow(2000)").assert(500);
+        httpd.wait_for_log(&["[wsgi:error]", "MemoryError"]);
+        assert_eq!(pid(&httpd), before);
+    }
+}

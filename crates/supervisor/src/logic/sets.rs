@@ -292,8 +292,13 @@ impl Logic {
         let name = self.groups[group].display_name();
         let crowded =
             format!("{name} has {MAX_SETS} application groups already, none can give way");
-        if self.workers.values().any(|w| w.group == group && w.phase == Phase::Leaving(Why::Asked))
-        {
+        // Those that are replaced within a set that stays are no sign of a flood.
+        let gives_way = |worker: &Worker| {
+            worker.group == group
+                && worker.phase == Phase::Leaving(Why::Asked)
+                && worker.set.is_none_or(|set| !self.sets.contains_key(&set))
+        };
+        if self.workers.values().any(gives_way) {
             return Err(crowded);
         }
         // Those that were started beforehand have been asked for by name in the configuration.
