@@ -2,6 +2,7 @@
 
 mod cases;
 mod coverage;
+mod htaccess;
 mod python;
 mod requests;
 mod table;
