@@ -85,13 +85,11 @@ pub static DIRECTIVES: [Directive; 9] = [
         form: Form::One,
         default: "Off",
         usage: c"On or Off: whether files of wsgi.file_wrapper are sent by the kernel",
-        compatibility: Compatibility::NotYet("files are sent through the worker"),
-        set: Setter::Directory(|_, command, argument| {
-            if on_off(command, argument)? {
-                command.warn("it has no effect yet: files are sent through the worker.");
-            }
-            Ok(())
-        }),
+        compatibility: Compatibility::NoEffect(
+            "workers hand files over to httpd, which sends them as its own: see httpd's \
+             `EnableSendfile`",
+        ),
+        set: Setter::Directory(|_, command, argument| on_off(command, argument).map(|_| ())),
     },
     Directive {
         name: c"WSGITrustedProxyHeaders",

@@ -139,6 +139,13 @@ pub const CASES: &[Case] = &[
         Head(METHOD),
         "HEAD",
     ),
+    Case::sets("WSGIEnableSendfile", "WSGIEnableSendfile On", Ask("'FILE'"), "value = 7"),
+    Case::merges(
+        "WSGIEnableSendfile",
+        "WSGIEnableSendfile On\n<Location />\nWSGIEnableSendfile Off\n</Location>",
+        Ask("'FILE'"),
+        "value = 7",
+    ),
     Case::sets(
         "WSGITrustedProxyHeaders",
         "WSGITrustedProxyHeaders X-Forwarded-For",

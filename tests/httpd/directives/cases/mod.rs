@@ -156,6 +156,10 @@ def umask():
 
 def application(environ, start_response):
     answer = str(eval(unquote(environ["QUERY_STRING"]), {**globals(), "environ": environ}))
+    if answer == "FILE":
+        lib = os.path.join(os.path.dirname(os.path.dirname(__file__)), "lib", "mwrs_module.py")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return environ["wsgi.file_wrapper"](open(lib, "rb"))
     status = "404 Not Found" if "MISSING" in answer else "200 OK"
     start_response(status, [("Content-Type", "text/plain"), ("X-Answer", answer)])
     return [answer.encode()]
