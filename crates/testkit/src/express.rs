@@ -24,12 +24,22 @@ pub struct Express {
 }
 
 impl Express {
-    /// Runs `mod_wsgi-express setup-server` for this application, and changes the `LoadModule` line
-    /// of what comes of it. In options, `{dir}` is the folder with the application, `app.wsgi`.
+    /// Runs `mod_wsgi-express setup-server` for this application, and changes over to the module
+    /// under test. In options, `{dir}` is the folder with the application, `app.wsgi`.
     ///
     /// # Errors
     /// When the tool refuses.
     pub fn setup(application: &str, options: &[&str]) -> Result<Express> {
+        let server = Express::setup_original(application, options)?;
+        server.change_over()?;
+        Ok(server)
+    }
+
+    /// The same, with the original's module left in.
+    ///
+    /// # Errors
+    /// When the tool refuses.
+    pub fn setup_original(application: &str, options: &[&str]) -> Result<Express> {
         let directory = Directory::new()?;
         directory.write("app.wsgi", application.as_bytes())?;
         let (folder, port) = (directory.path().to_owned(), free_port());
@@ -45,16 +55,22 @@ impl Express {
         // The locale that it would choose without is not on every machine.
         let output = command.env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").output()?;
         ensure!(output.status.success(), "{}", text(&output));
+        Ok(Express { directory, port })
+    }
 
-        let conf = folder.join("server/httpd.conf");
+    /// Writes the module under test into the `LoadModule` line of the generated configuration.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn change_over(&self) -> Result<()> {
+        let conf = self.dir().join("server/httpd.conf");
         let generated = fs::read_to_string(&conf).context("there is no httpd.conf")?;
         let lines =
             generated.lines().map(|line| match line.starts_with("LoadModule wsgi_module") {
                 true => Module::chosen().load(),
                 false => line.to_owned(),
             });
-        fs::write(&conf, lines.collect::<Vec<_>>().join("\n"))?;
-        Ok(Express { directory, port })
+        Ok(fs::write(&conf, lines.collect::<Vec<_>>().join("\n"))?)
     }
 
     /// Runs the generated `apachectl` with a command, such as `configtest`.

@@ -1,6 +1,6 @@
 //! What PyPI's `mod_wsgi-express setup-server` generates, with one line changed: the module's.
 
-use testkit::Express;
+use testkit::{Express, Process};
 
 const APPLICATION: &str = r#"
 import os, pwd
@@ -75,6 +75,22 @@ fn passwords_of_a_script() {
     server.start("start");
     server.wait_for("/a", &[], 401);
     server.wait_for("/a", &[("Authorization", "Basic eDp5")], 401);
+}
+
+#[test]
+fn changing_over_while_httpd_runs() {
+    if testkit::ours_only("there is nothing to change over to") {
+        return;
+    }
+    let server = Express::setup_original(APPLICATION, &[]).expect("mod_wsgi-express sets up");
+    server.start("start");
+    let before = server.wait_for("/a", &[], 200).text();
+    server.change_over().expect("there is a line for the module");
+    server.control("configtest");
+    server.start("restart");
+    assert_eq!(server.wait_for("/a", &[], 200).text(), before);
+    let below = Process::descendants(server.pid().expect("httpd runs"));
+    assert!(below.iter().any(|process| process.program == "wsgi-supervisor"), "{below:?}");
 }
 
 #[test]
