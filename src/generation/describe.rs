@@ -226,6 +226,7 @@ fn group(
                     && daemon.threads != Some(0),
             },
             limits: daemon.limits,
+            reload: daemon.reload,
             httpd: httpd(),
         },
         identity: identity.map(|identity| Identity {

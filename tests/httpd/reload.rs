@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use testkit::{Httpd, Running, until};
 
 /// A wrapper whose application is a module of its own: running the wrapper again in the same
@@ -19,14 +21,18 @@ from site_code import application
 
 fn code(word: &str) -> String {
     format!(
-        "import os\n\ndef application(environ, start_response):\n    \
-         start_response('200 OK', [])\n    return [b'{word} %d' % os.getpid()]\n"
+        "import os, time\n\ndef application(environ, start_response):\n    \
+         time.sleep(0.01)\n    start_response('200 OK', [])\n    return [b'{word} %d' % os.getpid()]\n"
     )
 }
 
 fn site(processes: u32) -> Httpd {
+    site_with(processes, "")
+}
+
+fn site_with(processes: u32, options: &str) -> Httpd {
     let conf = format!(
-        "WSGIDaemonProcess app user={{user}} group={{group}} processes={processes} threads=5\n\
+        "WSGIDaemonProcess app user={{user}} group={{group}} processes={processes} threads=5 {options}\n\
          WSGIScriptAlias / {{apps}}/app.wsgi process-group=app application-group=%{{GLOBAL}}"
     );
     Httpd::new().app("app.wsgi", WRAPPER).app("site_code.py", &code("old")).conf(&conf)
@@ -123,4 +129,66 @@ fn new_code_that_cannot_be_loaded_is_an_error_until_it_is_mended() {
     httpd.wait_for_log(&["[wsgi:error]", "half of it is missing"]);
     deploy(&httpd, &code("mended"));
     assert_eq!(answer(&httpd).0, "mended");
+}
+
+/// Lines of the error log at level error.
+fn errors(httpd: &Running) -> Vec<String> {
+    let log = httpd.error_log();
+    log.lines().filter(|line| line.contains("wsgi:error")).map(str::to_owned).collect()
+}
+
+#[test]
+fn broken_code_with_reload_keep_loses_nothing() {
+    let httpd = site_with(1, "reload=keep").expect_log("half of it is missing").start();
+    answer(&httpd);
+    for _ in 0..2 {
+        deploy(&httpd, "raise ImportError('half of it is missing')\n");
+        for _ in 0..20 {
+            assert_eq!(answer(&httpd).0, "old");
+        }
+    }
+    let line = httpd.wait_for_log(&["[wsgi:error]", "half of it is missing"]);
+    for part in ["app.wsgi'", "ImportError", "keeps serving the code that it has loaded"] {
+        assert!(line.contains(part), "{line}");
+    }
+    deploy(&httpd, &code("mended"));
+    let mended = until(|| (answer(&httpd).0 == "mended").then_some(()));
+    assert!(mended.is_some());
+    assert_eq!(errors(&httpd), [line]);
+}
+
+#[test]
+fn a_worker_that_dies_while_the_code_is_broken_is_missed_until_it_is_mended() {
+    // Whatever is said about the group meanwhile.
+    let httpd = site_with(1, "reload=keep").expect_log("rocess group 'app'").start();
+    answer(&httpd);
+    deploy(&httpd, "raise ImportError('half of it is missing')\n");
+    let pid = answer(&httpd).1.parse().expect("a process id");
+    httpd.wait_for_log(&["[wsgi:error]", "keeps serving"]);
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+    let answers = |status| until(|| (httpd.get("/").status == status).then_some(()));
+    assert!(answers(503).is_some());
+    httpd.wait_for_log(&["[wsgi:error]", "half of it is missing", "next try"]);
+    deploy(&httpd, &code("mended"));
+    assert!(answers(200).is_some());
+    assert_eq!(answer(&httpd).0, "mended");
+}
+
+#[test]
+fn scripts_of_a_group_with_reload_off_are_not_looked_at() {
+    let httpd = site_with(1, "reload=off").start();
+    let before = answer(&httpd);
+    deploy(&httpd, &code("new"));
+    assert_eq!(answer(&httpd), before);
+    httpd.graceful();
+    let new = until(|| (answer(&httpd).0 == "new").then_some(()));
+    assert!(new.is_some());
+}
+
+#[test]
+fn the_last_reload_option_holds() {
+    let httpd = site_with(1, "reload=off reload=on").start();
+    answer(&httpd);
+    deploy(&httpd, &code("new"));
+    assert_eq!(answer(&httpd).0, "new");
 }

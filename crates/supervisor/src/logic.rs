@@ -57,6 +57,9 @@ pub struct Plan {
     pub imports: Vec<Vec<u8>>,
     /// Whether its workers run their scripts and take no requests (`threads=0`).
     pub is_service: bool,
+    /// `reload=keep`: a worker is to load the scripts of the one that it replaces before it serves,
+    /// and does not serve if it cannot.
+    pub keeps: bool,
     /// How long its workers may take to finish and to exit, among others.
     pub limits: Limits,
 }

@@ -12,7 +12,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Gid, Uid};
 use rustix::process::Rlimit;
 use wire::Secret;
-use wire::control::Settings;
+use wire::control::{Reload, Settings};
 use wire::exchange::Level;
 use wire::generation::{Configuration, Group};
 
@@ -171,6 +171,7 @@ fn plan(group: &Group) -> Plan {
             .map(|application_group| application_group.name.clone())
             .collect(),
         is_service: group.settings.threads == 0,
+        keeps: group.settings.reload == Reload::Keep,
         limits: group.settings.limits,
     }
 }

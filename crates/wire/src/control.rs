@@ -114,6 +114,8 @@ pub struct Settings {
     pub python: Python,
     /// What it may use before another one takes its place.
     pub limits: Limits,
+    /// `reload=`.
+    pub reload: Reload,
     /// What the module `apache` tells about httpd.
     pub httpd: Httpd,
 }
@@ -148,6 +150,30 @@ pub struct Interpreter {
     pub restrict_stdout: Option<bool>,
     /// `WSGIRestrictSignal`.
     pub restrict_signal: Option<bool>,
+}
+
+/// `reload=`: what becomes of scripts that have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Reload {
+    /// A new worker loads them, and takes the place of the old one.
+    #[default]
+    On = 0,
+    /// It does so if it can load them: a worker serves only what has been loaded.
+    Keep = 1,
+    /// Nothing.
+    Off = 2,
+}
+
+impl Reload {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::On, Self::Keep, Self::Off];
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let value = reader.u8("reload")?;
+        let known = Self::ALL.into_iter().find(|reload| *reload as u8 == value);
+        known.ok_or(DecodeError::Unknown { what: "reload", value: value.into() })
+    }
 }
 
 /// What the directives about Python say.
@@ -298,6 +324,7 @@ impl Settings {
         writer.option(self.stack_size, Writer::u64);
         self.python.write(writer);
         self.limits.write(writer);
+        writer.u8(self.reload as u8);
         self.httpd.write(writer);
     }
 
@@ -318,6 +345,7 @@ impl Settings {
             stack_size: reader.option("stack size", |reader| reader.u64("stack size"))?,
             python: Python::read(reader)?,
             limits: Limits::read(reader)?,
+            reload: Reload::read(reader)?,
             httpd: Httpd::read(reader)?,
         })
     }

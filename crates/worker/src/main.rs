@@ -136,9 +136,15 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
                     interpreter.stopping(Cause::ShutdownSignal);
                 }
             } else {
-                Python::attach(|py| {
-                    preload.iter().for_each(|script| toolbox.preload(py, &monitor, script));
-                });
+                Python::attach(|py| match settings.reload {
+                    wire::control::Reload::Keep => {
+                        preload.iter().try_for_each(|script| toolbox.load(py, &monitor, script))
+                    }
+                    _ => {
+                        preload.iter().for_each(|script| toolbox.preload(py, &monitor, script));
+                        Ok(())
+                    }
+                })?;
                 let assigned = Assigned { application_group, secret, listener };
                 let mut serving =
                     serve(&interpreter, *settings, toolbox, assigned, monitor, reporter)?;
@@ -241,13 +247,14 @@ fn serve(
         true if Fast::Watch.is_on() => Policy::Patient,
         true => Policy::Eager,
     };
+    let reload = settings.reload;
     let worker = Arc::new(Worker {
         settings,
         application_group,
         queue: Queue::new(threads, policy),
         threads: (0..threads).map(|_| Thread::default()).collect(),
         monitor: Arc::clone(&monitor),
-        reload: Reload::new(reporter.clone()),
+        reload: Reload::new(reporter.clone(), reload),
         connections: Connections::new()?,
         paused: AtomicBool::new(false),
         returning: AtomicUsize::new(0),

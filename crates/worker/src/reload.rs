@@ -8,11 +8,11 @@ use std::sync::{Mutex, MutexGuard};
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use wire::control::FromWorker;
+use wire::control::{FromWorker, Reload as Policy};
 use wire::limits::Cause;
 
 use crate::control::Reporter;
-use crate::script::Scripts;
+use crate::script::{Scripts, Times};
 use crate::worker::Job;
 
 /// What becomes of requests for changed scripts. The functions without `py` are for threads that
@@ -20,6 +20,7 @@ use crate::worker::Job;
 #[derive(Debug)]
 pub struct Reload {
     reporter: Reporter,
+    policy: Policy,
     state: Mutex<State>,
 }
 
@@ -27,26 +28,28 @@ pub struct Reload {
 enum State {
     /// No change has been found.
     Fresh,
-    /// One has been reported, and these requests found it.
-    Reported(Vec<Job>),
+    /// One has been reported, when the files had these times of change, and these requests found it.
+    Reported(Vec<Job>, Times),
     /// Nobody takes this worker's place: there is no supervisor, or it is about to finish.
     Alone,
 }
 
 impl Reload {
-    /// Reports changes through `reporter`.
-    pub fn new(reporter: Reporter) -> Self {
-        Self { reporter, state: Mutex::new(State::Fresh) }
+    /// Reports changes through `reporter`, unless that is switched off.
+    pub fn new(reporter: Reporter, policy: Policy) -> Self {
+        Self { reporter, policy, state: Mutex::new(State::Fresh) }
     }
 
     /// Lets a request pass, or holds it back.
     pub fn admit(&self, py: Python<'_>, scripts: &Scripts, job: Job) -> Option<Job> {
-        if !job.reloading || !scripts.has_changed(py, &job.script) {
+        if self.policy == Policy::Off || !job.reloading || !scripts.has_changed(py, &job.script) {
             return Some(job);
         }
         let mut state = self.lock(py);
         match &*state {
-            State::Reported(_) => Some(job),
+            State::Reported(..) => Some(job),
+            // Nobody could load it first, to see whether that goes well.
+            State::Alone if self.policy == Policy::Keep => Some(job),
             State::Alone => {
                 drop(state);
                 // Loaded again, in place.
@@ -55,7 +58,7 @@ impl Reload {
             }
             State::Fresh => {
                 let script = job.script.clone();
-                *state = State::Reported(vec![job]);
+                *state = State::Reported(vec![job], scripts.times(py));
                 drop(state);
                 let reason = format!("'{}' has changed", String::from_utf8_lossy(&script));
                 let cause = Cause::ScriptReload;
@@ -69,32 +72,35 @@ impl Reload {
         }
     }
 
-    /// Nobody takes this worker's place, this time: what is loaded counts as unchanged. Returns the
-    /// requests that have been held back.
+    /// Nobody takes this worker's place, this time: what is loaded counts as unchanged until the next
+    /// change after the one that was reported. Returns the requests that have been held back.
     #[must_use]
     pub fn keep(&self, py: Python<'_>, scripts: &Scripts) -> Vec<Job> {
-        scripts.accept_changes(py);
-        py.detach(|| self.leave(State::Fresh))
+        let (held, times) = py.detach(|| self.leave(State::Fresh));
+        if let Some(times) = times {
+            scripts.accept(py, times);
+        }
+        held
     }
 
     /// Nobody takes this worker's place any more: it finishes, or there is no supervisor who could
     /// start another one. Returns the requests that have been held back.
     #[must_use]
     pub fn cease(&self) -> Vec<Job> {
-        self.leave(State::Alone)
+        self.leave(State::Alone).0
     }
 
     /// Whether a change has been reported, and another worker is to take this one's place.
     pub fn has_reported(&self) -> bool {
         // Not attached to Python, and held for moments only.
-        matches!(&*self.state.lock().expect("nobody panics in here"), State::Reported(_))
+        matches!(&*self.state.lock().expect("nobody panics in here"), State::Reported(..))
     }
 
-    fn leave(&self, next: State) -> Vec<Job> {
+    fn leave(&self, next: State) -> (Vec<Job>, Option<Times>) {
         let mut state = self.state.lock().expect("nobody panics in here");
         match std::mem::replace(&mut *state, next) {
-            State::Reported(held) => held,
-            State::Fresh | State::Alone => Vec::new(),
+            State::Reported(held, times) => (held, Some(times)),
+            State::Fresh | State::Alone => (Vec::new(), None),
         }
     }
 

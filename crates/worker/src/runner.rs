@@ -70,6 +70,24 @@ impl Toolbox {
         }
     }
 
+    /// Loads a script without which this worker is not to serve.
+    ///
+    /// # Errors
+    /// One line for the log: what is wrong, and the last line of the traceback.
+    pub fn load(&self, py: Python<'_>, monitor: &Monitor, script: &[u8]) -> Result<(), String> {
+        match self.scripts.load(py, script, None) {
+            Ok(_) => {
+                monitor.note_loaded();
+                Ok(())
+            }
+            Err(ScriptError::Script(lines)) => match lines.as_slice() {
+                [first, .., last] => Err(format!("{first}: {}", last.trim())),
+                lines => Err(lines.concat()),
+            },
+            Err(ScriptError::Python(error)) => Err(error.to_string()),
+        }
+    }
+
     /// Runs the script of a service until it ends.
     pub fn run_service(&self, py: Python<'_>, script: &[u8]) {
         match self.scripts.run_service(py, script) {

@@ -26,10 +26,15 @@ pub struct Scripts {
 
 #[derive(Debug)]
 struct Loaded {
-    /// Time of change of the file that was loaded, in nanoseconds.
-    mtime: i128,
+    /// Time of change of the file that was loaded, in nanoseconds, or of the one that could not be
+    /// loaded since: none where it was gone.
+    mtime: Option<i128>,
     globals: Py<PyDict>,
 }
+
+/// Times of change of the files of scripts.
+#[derive(Debug)]
+pub struct Times(Vec<(Box<[u8]>, Option<i128>)>);
 
 /// Why there is no application to call.
 #[derive(Debug)]
@@ -113,7 +118,7 @@ impl Scripts {
     /// Whether the script has been loaded, and its file has changed since.
     pub fn has_changed(&self, py: Python<'_>, path: &[u8]) -> bool {
         let now = time_of_change(path);
-        self.lock(py).get(path).is_some_and(|loaded| now != Some(loaded.mtime))
+        self.lock(py).get(path).is_some_and(|loaded| now != loaded.mtime)
     }
 
     /// The scripts that have been loaded. Not to be called while attached to Python.
@@ -128,10 +133,19 @@ impl Scripts {
         drop(before);
     }
 
-    /// Takes what has been loaded for what is in the files now.
-    pub fn accept_changes(&self, py: Python<'_>) {
-        for (path, loaded) in self.lock(py).iter_mut() {
-            loaded.mtime = time_of_change(path).unwrap_or(loaded.mtime);
+    /// The times of change that the files of all loaded scripts have now.
+    pub fn times(&self, py: Python<'_>) -> Times {
+        let known = self.lock(py);
+        Times(known.keys().map(|path| (path.clone(), time_of_change(path))).collect())
+    }
+
+    /// Takes what has been loaded for what was in the files at these times.
+    pub fn accept(&self, py: Python<'_>, times: Times) {
+        let mut known = self.lock(py);
+        for (path, time) in times.0 {
+            if let Some(loaded) = known.get_mut(&path) {
+                loaded.mtime = time;
+            }
         }
     }
 
@@ -174,7 +188,7 @@ impl Scripts {
         let (mtime, globals) = result
             .and_then(|pair| pair.extract::<(i128, Bound<'py, PyDict>)>())
             .map_err(|error| self.explain(py, error))?;
-        let loaded = Loaded { mtime, globals: globals.clone().unbind() };
+        let loaded = Loaded { mtime: Some(mtime), globals: globals.clone().unbind() };
         let before = self.lock(py).insert(path.into(), loaded);
         drop(before);
         Ok(globals)

@@ -1,5 +1,7 @@
 //! Options about time limits and limits of the system.
 
+use wire::control::Reload;
+
 use super::{DaemonOption, DaemonProcess};
 use crate::config::compatibility::Compatibility;
 use crate::config::values::{Verdict, number};
@@ -7,7 +9,7 @@ use crate::config::values::{Verdict, number};
 /// As large as C's `int`.
 const MOST: i64 = i32::MAX as i64;
 
-pub static OPTIONS: [DaemonOption; 15] = [
+pub static OPTIONS: [DaemonOption; 16] = [
     DaemonOption {
         name: "maximum-requests",
         what: "request count",
@@ -99,6 +101,15 @@ pub static OPTIONS: [DaemonOption; 15] = [
         set: |group, value| limit(value, &mut group.limits.shutdown_timeout),
     },
     DaemonOption {
+        name: "reload",
+        what: "reload policy",
+        default: "on",
+        usage: "what a changed script does: `on`, a new worker loads it and takes over; `keep`, only \
+                if it can load it; `off`, nothing",
+        compatibility: Compatibility::Better("an addition of ours"),
+        set: reload,
+    },
+    DaemonOption {
         name: "cpu-priority",
         what: "CPU priority",
         default: "0",
@@ -151,6 +162,16 @@ fn limit(value: &[u8], into: &mut u32) -> Result<Verdict, String> {
     let verdict = number(value, 0, MOST, &mut number_of)?;
     *into = number_of.unwrap_or_default();
     Ok(verdict)
+}
+
+fn reload(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    group.reload = match value.to_ascii_lowercase().as_slice() {
+        b"on" => Reload::On,
+        b"keep" => Reload::Keep,
+        b"off" => Reload::Off,
+        _ => return Err("is none of on, keep and off".into()),
+    };
+    Ok(Verdict::Good)
 }
 
 fn cpu_priority(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {

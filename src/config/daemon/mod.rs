@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::Uid;
+use wire::control::Reload;
 use wire::limits::Limits;
 
 use super::arguments::{Arguments, Setting};
@@ -70,6 +71,8 @@ pub struct DaemonProcess {
     pub memory_limit: Option<u64>,
     /// `virtual-memory-limit=`, in bytes.
     pub virtual_memory_limit: Option<u64>,
+    /// `reload=`.
+    pub reload: Reload,
     /// `connect-timeout=`.
     pub connect_timeout: Option<Duration>,
     /// `socket-timeout=`.

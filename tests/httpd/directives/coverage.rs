@@ -9,7 +9,7 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 10] = [
+const ELSEWHERE: [(&str, &str, &str); 11] = [
     ("WSGIScriptReloading", "scripts_that_are_not_reloaded", "scripts_that_are_not_reloaded"),
     ("WSGIHandlerScript", "handler_scripts", "handler_scripts"),
     (
@@ -25,6 +25,7 @@ const ELSEWHERE: [(&str, &str, &str); 10] = [
         "every_directive_where_it_may_stand",
         "htaccess_has_what_allow_override_grants",
     ),
+    ("reload=", "broken_code_with_reload_keep_loses_nothing", "the_last_reload_option_holds"),
     ("chroot=", "groups_in_a_chroot", "groups_in_a_chroot"),
     ("memory-max=", "memory_max", "memory_max"),
     ("WSGIIgnoreActivity", "inactivity", "inactivity"),

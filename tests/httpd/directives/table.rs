@@ -219,7 +219,7 @@ fn htaccess_has_what_allow_override_grants() {
 }
 
 /// Options of WSGIDaemonProcess: right, and wrong.
-const OPTIONS: [(&str, &str); 45] = [
+const OPTIONS: [(&str, &str); 46] = [
     ("user={user}", "user=nobody-of-this-name"),
     ("group={group}", "group=no-group-of-this-name"),
     ("supplementary-groups={group},#0", "supplementary-groups=no-group-of-this-name"),
@@ -249,6 +249,7 @@ const OPTIONS: [(&str, &str); 45] = [
     ("graceful-timeout=5", "graceful-timeout=-1"),
     ("eviction-timeout=5", "eviction-timeout=-1"),
     ("shutdown-timeout=5", "shutdown-timeout=-1"),
+    ("reload=keep", "reload=maybe"),
     ("cpu-priority=-5", "cpu-priority="),
     ("cpu-time-limit=5", "cpu-time-limit=-1"),
     ("memory-limit=4294967296", "memory-limit=-1"),

@@ -28,7 +28,7 @@ fn check(faults: &[Fault], times: usize) {
 
 #[test]
 fn soak_restarts() {
-    check(&[Fault::Graceful, Fault::Touch, Fault::FullLog], 3);
+    check(&[Fault::Graceful, Fault::Touch, Fault::BrokenCode, Fault::FullLog], 3);
 }
 
 #[test]

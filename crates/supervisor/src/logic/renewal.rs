@@ -31,6 +31,11 @@ impl Logic {
         let group = worker.group;
         worker.cause = Some(cause);
         worker.doom = Some(Doom::wished(cause, reason));
+        if let Some(set) = worker.set.and_then(|set| self.sets.get_mut(&set))
+            && self.groups[group].plan.keeps
+        {
+            set.scripts.clone_from(&scripts);
+        }
         if !cause.is_urgent() {
             worker.successor_loads = Some(scripts);
         }
@@ -68,10 +73,29 @@ impl Logic {
         self.adopt(new, set, now);
     }
 
+    /// How loud to say that a worker failed. Each worker of a set finds out for itself that new code
+    /// cannot be loaded; that it cannot is said once.
+    pub(super) fn level_of(&mut self, failed: WorkerId, reason: &str) -> Level {
+        let set = self.workers.get(&failed).and_then(|worker| worker.set);
+        match set.and_then(|set| self.sets.get_mut(&set)) {
+            Some(set) if set.last_failure == reason => Level::Info,
+            Some(set) => {
+                reason.clone_into(&mut set.last_failure);
+                Level::Error
+            }
+            None => Level::Error,
+        }
+    }
+
     /// A worker did not come to serve. If it was to take the place of `old`, and that one is still
     /// there, `old` goes on until it wants to be replaced once more. Returns whether that is so;
     /// otherwise the failed one is missing like any other.
-    pub(super) fn renewal_failed(&mut self, old: Option<WorkerId>, reason: &str) -> bool {
+    pub(super) fn renewal_failed(
+        &mut self,
+        old: Option<WorkerId>,
+        reason: &str,
+        level: Level,
+    ) -> bool {
         let Some((old, worker)) = old.and_then(|old| Some((old, self.workers.get_mut(&old)?)))
         else {
             return false;
@@ -86,7 +110,7 @@ impl Logic {
             Some(Cause::ScriptReload) => " the code that it has loaded",
             _ => "",
         };
-        self.log(group, Level::Error, format!("{reason}; {name} keeps serving{with}"));
+        self.log(group, level, format!("{reason}; {name} keeps serving{with}"));
         self.actions.push(Action::Keep(old));
         true
     }

@@ -40,6 +40,11 @@ pub struct Set {
     waiting: Vec<Ticket>,
     /// Whether connections to its socket are closed, as workers keep failing.
     forsaken: bool,
+    /// What its workers have loaded, as far as one has told: where the group keeps what works, a new
+    /// one has to load it, too.
+    pub(super) scripts: Vec<Vec<u8>>,
+    /// Why the last of its workers failed that should have taken another one's place.
+    pub(super) last_failure: String,
     /// Number of the last acquisition; the lowest one was the longest ago.
     acquired: u64,
 }
@@ -264,10 +269,16 @@ impl Logic {
         let id = SetId(self.next_number());
         let processes = self.groups[group].plan.processes as usize;
         self.groups[group].reserve = self.groups[group].reserve.saturating_sub(processes);
-        self.sets.insert(
-            id,
-            Set { group, application_group, waiting: Vec::new(), forsaken: false, acquired: 0 },
-        );
+        let set = Set {
+            group,
+            application_group,
+            waiting: Vec::new(),
+            scripts: Vec::new(),
+            last_failure: String::new(),
+            forsaken: false,
+            acquired: 0,
+        };
+        self.sets.insert(id, set);
         self.actions.push(Action::OpenSet(id, group));
         id
     }

@@ -174,16 +174,19 @@ impl Logic {
         worker.application_group = Some(set.application_group.clone());
         if worker.phase == Phase::Idle {
             worker.phase = Phase::Assigned;
+            let name = set.application_group.clone();
+            let preload = match std::mem::take(&mut worker.preload) {
+                scripts if scripts.is_empty() => set.scripts.clone(),
+                scripts => scripts,
+            };
             let startup = self.groups[worker.group].plan.limits.startup_timeout;
             let patience = match Duration::from_secs(startup.into()) {
                 // Nobody knows how long scripts take that are loaded in advance.
                 Duration::ZERO => (!has_imports).then_some(START_TIMEOUT),
-                startup if has_imports || !worker.preload.is_empty() => Some(startup),
+                startup if has_imports || !preload.is_empty() => Some(startup),
                 _ => Some(START_TIMEOUT),
             };
             worker.limit = patience.map(|patience| (now + patience, Limit::Serve(patience)));
-            let (name, preload) =
-                (set.application_group.clone(), std::mem::take(&mut worker.preload));
             self.actions.push(Action::Assign(id, set_id, name, preload));
         }
     }
@@ -223,7 +226,7 @@ impl Logic {
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
-        if !worker.is_leaving() && !self.renewal_failed(worker.replaces, &reason) {
+        if !worker.is_leaving() && !self.renewal_failed(worker.replaces, &reason, Level::Error) {
             let reason = format!("{}: {reason}", self.groups[worker.group].display_name());
             self.count_failure(worker.group, worker.round, reason, now);
         }
@@ -371,7 +374,7 @@ impl Logic {
                     }
                     _ => format!("{name}: died after {age}: {exit}"),
                 };
-                if !self.renewal_failed(worker.replaces, &reason) {
+                if !self.renewal_failed(worker.replaces, &reason, Level::Error) {
                     self.count_failure(group, worker.round, reason, now);
                 }
             }
@@ -444,6 +447,7 @@ impl Logic {
 
     /// Counts a worker as failed. It is no part of its group any more.
     fn condemn(&mut self, id: WorkerId, why: &str, now: Instant) {
+        let level = self.level_of(id, why);
         let reason = format!("{}: {why}", self.name(id));
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
@@ -453,7 +457,7 @@ impl Logic {
         worker.limit = None;
         worker.doom.get_or_insert_with(|| Doom::of(why));
         let replaces = worker.replaces.take();
-        if self.renewal_failed(replaces, &reason) {
+        if self.renewal_failed(replaces, &reason, level) {
             // Said, and not held against the group: it works as it did.
         } else if counts {
             self.count_failure(group, round, reason, now);

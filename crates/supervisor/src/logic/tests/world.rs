@@ -53,17 +53,9 @@ pub fn plan(name: &str, processes: u32, prestart: bool) -> Plan {
         eviction_timeout: 20,
         ..Limits::default()
     };
-    let (imports, is_service) = (Vec::new(), false);
-    let patience = PATIENCE;
-    Plan {
-        name: name.as_bytes().to_vec(),
-        processes,
-        patience,
-        prestart,
-        imports,
-        is_service,
-        limits,
-    }
+    let (patience, imports, is_service, keeps) = (PATIENCE, Vec::new(), false, false);
+    let name = name.as_bytes().to_vec();
+    Plan { name, processes, patience, prestart, imports, is_service, keeps, limits }
 }
 
 impl World {
