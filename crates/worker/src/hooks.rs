@@ -16,7 +16,7 @@ use crate::exchange::{Exchange, Outcome};
 use crate::ffi::latin1;
 use crate::outgoing::Source;
 use crate::runner::Toolbox;
-use crate::wsgi::Environ;
+use crate::wsgi::{Environ, Errors};
 
 /// Most bytes of an answer: no name and no list of groups is longer.
 const MOST: usize = 512 << 10;
@@ -77,7 +77,7 @@ impl<'py> Call<'py> {
         reloading: bool,
     ) -> Outcome {
         let asked = Asked { toolbox, exchange, script };
-        if let Err(error) = self.add_objects(toolbox, exchange) {
+        if let Err(error) = self.add_objects(exchange) {
             toolbox.failures.log(py, exchange, "cannot begin", script, &error);
             return Outcome::Failed(500);
         }
@@ -102,9 +102,9 @@ impl<'py> Call<'py> {
     }
 
     /// What belongs to the conversation, and is of no use after it.
-    fn add_objects(&self, toolbox: &Toolbox, exchange: &Arc<Exchange>) -> PyResult<()> {
+    fn add_objects(&self, exchange: &Arc<Exchange>) -> PyResult<()> {
         let py = self.environ.py();
-        toolbox.add_errors(&self.environ, exchange)?;
+        Errors::add_to(&self.environ, exchange)?;
         if self.hook != Hook::Dispatch {
             let ssl = Ssl { exchange: Arc::clone(exchange), https: self.https };
             let ssl = Bound::new(py, ssl)?;

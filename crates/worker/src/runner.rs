@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::PyDict;
 use wire::control::FromWorker;
 use wire::exchange::ToWorker;
 
@@ -24,7 +24,7 @@ use crate::outgoing::Source;
 use crate::schedule::RunnerId;
 use crate::script::{ScriptError, Scripts};
 use crate::worker::{Job, Worker, now};
-use crate::wsgi::{Client, Constants, Environ, Input, LogStream, Times, respond, seconds};
+use crate::wsgi::{Client, Constants, Environ, Errors, Input, Times, respond, seconds};
 
 /// Python code recurses deeply; this is what the main thread of a program has.
 const STACK: usize = 8 << 20;
@@ -43,7 +43,6 @@ pub struct Toolbox {
     /// How exceptions get into the log.
     pub failures: Failures,
     subscribers: Subscribers,
-    text_stream: Py<PyType>,
 }
 
 impl Toolbox {
@@ -55,9 +54,9 @@ impl Toolbox {
         // The scripts' module imports the failures' one.
         let failures = Failures::new(py, application_group)?;
         let scripts = Scripts::new(py)?;
-        let text_stream = py.import("io")?.getattr("TextIOWrapper")?.cast_into()?.unbind();
+        Errors::register(py)?;
         let subscribers = Subscribers::new(py)?;
-        Ok(Self { scripts, failures, subscribers, text_stream })
+        Ok(Self { scripts, failures, subscribers })
     }
 
     /// Loads a script before any request asks for it. What is wrong with it goes to the log, and
@@ -128,25 +127,6 @@ impl Toolbox {
             self.failures.log(globals.py(), exchange, what, script, &error);
             false
         })
-    }
-
-    /// Puts `wsgi.errors` into an environ.
-    ///
-    /// # Errors
-    /// `MemoryError`.
-    pub fn add_errors(
-        &self,
-        environ: &Bound<'_, PyDict>,
-        exchange: &Arc<Exchange>,
-    ) -> PyResult<()> {
-        let py = environ.py();
-        let raw = Bound::new(py, LogStream::of_request(Arc::clone(exchange)))?;
-        let (encoding, errors) = (intern!(py, "utf-8"), intern!(py, "replace"));
-        // Buffered by lines, and written through at once.
-        let newline: Option<&Bound<'_, PyString>> = None;
-        let arguments = (raw, encoding, errors, newline, true, true);
-        let errors = self.text_stream.bind(py).call1(arguments)?;
-        environ.set_item(intern!(py, "wsgi.errors"), errors)
     }
 }
 
@@ -375,6 +355,6 @@ impl Runner<'_> {
         let input = Bound::new(py, Input::new(Arc::clone(exchange)))?;
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         Client::add_to(environ, exchange)?;
-        self.toolbox.add_errors(environ, exchange)
+        Errors::add_to(environ, exchange)
     }
 }

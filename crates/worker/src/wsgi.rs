@@ -2,6 +2,7 @@
 
 mod client;
 mod environ;
+mod errors;
 mod file_wrapper;
 mod head;
 mod input;
@@ -11,6 +12,7 @@ mod start_response;
 
 pub use client::Client;
 pub use environ::{Constants, Environ, Times, seconds};
+pub use errors::Errors;
 pub use file_wrapper::FileWrapper;
 pub use input::Input;
 pub use log_stream::LogStream;

@@ -39,6 +39,17 @@ fn lines_go_to_the_request_with_their_level() {
         ("errors.write('\\xe9\\ud800\\n')", &[(Error, "\u{e9}?")]),
         ("print('\\ud800', file=sys.stderr)", &[(Error, "\\ud800")]),
         ("errors.close(); errors.buffer.write(b'still there\\n')", &[(Error, "still there")]),
+        ("print('a', 'b', sep='\\n', file=errors, flush=True)", &[(Error, "a"), (Error, "b")]),
+        (
+            "import logging; logging.StreamHandler(errors).emit(logging.makeLogRecord({'msg': 'a'}))",
+            &[(Error, "a")],
+        ),
+        (
+            "import traceback; traceback.print_exception(KeyError(1), file=errors)",
+            &[(Error, "KeyError: 1")],
+        ),
+        ("w = errors.write; w('a'); getattr(errors, 'write')('b\\n')", &[(Error, "ab")]),
+        ("with errors as e: e.write('a\\n')", &[(Error, "a")]),
         ("print('\\u20ac' * 3000)", &[(Notice, &euro[..7800]), (Notice, &euro[7800..])]),
     ] {
         let log = logged(&worker, statements);
@@ -57,7 +68,9 @@ fn what_the_streams_are() {
         ("errors.line_buffering, errors.write_through", "(True, True)"),
         ("sys.stdout.fileno(), sys.stderr.fileno()", "(1, 2)"),
         ("sys.stdout.name, sys.stderr.errors", "('<stdout>', 'backslashreplace')"),
-        ("[type(s).__name__ for s in (errors, sys.stdout)]", "['TextIOWrapper', 'TextIOWrapper']"),
+        ("isinstance(errors, __import__('io').TextIOBase), errors.closed", "(True, False)"),
+        ("[hasattr(errors, n) for n in ('flush', 'writelines', 'other')]", "[True, True, False]"),
+        ("[type(s).__name__ for s in (errors, sys.stdout)]", "['Errors', 'TextIOWrapper']"),
     ] {
         let log = logged(&worker, &format!("print({expression}, sep=', ')"));
         let expected = expected.strip_prefix('(').map_or(expected, |rest| &rest[..rest.len() - 1]);
@@ -66,6 +79,11 @@ fn what_the_streams_are() {
     for (statement, text) in [
         ("errors.write(b'x')", "TypeError: write() argument must be str, not bytes"),
         ("errors.fileno()", "OSError: wsgi.errors log object has no file descriptor"),
+        (
+            "errors.write()",
+            "TypeError: Errors.write() missing 1 required positional argument: 'text'",
+        ),
+        ("list(errors)", "io.UnsupportedOperation: not readable"),
         ("errors.read()", "io.UnsupportedOperation: not readable"),
     ] {
         let log = worker
