@@ -13,7 +13,7 @@ use super::environ::Environ;
 use super::exchange::{Break, Exchange, Outcome};
 use super::fate;
 use super::target::Target;
-use super::workers::{Connection, Unavailable, Workers, patience};
+use super::workers::{Connection, Key, Unavailable, Workers, patience};
 use crate::ffi::request::Request;
 use crate::ffi::{HTTP_GATEWAY_TIME_OUT, HTTP_SERVICE_UNAVAILABLE, OK};
 use crate::generation::{Generation, Link};
@@ -22,10 +22,12 @@ use crate::log::Throttle;
 /// How long a request looks for a worker that begins it, when those it finds are leaving.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(15);
 
+/// Room for most requests, in bytes: growing it piece by piece would cost as much as filling it.
+const MESSAGE: usize = 4 << 10;
+
 /// The application group whose workers something is sent to.
 pub struct Destination {
-    process_group: Vec<u8>,
-    application_group: Vec<u8>,
+    key: Key,
     link: Link,
 }
 
@@ -95,7 +97,7 @@ pub fn deliver<'m>(
     message: impl Fn(Attempt) -> ToWorker<'m>,
     mut converse: impl FnMut(&mut Connection) -> Outcome,
 ) -> Result<i32, i32> {
-    let key = (destination.process_group.clone(), destination.application_group.clone());
+    let key = &destination.key;
     let deadline = Instant::now() + SEARCH_PATIENCE;
     let mut may_reuse = true;
     let mut lost_once = false;
@@ -106,13 +108,14 @@ pub fn deliver<'m>(
             return Err(late(destination));
         }
         let patience = patience(destination.link, request.age());
-        let found = find(generation, &key, destination.link, patience, may_reuse);
+        let found = find(generation, key, destination.link, patience, may_reuse);
         let (workers, mut connection) = found.map_err(|problem| match is_late() {
             true => late(destination),
             false => unavailable(request, destination, &problem),
         })?;
         attempt.may_refuse = connection.reused && workers.have_choice();
         let mut bytes = std::mem::take(&mut connection.greeting);
+        bytes.reserve(MESSAGE);
         attempt.connects += 1;
         wire::encode(&message(attempt), &mut bytes);
         let outcome = match channel::send(&connection.stream, &bytes) {
@@ -142,7 +145,7 @@ pub fn deliver<'m>(
                 }
                 return Err(late(destination));
             }
-            Outcome::Outdated if Instant::now() < deadline => workers.forget(&key),
+            Outcome::Outdated if Instant::now() < deadline => workers.forget(key),
             Outcome::Outdated => {
                 error!("{destination}: its workers do not accept our secret.");
                 return Err(HTTP_SERVICE_UNAVAILABLE);
@@ -151,7 +154,7 @@ pub fn deliver<'m>(
                 attempt.restarts += 1;
                 // Nobody has even said who he is: the supervisor knows whether anybody will.
                 if connection.worker.is_none() {
-                    workers.forget(&key);
+                    workers.forget(key);
                 }
                 debug!("The request is sent to another worker: {why}.");
             }
@@ -212,7 +215,7 @@ fn name(worker: Option<u32>) -> String {
 /// A connection to a worker of the application group.
 fn find(
     generation: &Generation,
-    key: &(Vec<u8>, Vec<u8>),
+    key: &Key,
     link: Link,
     patience: Duration,
     may_reuse: bool,
@@ -271,7 +274,7 @@ fn late(destination: &Destination) -> i32 {
 impl Destination {
     /// The workers of this application group, to be spoken with like this.
     pub fn new(process_group: Vec<u8>, application_group: Vec<u8>, link: Link) -> Self {
-        Self { process_group, application_group, link }
+        Self { key: (process_group, application_group), link }
     }
 }
 
@@ -284,8 +287,8 @@ impl fmt::Display for Destination {
         write!(
             formatter,
             "Process group '{}', application group '{}'",
-            name(&self.process_group),
-            name(&self.application_group)
+            name(&self.key.0),
+            name(&self.key.1)
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Connections to workers: found through the supervisor, kept for the next request.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -85,10 +85,11 @@ pub enum Unavailable {
     },
 }
 
-type Key = (Vec<u8>, Vec<u8>);
+/// Process group and application group.
+pub type Key = (Vec<u8>, Vec<u8>);
 
 /// All workers that this child has spoken to, by process group and application group.
-static KNOWN: Mutex<Option<HashMap<Key, Arc<Workers>>>> = Mutex::new(None);
+static KNOWN: Mutex<BTreeMap<Key, Arc<Workers>>> = Mutex::new(BTreeMap::new());
 
 impl Workers {
     /// The workers of an application group; asks the supervisor unless they are known, and waits for
@@ -102,18 +103,17 @@ impl Workers {
         link: Link,
         patience: Duration,
     ) -> Result<Arc<Self>, Unavailable> {
-        if let Some(workers) = known().get_or_insert_default().get(key) {
+        if let Some(workers) = known().get(key) {
             return Ok(Arc::clone(workers));
         }
         let workers = Arc::new(ask(generation, key, link, patience)?);
-        known().get_or_insert_default().insert(key.clone(), Arc::clone(&workers));
+        known().insert(key.clone(), Arc::clone(&workers));
         Ok(workers)
     }
 
     /// Forgets these workers, as their socket leads nowhere: the next request asks again.
     pub fn forget(self: &Arc<Self>, key: &Key) {
         let mut known = known();
-        let known = known.get_or_insert_default();
         if known.get(key).is_some_and(|known| Arc::ptr_eq(known, self)) {
             known.remove(key);
         }
@@ -257,7 +257,7 @@ pub fn connect(path: &Path, link: Link, patience: Duration) -> io::Result<UnixSt
     }
 }
 
-fn known() -> MutexGuard<'static, Option<HashMap<Key, Arc<Workers>>>> {
+fn known() -> MutexGuard<'static, BTreeMap<Key, Arc<Workers>>> {
     lock(&KNOWN)
 }
 

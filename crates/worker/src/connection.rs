@@ -1,7 +1,7 @@
 //! Connections from httpd children: one that is idle lies in a table, armed in epoll, and costs no
 //! thread; one that has sent a request belongs to the runner.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -88,7 +88,7 @@ pub struct Connections {
 
 #[derive(Debug, Default)]
 struct Idle {
-    table: HashMap<Token, Connection>,
+    table: BTreeMap<Token, Connection>,
     /// Connections that came back with bytes in their inbox: epoll cannot know about those.
     unfinished: Vec<Connection>,
     closed: bool,
