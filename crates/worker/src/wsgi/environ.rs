@@ -21,6 +21,9 @@ const MAX_NAMES: usize = 256;
 /// decodes file names.
 const PATHS: [&[u8]; 2] = [b"DOCUMENT_ROOT", b"SCRIPT_FILENAME"];
 
+/// A name and its value.
+type Entry<'a> = (&'a [u8], &'a [u8]);
+
 /// The entries that are the same in every request of a runner.
 #[derive(Debug)]
 pub struct Constants {
@@ -34,6 +37,16 @@ pub struct Constants {
 pub struct Environ {
     constants: Constants,
     names: HashMap<Box<[u8]>, Py<PyString>, BuildHasherDefault<NameHasher>>,
+    last: Option<Last>,
+}
+
+/// The constants and string-valued entries of the last request. The next one has most often the
+/// same names, and differs in a few values.
+#[derive(Debug)]
+struct Last {
+    environ: Py<PyDict>,
+    /// Names and values as they came, each name once, and none that is a constant's.
+    entries: Vec<(Py<PyString>, Py<PyString>)>,
 }
 
 /// When a request reached which place, in microseconds since the epoch.
@@ -75,7 +88,7 @@ impl Constants {
 impl Environ {
     /// Starts without any names.
     pub fn new(constants: Constants) -> Self {
-        Self { constants, names: HashMap::default() }
+        Self { constants, names: HashMap::default(), last: None }
     }
 
     /// The dictionary for a request, but for the objects that belong to its conversation.
@@ -88,11 +101,7 @@ impl Environ {
         request: &Request<'_>,
         times: Times,
     ) -> PyResult<Bound<'py, PyDict>> {
-        // A copy has room for more from the start.
-        let environ = self.constants.entries.bind(py).copy()?;
-        self.add(&environ, &request.environ)?;
-        // After what came with the request: nobody sets these from outside.
-        environ.update(self.constants.entries.bind(py).as_mapping())?;
+        let environ = self.strings(py, &request.environ)?;
         let scheme = if request.https { intern!(py, "https") } else { intern!(py, "http") };
         environ.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
         let callable = self.name(py, request.callable)?;
@@ -115,7 +124,7 @@ impl Environ {
     pub fn build_for_hook<'py>(
         &mut self,
         py: Python<'py>,
-        entries: &[(&[u8], &[u8])],
+        entries: &[Entry<'_>],
     ) -> PyResult<Bound<'py, PyDict>> {
         let environ = PyDict::new(py);
         self.add(&environ, entries)?;
@@ -123,17 +132,45 @@ impl Environ {
         Ok(environ)
     }
 
-    fn add(&mut self, environ: &Bound<'_, PyDict>, entries: &[(&[u8], &[u8])]) -> PyResult<()> {
-        let py = environ.py();
-        for (name, value) in entries {
-            let value = if PATHS.contains(name) {
-                OsStr::from_bytes(value).into_pyobject(py)?
-            } else {
-                latin1(py, value)?
-            };
-            environ.set_item(self.name(py, name)?, value)?;
+    /// A dictionary with the constants and these entries.
+    fn strings<'py>(
+        &mut self,
+        py: Python<'py>,
+        entries: &[Entry<'_>],
+    ) -> PyResult<Bound<'py, PyDict>> {
+        if let Some(last) = self.last.as_mut().filter(|last| last.has_names_of(py, entries)) {
+            last.set_values(py, entries)?;
+            return last.environ.bind(py).copy();
         }
-        Ok(())
+        // A copy has room for more from the start.
+        let environ = self.constants.entries.bind(py).copy()?;
+        let added = self.add(&environ, entries)?;
+        // After what came with the request: nobody sets these from outside.
+        let constants = self.constants.entries.bind(py);
+        environ.update(constants.as_mapping())?;
+        // Otherwise an entry takes the place of another one, and its value alone says nothing.
+        let all_differ = environ.len() == constants.len() + added.len();
+        self.last = match all_differ {
+            true => Some(Last { environ: environ.copy()?.unbind(), entries: added }),
+            false => None,
+        };
+        Ok(environ)
+    }
+
+    /// Adds the entries, and returns them as they were added.
+    fn add(
+        &mut self,
+        environ: &Bound<'_, PyDict>,
+        entries: &[Entry<'_>],
+    ) -> PyResult<Vec<(Py<PyString>, Py<PyString>)>> {
+        let py = environ.py();
+        let mut added = Vec::with_capacity(entries.len());
+        for (name, bytes) in entries {
+            let (name, value) = (self.name(py, name)?, value(py, name, bytes)?);
+            environ.set_item(&name, &value)?;
+            added.push((name.unbind(), value.unbind()));
+        }
+        Ok(added)
     }
 
     fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {
@@ -145,6 +182,37 @@ impl Environ {
             self.names.insert(name.into(), new.clone().unbind());
         }
         Ok(new)
+    }
+}
+
+impl Last {
+    fn has_names_of(&self, py: Python<'_>, entries: &[Entry<'_>]) -> bool {
+        self.entries.len() == entries.len()
+            && self.entries.iter().zip(entries).all(|((last, _), (name, _))| is(py, last, name))
+    }
+
+    fn set_values(&mut self, py: Python<'_>, entries: &[Entry<'_>]) -> PyResult<()> {
+        for ((key, last), (name, bytes)) in self.entries.iter_mut().zip(entries) {
+            if !is(py, last, bytes) {
+                let value = value(py, name, bytes)?;
+                self.environ.bind(py).set_item(&*key, &value)?;
+                *last = value.unbind();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a string is what these bytes are decoded to. May deny it where not all of it is ASCII.
+fn is(py: Python<'_>, text: &Py<PyString>, bytes: &[u8]) -> bool {
+    bytes.is_ascii() && text.to_str(py).is_ok_and(|text| text.as_bytes() == bytes)
+}
+
+fn value<'py>(py: Python<'py>, name: &[u8], bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    if PATHS.contains(&name) {
+        Ok(OsStr::from_bytes(bytes).into_pyobject(py)?)
+    } else {
+        latin1(py, bytes)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What applications return, and what becomes of it.
 
+use wire::control::Settings;
+
 use crate::harness::*;
 
 /// An application whose body is `block`, an expression.
@@ -37,6 +39,48 @@ fn a_connection_serves_one_request_after_the_other() {
     let mut client = worker.connect();
     for number in 1..=100 {
         assert_eq!(client.ask(&Ask::of(&script)).ok(), number.to_string());
+    }
+}
+
+#[test]
+fn an_environ_has_nothing_of_the_request_before() {
+    let worker = Worker::serving_with(Settings { threads: 1, ..settings() });
+    let script = worker.scratch.script(
+        "def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             names = ('X', 'Y', 'SCRIPT_FILENAME', 'wsgi.version', 'NEW')\n    \
+             seen = [environ.get(name) for name in names]\n    \
+             environ.update(X='changed', NEW='changed')\n    \
+             environ['wsgi.version'] = 'changed'\n    \
+             environ.pop('Y', None)\n    \
+             return [ascii(seen).encode()]\n",
+    );
+    let mut client = worker.connect();
+    let utf8 = "\u{e9}".as_bytes();
+    for (entries, expected) in [
+        (&[("X", &b"1"[..]), ("Y", b"2")][..], "'1', '2', None, (1, 0), None"),
+        (&[("X", b"1"), ("Y", b"2")], "'1', '2', None, (1, 0), None"),
+        (&[("X", b"1"), ("Y", b"3")], "'1', '3', None, (1, 0), None"),
+        (&[("Y", b"3"), ("X", b"1")], "'1', '3', None, (1, 0), None"),
+        (&[("X", b"\xe9"), ("Y", b"")], r"'\xe9', '', None, (1, 0), None"),
+        (&[("X", utf8), ("Y", b"")], r"'\xc3\xa9', '', None, (1, 0), None"),
+        (&[("X", b"1")], "'1', None, None, (1, 0), None"),
+        // Of equal names the last one counts, whichever of them is another one than before.
+        (&[("X", b"1"), ("X", b"2")], "'2', None, None, (1, 0), None"),
+        (&[("X", b"3"), ("X", b"2")], "'2', None, None, (1, 0), None"),
+        (&[("X", b"1"), ("wsgi.version", b"a")], "'1', None, None, (1, 0), None"),
+        (&[("X", b"1"), ("wsgi.version", b"b")], "'1', None, None, (1, 0), None"),
+        (&[("SCRIPT_FILENAME", b"/a")], "None, None, '/a', (1, 0), None"),
+        (&[("SCRIPT_FILENAME", utf8)], r"None, None, '\xe9', (1, 0), None"),
+        (&[("SCRIPT_FILENAME", b"\xff")], r"None, None, '\udcff', (1, 0), None"),
+        (&[("SCRIPT_FILENAME", b"\xff")], r"None, None, '\udcff', (1, 0), None"),
+        (&[("SCRIPT_FILENAME", b"/a")], "None, None, '/a', (1, 0), None"),
+    ] {
+        let mut ask = Ask::of(&script);
+        ask.request.environ.retain(|(name, _)| *name != b"SCRIPT_FILENAME");
+        let entries = entries.iter().map(|(name, value)| (name.as_bytes(), *value));
+        ask.request.environ.extend(entries);
+        assert_eq!(client.ask(&ask).ok(), format!("[{expected}]"), "{:?}", ask.request.environ);
     }
 }
 
