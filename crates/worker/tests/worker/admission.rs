@@ -30,10 +30,22 @@ fn about_us() -> String {
     )
 }
 
+/// What becomes of a stranger that sends something else than a greeting.
 #[track_caller]
 fn check(send: impl FnOnce(&Client), refusal: Refusal, level: Level, reason: &str) {
+    check_after(Worker::connect_silently, send, refusal, level, reason);
+}
+
+#[track_caller]
+fn check_after(
+    connect: fn(&Worker) -> Client,
+    send: impl FnOnce(&Client),
+    refusal: Refusal,
+    level: Level,
+    reason: &str,
+) {
     let mut worker = Worker::serving();
-    let mut client = worker.connect_silently();
+    let mut client = connect(&worker);
     send(&client);
     assert_eq!(client.next(), FromWorker::Refused(refusal));
     assert!(client.is_closed());
@@ -100,11 +112,9 @@ fn a_request_without_a_greeting() {
 
 #[test]
 fn garbage_after_the_greeting() {
-    check(
-        |client| {
-            client.send(&wire::exchange::hello(SECRET));
-            client.send(&ToWorker::Body(b"x"));
-        },
+    check_after(
+        Worker::connect,
+        |client| client.send(&ToWorker::Body(b"x")),
         Refusal::NotAuthentic,
         Level::Warning,
         "it sent request data without a request",
