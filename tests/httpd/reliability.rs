@@ -75,6 +75,26 @@ fn replace_worker(httpd: &Running, signal: Signal) {
 }
 
 #[test]
+fn a_supervisor_that_is_told_to_reload() {
+    let httpd = site().start();
+    httpd.get("/").assert(200);
+    let all_serve = || (httpd.error_log().matches(": serving").count() == 2).then_some(());
+    assert!(until(all_serve).is_some());
+    nothing_is_lost(&httpd, || {
+        let before = httpd.workers();
+        send(Signal::SIGHUP, httpd.supervisor());
+        let replaced = until(|| {
+            let after = httpd.workers();
+            (after.len() == 2 && !after.iter().any(|one| before.contains(one))).then_some(())
+        });
+        assert!(replaced.is_some(), "{before:?} became {:?}", httpd.workers());
+    });
+    // Two workers, five times.
+    let line = "a reload was ordered; a new worker takes over";
+    assert_eq!(httpd.error_log().matches(line).count(), 2 * 5);
+}
+
+#[test]
 fn graceful() {
     let httpd = site().start();
     nothing_is_lost(&httpd, || httpd.graceful());

@@ -120,6 +120,8 @@ pub enum Event {
     Silent(WorkerId),
     /// The worker is gone; the text is the end of what it wrote to its standard error.
     Exited(WorkerId, Exit, String),
+    /// The workers of this group, or of all, have to be replaced one after the other.
+    Reload(Option<GroupIndex>),
     /// Everything has to end, for the reason given here.
     Drain(&'static str),
     /// Time passed.
@@ -143,6 +145,8 @@ pub enum Action {
     Assign(WorkerId, SetId, Vec<u8>, Vec<Vec<u8>>),
     /// Tell the worker that nobody takes its place.
     Keep(WorkerId),
+    /// Tell the worker to ask for its replacement. [`Event::Retire`] has to follow.
+    Retire(WorkerId),
     /// Ask the worker to finish. Its requests have so many seconds before its `shutdown-timeout=`
     /// begins.
     Drain(WorkerId, u32),
@@ -237,6 +241,7 @@ impl Logic {
             Event::Broken(id, reason) => self.broken(id, &reason, now),
             Event::Silent(id) => self.silent(id, now),
             Event::Exited(id, exit, last_words) => self.exited(id, exit, &last_words, now),
+            Event::Reload(group) => self.reload(group, now),
             Event::Drain(cause) => self.drain(cause, now),
             Event::Tick => self.tick(now),
         }

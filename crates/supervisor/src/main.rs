@@ -81,8 +81,8 @@ fn leave_httpd() -> Result<(), StartError> {
         .map_err(|error| system("become a subreaper")(error.into()))
 }
 
-/// Turns signals into something to read. SIGHUP and SIGUSR1, httpd's restarts, are read and
-/// ignored, and so is SIGUSR2.
+/// Turns signals into something to read. SIGUSR1 and SIGUSR2 are read and ignored. SIGHUP is an
+/// order to reload: that of httpd goes to its process group, which is no longer ours.
 fn receive_signals() -> Result<SignalFd, StartError> {
     let signals = [
         Signal::SIGCHLD,

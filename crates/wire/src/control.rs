@@ -32,6 +32,9 @@ pub enum ToWorker {
     /// No other worker takes this one's place after all: serve what is being held back with the
     /// code that is loaded, and ask again another time.
     Keep,
+    /// Ask to be replaced, even though nothing has changed: [`FromWorker::Retire`] answers, unless
+    /// the worker has asked already.
+    Retire,
     /// Finish the requests that are running, begin no others, then exit with status 0.
     Drain {
         /// How many seconds the requests have before `shutdown-timeout=` begins.
@@ -208,13 +211,14 @@ impl Message<'_> for ToWorker {
             Self::Assign { .. } => 2,
             Self::Drain { .. } => 3,
             Self::Keep => 4,
+            Self::Retire => 5,
         }
     }
 
     fn descriptors(&self) -> u8 {
         match self {
             Self::Assign { .. } => 1,
-            Self::Configure(_) | Self::Drain { .. } | Self::Keep => 0,
+            Self::Configure(_) | Self::Drain { .. } | Self::Keep | Self::Retire => 0,
         }
     }
 
@@ -228,7 +232,7 @@ impl Message<'_> for ToWorker {
                 interpreter.write(writer);
             }
             Self::Drain { grace } => writer.u32(*grace),
-            Self::Keep => {}
+            Self::Keep | Self::Retire => {}
         }
     }
 
@@ -243,6 +247,7 @@ impl Message<'_> for ToWorker {
             },
             3 => Self::Drain { grace: reader.u32("grace")? },
             4 => Self::Keep,
+            5 => Self::Retire,
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of order", value: kind.into() });
             }

@@ -79,11 +79,13 @@ pub enum Cause {
     StartupTimeout = 11,
     /// It got SIGTERM or SIGINT.
     ShutdownSignal = 12,
+    /// The supervisor was told to reload.
+    ReloadOrder = 13,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ScriptReload,
         Self::MaximumRequests,
         Self::RestartInterval,
@@ -96,6 +98,7 @@ impl Cause {
         Self::DeadlockTimeout,
         Self::StartupTimeout,
         Self::ShutdownSignal,
+        Self::ReloadOrder,
     ];
 
     /// Whether the worker takes no requests any more: it cannot serve until another one does.
@@ -108,7 +111,8 @@ impl Cause {
             | Self::CpuTimeLimit
             | Self::MemoryMax
             | Self::GracefulSignal
-            | Self::EvictionSignal => false,
+            | Self::EvictionSignal
+            | Self::ReloadOrder => false,
             Self::RequestTimeout
             | Self::DeadlockTimeout
             | Self::StartupTimeout
@@ -131,6 +135,7 @@ impl Cause {
             Self::DeadlockTimeout => "deadlock_timeout",
             Self::StartupTimeout => "startup_timeout",
             Self::ShutdownSignal => "shutdown_signal",
+            Self::ReloadOrder => "reload_order",
         }
     }
 
@@ -159,7 +164,8 @@ impl Limits {
             | Cause::CpuTimeLimit
             | Cause::MemoryMax
             | Cause::GracefulSignal
-            | Cause::RequestTimeout => self.graceful_timeout,
+            | Cause::RequestTimeout
+            | Cause::ReloadOrder => self.graceful_timeout,
         }
     }
 

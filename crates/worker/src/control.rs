@@ -116,7 +116,10 @@ impl Control {
             if let Some(order) = self.inbox.next::<ToWorker>()? {
                 let descriptor = match order {
                     ToWorker::Assign { .. } => self.inbox.take_descriptor(),
-                    ToWorker::Configure(_) | ToWorker::Drain { .. } | ToWorker::Keep => None,
+                    ToWorker::Configure(_)
+                    | ToWorker::Drain { .. }
+                    | ToWorker::Keep
+                    | ToWorker::Retire => None,
                 };
                 return Ok(Event::Order(order, descriptor));
             }

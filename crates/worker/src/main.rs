@@ -297,6 +297,7 @@ fn wait_for_the_end(
             }
             Event::Signal(Signal::Eviction) => worker.monitor.ask(worker.monitor.eviction()),
             Event::Signal(Signal::CpuTime) => worker.monitor.ask(Cause::CpuTimeLimit),
+            Event::Order(ToWorker::Retire, _) => worker.monitor.ask(Cause::ReloadOrder),
             Event::Order(ToWorker::Keep, _) => {
                 worker.monitor.keep();
                 serving.resume(Python::attach(|py| worker.reload.keep(py, &toolbox.scripts)));

@@ -54,7 +54,7 @@ struct State {
     woken: bool,
     /// Why the worker is to be replaced, or ends.
     cause: Option<Cause>,
-    /// What a signal asks for.
+    /// What a signal or the supervisor asks for.
     asked: Option<Cause>,
     /// When a worker that could not be replaced may ask again.
     not_before: Duration,
@@ -142,7 +142,7 @@ impl Monitor {
         }
     }
 
-    /// A signal asks for the worker to be replaced.
+    /// A signal or the supervisor asks for the worker to be replaced.
     pub fn ask(&self, cause: Cause) {
         let mut state = self.lock();
         if state.cause.is_none() {

@@ -9,9 +9,43 @@ use wire::limits::Cause;
 
 use super::fates::Doom;
 use super::workers::{Phase, Worker};
-use super::{Action, Logic, SetId, WorkerId};
+use super::{Action, GroupIndex, Logic, SetId, WorkerId};
 
 impl Logic {
+    /// Sees to it that the workers of a group, or of all, are replaced. Those that have asked for it
+    /// already, and those that have not begun to load anything, are as good as new.
+    pub(super) fn reload(&mut self, group: Option<GroupIndex>, now: Instant) {
+        let mut serving = Vec::new();
+        for (id, worker) in &mut self.workers {
+            let concerned = group.is_none_or(|group| group == worker.group);
+            let loads = matches!(worker.phase, Phase::Assigned | Phase::Serving);
+            if concerned && loads && worker.cause.is_none() && !worker.reload_ordered {
+                worker.reload_ordered = true;
+                serving.extend((worker.phase == Phase::Serving).then_some(*id));
+            }
+        }
+        for id in serving {
+            self.order_reload(id, now);
+        }
+    }
+
+    /// Tells a worker that serves to ask for its replacement. A service has no requests that could
+    /// be lost, and is not run twice at a time for longer than it takes to end.
+    pub(super) fn order_reload(&mut self, id: WorkerId, now: Instant) {
+        let Some(group) = self.workers.get(&id).map(|worker| worker.group) else {
+            return;
+        };
+        let plan = &self.groups[group].plan;
+        if !plan.is_service {
+            return self.actions.push(Action::Retire(id));
+        }
+        let grace = plan.limits.grace(Cause::ReloadOrder);
+        let line = format!("{}: a reload was ordered; it is run anew", self.name(id));
+        self.log(group, Level::Info, line);
+        self.send_away(id, grace, now);
+        self.refill(group, now);
+    }
+
     pub(super) fn retire(
         &mut self,
         id: WorkerId,
@@ -104,10 +138,11 @@ impl Logic {
             return false;
         }
         worker.successor_loads = None;
+        worker.reload_ordered = false;
         let (group, cause) = (worker.group, worker.cause.take());
         let name = self.name(old);
         let with = match cause {
-            Some(Cause::ScriptReload) => " the code that it has loaded",
+            Some(Cause::ScriptReload | Cause::ReloadOrder) => " the code that it has loaded",
             _ => "",
         };
         self.log(group, level, format!("{reason}; {name} keeps serving{with}"));

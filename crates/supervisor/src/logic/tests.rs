@@ -20,6 +20,7 @@ enum Step {
     Serving(u8),
     Proven(u8),
     Retire(u8, Cause),
+    Reload(Option<u8>),
     Failed(u8),
     Drained(u8),
     Broken(u8),
@@ -49,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::Proven),
         3 => (any::<u8>(), prop::sample::select(Cause::ALL.as_slice()))
             .prop_map(|(worker, cause)| Step::Retire(worker, cause)),
+        2 => prop::option::of(0..3_u8).prop_map(Step::Reload),
         1 => any::<u8>().prop_map(Step::Failed),
         2 => any::<u8>().prop_map(Step::Drained),
         1 => any::<u8>().prop_map(Step::Broken),
@@ -88,6 +90,7 @@ fn run(world: &mut World, steps: &[Step]) {
             Step::Serving(which) => world.tell(which, Event::Serving),
             Step::Proven(which) => world.tell(which, Event::Proven),
             Step::Retire(which, cause) => world.tell(which, |id| retire(id, cause)),
+            Step::Reload(group) => world.feed(Event::Reload(group.map(usize::from))),
             Step::Failed(which) => world.tell(which, |id| Event::Failed(id, "failed".to_owned())),
             Step::Drained(which) => world.tell(which, Event::Drained),
             Step::Broken(which) => world.tell(which, |id| Event::Broken(id, "broken".to_owned())),
@@ -118,6 +121,27 @@ proptest! {
         prop_assert_eq!((world.unanswered(), world.inquiries.len()), (0, 0));
         if !world.drained {
             world.check_complete();
+        }
+    }
+
+    /// Whatever happened before, a reload leaves no worker that served, and no gap on the way.
+    #[test]
+    fn a_reload_replaces_all(steps in steps()) {
+        let mut world = World::new();
+        run(&mut world, &steps);
+        (world.spawns_fail, world.sockets_fail) = (false, false);
+        for _ in 0..80 {
+            world.cooperate();
+            world.pass(Duration::from_secs(1));
+        }
+        let before = world.serving();
+        world.feed(Event::Reload(None));
+        while world.cooperate_once() {
+            world.check_no_gap();
+        }
+        if !world.drained {
+            world.check_complete();
+            prop_assert!(world.serving().is_disjoint(&before));
         }
     }
 
@@ -217,6 +241,13 @@ fn a_service_that_ends_is_run_again_and_not_in_a_loop() {
     world.cooperate();
     world.pass(Duration::from_secs(20));
     assert_eq!(run(&mut world), 1, "one that has run for a while is run again at once");
+    world.pass(Duration::from_secs(2));
+    world.cooperate();
+    let before = world.serving();
+    world.feed(Event::Reload(None));
+    assert_eq!(world.graces(), [30], "a reload ends it, as it loses no requests");
+    world.cooperate();
+    assert!(world.serving().is_disjoint(&before) && world.alive() == 1);
     world.acquire(0, 0);
     assert_eq!((world.refused, world.lines_at(Level::Error).len()), (1, 0));
 }
@@ -427,6 +458,55 @@ fn changed_code_is_taken_over_without_a_gap() {
     assert_eq!(world.alive(), 2);
     world.check_complete();
     assert_eq!(world.lines_at(Level::Error), [""; 0]);
+}
+
+#[test]
+fn a_reload_concerns_the_workers_of_its_group_that_have_code() {
+    let mut world = World::with(vec![plan("", 1, false), plan("blog", 2, false)]);
+    world.acquire(0, 0);
+    world.acquire(1, 0);
+    world.cooperate();
+    let before = world.serving();
+    world.feed(Event::Reload(Some(1)));
+    world.feed(Event::Reload(Some(1)));
+    world.cooperate();
+    let after = world.serving();
+    assert_eq!((after.len(), after.intersection(&before).count()), (3, 1));
+    assert_eq!(
+        world.lines_at(Level::Info).iter().filter(|line| line.contains("takes over")).count(),
+        2
+    );
+}
+
+#[test]
+fn a_worker_that_loads_when_a_reload_is_ordered_is_replaced_once_it_serves() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.feed(Event::Reload(None));
+    world.tell(0, |id| Event::Ready(id, "3.14".to_owned()));
+    world.feed(Event::Reload(None));
+    assert_eq!(world.alive(), 1);
+    world.tell(0, Event::Serving);
+    let before = world.serving();
+    world.cooperate();
+    assert!(world.serving().is_disjoint(&before));
+    assert_eq!(world.alive(), 1);
+}
+
+#[test]
+fn a_reload_that_failed_can_be_ordered_again() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    let before = world.serving();
+    world.feed(Event::Reload(None));
+    world.tell(0, |id| retire(id, Cause::ReloadOrder));
+    world.exit(1, Exit::Signal(11));
+    assert!(world.lines_at(Level::Error)[0].contains("keeps serving the code that it has loaded"));
+    assert_eq!(world.serving(), before);
+    world.feed(Event::Reload(None));
+    world.cooperate();
+    assert!(world.serving().is_disjoint(&before));
 }
 
 #[test]

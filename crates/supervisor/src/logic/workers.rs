@@ -46,6 +46,8 @@ pub struct Worker {
     pub(super) cause: Option<Cause>,
     /// It wants to be replaced, by a worker that loads these scripts before it serves.
     pub(super) successor_loads: Option<Vec<Vec<u8>>>,
+    /// It has been told to ask for its replacement, or will be as soon as it serves.
+    pub(super) reload_ordered: bool,
     /// Why it ends before its time, if it does.
     pub(super) doom: Option<Doom>,
     /// The worker whose place this one takes as soon as it serves.
@@ -155,6 +157,7 @@ impl Logic {
             limit: Some((now + START_TIMEOUT, Limit::Start)),
             cause: None,
             successor_loads: None,
+            reload_ordered: false,
             doom: None,
             replaces: None,
             preload: Vec::new(),
@@ -269,7 +272,11 @@ impl Logic {
         worker.limit = None;
         worker.serving_since = Some(now);
         let (group, old) = (worker.group, worker.replaces.take());
+        let reloads = worker.reload_ordered;
         self.say(id, group, format!("{}: serving", self.name(id)));
+        if reloads {
+            self.order_reload(id, now);
+        }
         if let Some(old) = old {
             let cause = self.workers.get(&old).and_then(|old| old.cause);
             let limits = &self.groups[group].plan.limits;

@@ -37,6 +37,11 @@ impl Supervisor {
                     link.send(&ToWorker::Keep, None);
                 }
             }
+            Action::Retire(worker) => {
+                if let Some(link) = self.links.get_mut(&worker) {
+                    link.send(&ToWorker::Retire, None);
+                }
+            }
             Action::Drain(worker, grace) => {
                 if let Some(link) = self.links.get_mut(&worker) {
                     link.send(&ToWorker::Drain { grace }, None);

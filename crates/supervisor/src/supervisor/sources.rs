@@ -224,6 +224,7 @@ impl Supervisor {
         while let Ok(Some(info)) = self.signals.read_signal() {
             match i32::try_from(info.ssi_signo).map(Signal::try_from) {
                 Ok(Ok(Signal::SIGTERM)) => self.events.push_back(Event::Drain("got SIGTERM")),
+                Ok(Ok(Signal::SIGHUP)) => self.events.push_back(Event::Reload(None)),
                 Ok(Ok(Signal::SIGINT)) => self.events.push_back(Event::Drain("got SIGINT")),
                 _ => {}
             }

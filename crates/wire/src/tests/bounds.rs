@@ -27,7 +27,7 @@ fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<exchange::FromWorker<'_>>(14);
     check_kinds::<broker::ToBroker<'_>>(2);
     check_kinds::<broker::FromBroker>(5);
-    check_kinds::<control::ToWorker>(4);
+    check_kinds::<control::ToWorker>(5);
     check_kinds::<control::FromWorker>(7);
     check_kinds::<generation::ToSupervisor>(2);
     check_kinds::<generation::FromSupervisor>(2);

@@ -254,6 +254,7 @@ pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
             }
         ),
         Just(ToWorker::Keep),
+        Just(ToWorker::Retire),
         any::<u32>().prop_map(|grace| ToWorker::Drain { grace }),
     ]
 }

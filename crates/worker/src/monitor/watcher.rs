@@ -236,6 +236,7 @@ impl Watcher {
                 Cause::EvictionSignal => {
                     format!("SIGUSR1 came (eviction-timeout={})", limits.eviction_timeout)
                 }
+                Cause::ReloadOrder => "a reload was ordered".to_owned(),
                 _ => format!("SIGUSR1 came (graceful-timeout={})", limits.graceful_timeout),
             };
             return self.retire(cause, reason, now);

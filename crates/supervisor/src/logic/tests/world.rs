@@ -41,6 +41,7 @@ struct Process {
     set: Option<SetId>,
     serving: bool,
     asked_to_leave: bool,
+    asked_to_retire: bool,
     killed: bool,
     /// The grace that it was given with the order to drain.
     grace: Option<u32>,
@@ -151,6 +152,7 @@ impl World {
         if let Some(process) = self.processes.get_mut(&id) {
             process.ready |= matches!(event, Event::Ready(..));
             process.serving |= matches!(event, Event::Serving(_)) && process.set.is_some();
+            process.asked_to_retire &= !matches!(event, Event::Retire(..));
         }
         self.feed(event);
     }
@@ -171,30 +173,38 @@ impl World {
 
     /// All processes do what is expected of them next, until nothing is.
     pub fn cooperate(&mut self) {
-        loop {
-            let next = self.processes.iter().find_map(|(id, process)| {
-                let Process { ready, set, serving, asked_to_leave, killed, .. } = *process;
-                match () {
-                    () if asked_to_leave || killed => Some((*id, "exit")),
-                    () if !ready => Some((*id, "ready")),
-                    () if set.is_some() && !serving => Some((*id, "serving")),
-                    () => None,
-                }
-            });
-            let Some((id, what)) = next else { return };
-            let event = match what {
-                "exit" => Event::Exited(id, Exit::Status(0), String::new()),
-                "ready" => Event::Ready(id, "3.14".to_owned()),
-                _ => Event::Serving(id),
-            };
-            if what == "exit" {
-                self.processes.remove(&id);
+        while self.cooperate_once() {}
+    }
+
+    /// One process does what is expected of it next. Returns whether there was one.
+    pub fn cooperate_once(&mut self) -> bool {
+        let next = self.processes.iter().find_map(|(id, process)| {
+            let Process { ready, set, serving, asked_to_leave, asked_to_retire, killed, .. } =
+                *process;
+            match () {
+                () if asked_to_leave || killed => Some((*id, "exit")),
+                () if !ready => Some((*id, "ready")),
+                () if set.is_some() && !serving => Some((*id, "serving")),
+                () if asked_to_retire => Some((*id, "retire")),
+                () => None,
             }
-            if let Some(process) = self.processes.get_mut(&id) {
-                (process.ready, process.serving) = (true, what == "serving");
-            }
-            self.feed(event);
+        });
+        let Some((id, what)) = next else { return false };
+        let event = match what {
+            "exit" => Event::Exited(id, Exit::Status(0), String::new()),
+            "ready" => Event::Ready(id, "3.14".to_owned()),
+            "retire" => super::retire(id, Cause::ReloadOrder),
+            _ => Event::Serving(id),
+        };
+        if what == "exit" {
+            self.processes.remove(&id);
         }
+        if let Some(process) = self.processes.get_mut(&id) {
+            (process.ready, process.serving) = (true, what != "ready");
+            process.asked_to_retire &= what != "retire";
+        }
+        self.feed(event);
+        true
     }
 
     /// Lets time pass, with a tick whenever the logic wants one, and not one more.
@@ -249,6 +259,21 @@ impl World {
         }
     }
 
+    /// The workers that accept requests.
+    pub fn serving(&self) -> BTreeSet<WorkerId> {
+        let serving = self.processes.iter().filter(|(_, p)| p.serving && !p.asked_to_leave);
+        serving.map(|(id, _)| *id).collect()
+    }
+
+    /// Each set has at least as many workers that accept requests as it shall have.
+    #[track_caller]
+    pub fn check_no_gap(&self) {
+        for (id, set) in &self.logic.sets {
+            let members = self.serving().into_iter().filter(|w| self.processes[w].set == Some(*id));
+            assert!(members.count() >= self.plans[set.group].processes as usize, "{id:?}");
+        }
+    }
+
     #[track_caller]
     pub fn check_all_killed(&self) {
         self.check_all_killed_but(0);
@@ -285,6 +310,12 @@ impl World {
                 assert!(self.sets.contains(&id) && self.forsaken.insert(id));
             }
             Action::HangUp(id, false) => assert!(self.forsaken.remove(&id)),
+            Action::Retire(id) => {
+                let process = self.process(id);
+                assert!(process.serving && !process.asked_to_leave);
+                assert!(!process.asked_to_retire, "{id:?} was told twice");
+                process.asked_to_retire = true;
+            }
             Action::Keep(id) => assert!(self.process(id).serving),
             Action::Assign(id, set, _, _) => {
                 assert!(self.sets.contains(&set));
