@@ -204,13 +204,27 @@ fn thread_ident(py: Python<'_>) -> PyResult<u64> {
     py.import("threading")?.call_method0("get_ident")?.extract()
 }
 
-/// Notes that a request with this environ begins.
-fn begin(slot: &Slot, environ: &[(&[u8], &[u8])], ignores_activity: bool) {
-    let find = |wanted: &[u8]| {
-        let found = environ.iter().rfind(|(name, _)| *name == wanted);
-        found.map_or(&b""[..], |(_, value)| *value)
-    };
-    slot.begin(find(b"REQUEST_METHOD"), find(b"REQUEST_URI"), ignores_activity);
+/// What the worker itself wants to know of an environ. Of equal names the last one counts.
+#[derive(Default)]
+struct Known<'a> {
+    method: &'a [u8],
+    uri: &'a [u8],
+    request_id: Option<&'a [u8]>,
+}
+
+impl<'a> Known<'a> {
+    fn of(environ: &[(&'a [u8], &'a [u8])]) -> Self {
+        let mut known = Self::default();
+        for (name, value) in environ {
+            match *name {
+                b"REQUEST_METHOD" => known.method = value,
+                b"REQUEST_URI" => known.uri = value,
+                b"mod_wsgi.request_id" => known.request_id = Some(value),
+                _ => {}
+            }
+        }
+        known
+    }
 }
 
 /// One runner's own things.
@@ -237,7 +251,8 @@ impl Runner<'_> {
         let request = match connection.inbox.next() {
             Ok(Some(ToWorker::Request(request))) => request,
             Ok(Some(ToWorker::Ask(inquiry))) => {
-                begin(&slot, &inquiry.environ, false);
+                let known = Known::of(&inquiry.environ);
+                slot.begin(known.method, known.uri, false);
                 let call = Call::new(py, &inquiry, &mut self.environ);
                 return self.run(py, connection, About::default(), |runner, exchange| match call {
                     Ok(call) => call.answer(py, runner.toolbox, exchange, &script, reloading),
@@ -251,17 +266,15 @@ impl Runner<'_> {
             _ => unreachable!("the I/O thread queues connections with a request in front"),
         };
         let callable = request.callable.to_vec();
-        let find = |wanted: &[u8]| {
-            request.environ.iter().rfind(|(name, _)| *name == wanted).map(|(_, value)| *value)
-        };
+        let known = Known::of(&request.environ);
         let about = About {
             has_body: request.has_body,
-            is_head: find(b"REQUEST_METHOD") == Some(b"HEAD"),
-            request_id: find(b"mod_wsgi.request_id").map(<[u8]>::to_vec),
+            is_head: known.method == b"HEAD",
+            request_id: known.request_id.map(<[u8]>::to_vec),
             tries: (request.connects, request.restarts),
             waited,
         };
-        begin(&slot, &request.environ, request.ignore_activity);
+        slot.begin(known.method, known.uri, request.ignore_activity);
         let times = Times { received: request.received, queued, taken };
         let environ = self.environ.build(py, &request, times);
         self.run(py, connection, about, |runner, exchange| match environ {

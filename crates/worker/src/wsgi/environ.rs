@@ -40,13 +40,16 @@ pub struct Environ {
     last: Option<Last>,
 }
 
+/// A string that is ASCII, and thus equal to other bytes whenever its own are; or nothing.
+type Ascii = Option<Py<PyString>>;
+
 /// The constants and string-valued entries of the last request. The next one has most often the
 /// same names, and differs in a few values.
 #[derive(Debug)]
 struct Last {
     environ: Py<PyDict>,
-    /// Names and values as they came, each name once, and none that is a constant's.
-    entries: Vec<(Py<PyString>, Py<PyString>)>,
+    /// Names and values as they came. Each name is there once, is ASCII, and is no constant's.
+    entries: Vec<(Py<PyString>, Ascii)>,
 }
 
 /// When a request reached which place, in microseconds since the epoch.
@@ -149,7 +152,8 @@ impl Environ {
         let constants = self.constants.entries.bind(py);
         environ.update(constants.as_mapping())?;
         // Otherwise an entry takes the place of another one, and its value alone says nothing.
-        let all_differ = environ.len() == constants.len() + added.len();
+        let all_differ = environ.len() == constants.len() + added.len()
+            && entries.iter().all(|(name, _)| name.is_ascii());
         self.last = match all_differ {
             true => Some(Last { environ: environ.copy()?.unbind(), entries: added }),
             false => None,
@@ -162,13 +166,13 @@ impl Environ {
         &mut self,
         environ: &Bound<'_, PyDict>,
         entries: &[Entry<'_>],
-    ) -> PyResult<Vec<(Py<PyString>, Py<PyString>)>> {
+    ) -> PyResult<Vec<(Py<PyString>, Ascii)>> {
         let py = environ.py();
         let mut added = Vec::with_capacity(entries.len());
         for (name, bytes) in entries {
             let (name, value) = (self.name(py, name)?, value(py, name, bytes)?);
             environ.set_item(&name, &value)?;
-            added.push((name.unbind(), value.unbind()));
+            added.push((name.unbind(), ascii(value, bytes)));
         }
         Ok(added)
     }
@@ -193,19 +197,24 @@ impl Last {
 
     fn set_values(&mut self, py: Python<'_>, entries: &[Entry<'_>]) -> PyResult<()> {
         for ((key, last), (name, bytes)) in self.entries.iter_mut().zip(entries) {
-            if !is(py, last, bytes) {
+            if !last.as_ref().is_some_and(|last| is(py, last, bytes)) {
                 let value = value(py, name, bytes)?;
                 self.environ.bind(py).set_item(&*key, &value)?;
-                *last = value.unbind();
+                *last = ascii(value, bytes);
             }
         }
         Ok(())
     }
 }
 
-/// Whether a string is what these bytes are decoded to. May deny it where not all of it is ASCII.
+/// Whether a string that is ASCII is what these bytes are decoded to.
 fn is(py: Python<'_>, text: &Py<PyString>, bytes: &[u8]) -> bool {
-    bytes.is_ascii() && text.to_str(py).is_ok_and(|text| text.as_bytes() == bytes)
+    text.to_str(py).is_ok_and(|text| text.as_bytes() == bytes)
+}
+
+/// What these bytes have been decoded to, if they are ASCII.
+fn ascii(text: Bound<'_, PyString>, bytes: &[u8]) -> Ascii {
+    bytes.is_ascii().then(|| text.unbind())
 }
 
 fn value<'py>(py: Python<'py>, name: &[u8], bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
