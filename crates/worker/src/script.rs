@@ -1,6 +1,6 @@
 //! WSGI script files: loaded once, and found fast from then on.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, MutexGuard};
@@ -21,7 +21,7 @@ pub struct Scripts {
     run_service: Py<PyAny>,
     /// A copy of what `load` knows, so that a request needs neither it nor its lock. No Python
     /// object is dropped while this lock is held: a destructor could want it, too.
-    known: Mutex<HashMap<Box<[u8]>, Loaded>>,
+    known: Mutex<BTreeMap<Box<[u8]>, Loaded>>,
 }
 
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl Scripts {
         Some(self.lock(py).get(path)?.globals.bind(py).clone())
     }
 
-    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, HashMap<Box<[u8]>, Loaded>> {
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, BTreeMap<Box<[u8]>, Loaded>> {
         self.known.lock_py_attached(py).expect("nobody panics in here")
     }
 
