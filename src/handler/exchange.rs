@@ -184,11 +184,19 @@ impl<'r, 'c> Exchange<'r, 'c> {
                     return Ok(Some(self.broken(HTTP_BAD_GATEWAY, &why)));
                 }
             };
-            let outcome = if let FromWorker::File { offset, length } = message {
-                let file = inbox.take_descriptor();
-                self.send_file(file.as_ref(), offset, length)?
-            } else {
-                self.act(&message)?
+            let outcome = match message {
+                FromWorker::File { offset, length } => {
+                    let file = inbox.take_descriptor();
+                    self.send_file(file.as_ref(), offset, length)?
+                }
+                FromWorker::End => match inbox.take_descriptor() {
+                    None => self.act(&FromWorker::End)?,
+                    Some(_) => {
+                        let why = "sends a descriptor that no frame announces";
+                        Some(self.broken(HTTP_BAD_GATEWAY, why))
+                    }
+                },
+                message => self.act(&message)?,
             };
             if outcome.is_some() {
                 return Ok(outcome);

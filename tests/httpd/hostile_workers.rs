@@ -211,6 +211,8 @@ const CASES: &[(&str, Answer)] = &[
     ("file_pipe", Either(502)),
     ("file_beyond", Either(502)),
     ("file_first", Page(502)),
+    ("descriptor", Either(502)),
+    ("descriptors", Either(502)),
     ("descriptor_counted", Either(502)),
     ("descriptors_and_garbage", Page(502)),
 ];
@@ -224,9 +226,6 @@ const OTHERS: &[&str] = &[
     "need_after_end",
     "after_end",
     "failed_how",
-    // They belong to no frame: nobody takes them.
-    "descriptor",
-    "descriptors",
     // The whole file has gone out before the breach is known.
     "file_twice",
     "file_and_data",
