@@ -83,7 +83,16 @@ impl Process {
 
     /// How many bytes of memory it occupies.
     pub fn memory(&self) -> u64 {
-        self.status("VmRSS").and_then(|field| field.parse::<u64>().ok()).unwrap_or(0) * 1024
+        self.kilobytes("VmRSS") * 1024
+    }
+
+    /// The most bytes of memory that it has occupied so far.
+    pub fn peak_memory(&self) -> u64 {
+        self.kilobytes("VmHWM") * 1024
+    }
+
+    fn kilobytes(&self, field: &str) -> u64 {
+        self.status(field).and_then(|field| field.parse().ok()).unwrap_or(0)
     }
 
     /// The effective user id.

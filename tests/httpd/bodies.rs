@@ -1,0 +1,135 @@
+//! Bodies of any size and shape: what they cost, how soon they arrive, and where they end.
+
+use testkit::{Connection, Running};
+
+use crate::serving;
+
+/// Reads the body, or sends it back while it reads, as the path says.
+const BODIES: &str = r#"
+PLAIN = [("Content-Type", "text/plain")]
+
+
+def application(environ, start_response):
+    stream, path = environ["wsgi.input"], environ["PATH_INFO"]
+    if path == "/echo":
+        start_response("200 OK", PLAIN)
+        return iter(lambda: stream.read(65536), b"")
+    if path == "/lines":
+        start_response("200 OK", PLAIN)
+        return (line.upper() for line in stream)
+    try:
+        result = b"%d" % len(stream.read())
+    except OSError as error:
+        print("the body failed:", error, file=environ["wsgi.errors"])
+        raise
+    start_response("200 OK", PLAIN)
+    return [result]
+"#;
+
+const PIECE: usize = 1 << 20;
+const PIECES: usize = 100;
+
+/// The most that a process may have occupied while these pieces went through it: less than half.
+const BOUND: u64 = (PIECE * PIECES / 2) as u64;
+
+/// A piece that is another one for each number.
+fn piece(number: usize) -> Vec<u8> {
+    (0..PIECE).map(|at| ((at + number) % 251) as u8).collect()
+}
+
+/// Sends the head of a POST.
+fn begin(httpd: &Running, path: &str, headers: &str) -> Connection {
+    let mut connection = httpd.connect();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+    connection.send(head.as_bytes()).expect("httpd reads");
+    connection
+}
+
+#[test]
+fn an_echo_of_a_hundred_megabytes_occupies_a_part_of_them() {
+    if testkit::ours_only("mod_wsgi reads no response before it has sent the whole request") {
+        return;
+    }
+    let httpd = serving(BODIES).start();
+    let length = format!("Content-Length: {}\r\n", PIECE * PIECES);
+    let mut sending = begin(&httpd, "/echo", &length);
+    let mut receiving = sending.try_clone().expect("a socket can be shared");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            (0..PIECES).try_for_each(|number| sending.send(&piece(number))).expect("httpd reads");
+        });
+        receiving.read_head().expect("a response").assert(200);
+        let (mut number, mut received) = (0, Vec::new());
+        while let Some(chunk) = receiving.read_chunk().expect("a chunk") {
+            received.extend(chunk);
+            while received.len() >= PIECE {
+                let rest = received.split_off(PIECE);
+                assert!(received == piece(number), "piece {number}");
+                (number, received) = (number + 1, rest);
+            }
+        }
+        assert_eq!((number, received.len()), (PIECES, 0));
+    });
+    for process in httpd.descendants() {
+        let peak = process.peak_memory();
+        assert!(peak > 0 && peak < BOUND, "{process:?}: {peak} bytes");
+    }
+}
+
+#[test]
+fn each_of_a_hundred_lines_comes_back_before_the_next_is_sent() {
+    if testkit::ours_only("mod_wsgi reads no response before it has sent the whole request") {
+        return;
+    }
+    let httpd = serving(BODIES).start();
+    let mut connection = begin(&httpd, "/lines", "Transfer-Encoding: chunked\r\n");
+    for number in 0..100 {
+        let line = format!("line {number:02}\n");
+        let chunk = format!("{:x}\r\n{line}\r\n", line.len());
+        connection.send(chunk.as_bytes()).expect("httpd reads");
+        if number == 0 {
+            connection.read_head().expect("a response").assert(200);
+        }
+        let answer = connection.read_chunk().expect("a chunk").expect("more");
+        assert_eq!(String::from_utf8_lossy(&answer), line.to_uppercase());
+    }
+    connection.send(b"0\r\n\r\n").expect("httpd reads");
+    assert_eq!(connection.read_chunk().expect("the end"), None);
+}
+
+#[test]
+fn limits_of_httpd_hold() {
+    let httpd = serving(BODIES)
+        .conf("LimitRequestBody 1000\nWSGIChunkedRequest On")
+        .expect_log("[wsgi:error]")
+        .expect_log("larger than the configured limit")
+        .start();
+    let length = |length: usize| httpd.request("POST", "/", &[], &vec![b'x'; length]);
+    assert_eq!(length(1000).assert(200).text(), "1000");
+    length(1001).assert(413);
+    let chunked = |length: usize| {
+        let body = format!("{length:x}\r\n{}\r\n0\r\nTrailer: x\r\n\r\n", "x".repeat(length));
+        httpd.request("POST", "/", &[("Transfer-Encoding", "chunked")], body.as_bytes())
+    };
+    assert_eq!(chunked(1000).assert(200).text(), "1000");
+    chunked(1001).assert(413);
+}
+
+#[test]
+fn a_body_that_does_not_come_in_time_is_an_error_of_the_read() {
+    let httpd = serving(BODIES).conf("Timeout 1").expect_log("wsgi").start();
+    let mut connection = begin(&httpd, "/", "Content-Length: 9\r\n");
+    connection.send(b"part").expect("httpd reads");
+    connection.read_response("POST").expect("a response").assert(408);
+    httpd.wait_for_log(&["the body failed: mod_wsgi request data read error: "]);
+}
+
+#[test]
+fn a_body_that_is_framed_wrongly_is_an_error_of_the_read() {
+    let httpd = serving(BODIES).conf("WSGIChunkedRequest On").expect_log("wsgi").start();
+    let mut connection = begin(&httpd, "/", "Transfer-Encoding: chunked\r\n");
+    connection.send(b"4\r\npart\r\nno length\r\n").expect("httpd reads");
+    let response = connection.read_response("POST").expect("a response");
+    assert!(response.status >= 400, "{response}");
+    httpd.wait_for_log(&["the body failed: mod_wsgi request data read error: "]);
+}
