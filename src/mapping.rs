@@ -10,6 +10,9 @@ use crate::ffi::{DECLINED, OK};
 /// The handler that aliases lead to, and that `SetHandler` and `AddHandler` may name.
 pub const HANDLER: &std::ffi::CStr = c"wsgi-script";
 
+/// The note by which mod_alias and this module tell others that an alias has chosen the handler.
+const FORCED_TYPE: &std::ffi::CStr = c"alias-forced-type";
+
 /// How an alias recognises its URLs.
 #[derive(Debug, PartialEq)]
 pub enum Mount {
@@ -187,17 +190,35 @@ pub fn translate<'r>(request: Request<'r>, config: &'r ServerConfig) -> i32 {
     if !uri.starts_with(b"/") && !uri.is_empty() {
         return DECLINED;
     }
-    let pool = request.pool();
-    let found = config.aliases.iter().find_map(|alias| Some((alias, alias.map(pool, uri)?)));
-    let Some((alias, filename)) = found else {
+    let Some((alias, filename)) = find(request, config) else {
         return DECLINED;
     };
     request.set_target(&filename, HANDLER);
     request.set_alias(alias);
     // Says that the handler comes from an alias, as mod_alias does for ScriptAlias: access to the
     // script is then decided by the target's directory, and `Options ExecCGI` is not needed.
-    request.notes().set(c"alias-forced-type", HANDLER.to_bytes());
+    request.notes().set(FORCED_TYPE, HANDLER.to_bytes());
     OK
+}
+
+/// The first alias that matches, and the file that it leads to.
+fn find<'r>(request: Request<'r>, config: &'r ServerConfig) -> Option<(&'r Alias, Vec<u8>)> {
+    let (pool, uri) = (request.pool(), request.uri());
+    config.aliases.iter().find_map(|alias| Some((&**alias, alias.map(pool, uri)?)))
+}
+
+/// Finds the alias of a request again that httpd has turned into another one by a fast internal
+/// redirect (`FallbackResource`, `DirectoryIndex`): `ap_internal_fast_redirect` takes over the
+/// names and notes of the other request, but nothing that modules remember of it.
+pub fn recall(request: Request<'_>) {
+    let forced = request.notes().get(FORCED_TYPE) == Some(HANDLER.to_bytes());
+    if forced
+        && request.alias().is_none()
+        && let Some(config) = request.server().settings()
+        && let Some((alias, _)) = find(request, config)
+    {
+        request.set_alias(alias);
+    }
 }
 
 /// SCRIPT_NAME: the URL path in front of the path info, runs of slashes collapsed.

@@ -547,9 +547,6 @@ strings! {
     /// The request line.
     line: the_request;
 
-    /// The request target as the client sent it.
-    unparsed_uri: unparsed_uri;
-
     /// `r->protocol`, for example `HTTP/1.1`.
     protocol: protocol;
 

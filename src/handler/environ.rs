@@ -45,7 +45,7 @@ impl<'r> Environ<'r> {
         environ.add_headers(request.headers_in(), with_authorization);
         environ.https = request.scheme() == b"https";
         environ.add("REQUEST_METHOD", request.method());
-        environ.add("REQUEST_URI", request.unparsed_uri());
+        environ.add("REQUEST_URI", target_as_sent(request.line()));
         environ.add("SCRIPT_NAME", script_name(request));
         environ.add("PATH_INFO", path_info(request));
         environ.add("QUERY_STRING", request.query().unwrap_or_default());
@@ -105,7 +105,7 @@ impl<'r> Environ<'r> {
 
     fn add_request(&mut self, request: Request<'r>) {
         self.add("REQUEST_METHOD", request.method());
-        self.add("REQUEST_URI", request.unparsed_uri());
+        self.add("REQUEST_URI", target_as_sent(request.line()));
         self.add("REQUEST_SCHEME", request.scheme());
         self.add("SCRIPT_NAME", script_name(request));
         self.add("PATH_INFO", path_info(request));
@@ -187,9 +187,29 @@ fn variable_name(header: &[u8], pass_authorization: bool) -> Option<Cow<'static,
     Some(Cow::Owned(name))
 }
 
+/// The request target in a request line: that of the client even after internal redirects, as
+/// `original_uri` in httpd's `server/util_script.c` has it.
+fn target_as_sent(line: &[u8]) -> &[u8] {
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.nth(1).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::variable_name;
+    use super::{target_as_sent, variable_name};
+
+    #[test]
+    fn the_target_is_the_second_word_of_a_request_line() {
+        for (line, target) in [
+            (&b"GET /a?b HTTP/1.1"[..], &b"/a?b"[..]),
+            (b"GET  http://h/ HTTP/1.1", b"http://h/"),
+            (b"GET /", b"/"),
+            (b"GET", b""),
+            (b"", b""),
+        ] {
+            assert_eq!(target_as_sent(line), target);
+        }
+    }
 
     #[track_caller]
     fn named(header: &str, pass_authorization: bool, expected: Option<&str>) {

@@ -20,7 +20,7 @@ use crate::ffi::{
     HTTP_REQUEST_ENTITY_TOO_LARGE,
 };
 use crate::generation;
-use crate::mapping::HANDLER;
+use crate::mapping::{self, HANDLER};
 use target::{Target, TargetError};
 
 pub use environ::Environ;
@@ -42,6 +42,7 @@ pub fn handle(request: Request<'_>) -> i32 {
     if !is_script && handler.is_none() {
         return DECLINED;
     }
+    mapping::recall(request);
     crate::log::in_request(request, || {
         // A handler script may answer for files that are not there.
         let checked = if is_script { check_script(request) } else { Ok(()) };

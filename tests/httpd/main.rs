@@ -9,6 +9,7 @@ mod crash_loops;
 mod delivery;
 mod differences;
 mod directives;
+mod environ;
 mod fates;
 mod flat;
 mod framework_features;
