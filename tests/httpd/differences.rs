@@ -33,6 +33,8 @@ def application(environ, start_response):
         headers += [("X-A", "1"), ("X-A", "2")]
     elif case == "status":
         headers.append(("Status", "418 Tea"))
+    elif case == "reset":
+        status = "205 Reset Content"
     elif case == "error":
         status = "200 Error"
     elif case == "type":
@@ -43,6 +45,14 @@ def application(environ, start_response):
         body = [str("mod_wsgi.client_disconnected" in environ).encode()]
     elif case == "readinto":
         body = [str(hasattr(environ["wsgi.input"], "readinto")).encode()]
+    elif case == "location":
+        headers.append(("Location", "/elsewhere"))
+    elif case == "elsewhere":
+        body = [b"elsewhere"]
+    elif case == "range":
+        body = environ["wsgi.file_wrapper"](open(__file__, "rb"))
+    elif case == "upgrade":
+        headers.append(("Upgrade", "x"))
     elif case == "breaks":
         body = broken()
     start_response(status, headers)
@@ -75,6 +85,10 @@ fn values(response: &Response) -> String {
     values.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
+fn upgrade(response: &Response) -> String {
+    response.header("Upgrade").unwrap_or("none").to_owned()
+}
+
 fn whole(response: &Response) -> String {
     (if response.complete { "a complete response" } else { "an incomplete response" }).to_owned()
 }
@@ -105,12 +119,44 @@ const DIFFERENCES: &[Difference] = &[
         why: "the status is the first argument of start_response()",
     },
     Difference {
+        case: "reset",
+        about: "the body of `205 Reset Content`",
+        look: body,
+        ours: "",
+        theirs: "body",
+        why: "it has none (RFC 9110, section 15.3.6)",
+    },
+    Difference {
         case: "error",
         about: "the status line `200 Error`",
         look: status,
         ours: "200",
         theirs: "500",
         why: "it is a status line like others",
+    },
+    Difference {
+        case: "location",
+        about: "what `200 OK` with `Location: /elsewhere` brings",
+        look: body,
+        ours: "body",
+        theirs: "elsewhere",
+        why: "a Location is a header like others; answer with 3xx to redirect",
+    },
+    Difference {
+        case: "upgrade",
+        about: "a hop-by-hop header of the application, as `Upgrade`",
+        look: upgrade,
+        ours: "none",
+        theirs: "x",
+        why: "the connection is httpd's (PEP 3333, \"Other HTTP Features\")",
+    },
+    Difference {
+        case: "range",
+        about: "status of a file by `wsgi.file_wrapper`, asked for with `Range`",
+        look: status,
+        ours: "206",
+        theirs: "200",
+        why: "httpd sends such files as its own",
     },
     Difference {
         case: "type",
@@ -134,7 +180,7 @@ const DIFFERENCES: &[Difference] = &[
         look: body,
         ours: "True",
         theirs: "False",
-        why: "103 Early Hints",
+        why: "103 Early Hints; over HTTP/2 with httpd's `H2EarlyHints On`",
     },
     Difference {
         case: "disconnected",
@@ -158,7 +204,10 @@ const DIFFERENCES: &[Difference] = &[
 fn each_is_as_the_table_says() {
     let httpd = serving(APPLICATION).expect_log("[wsgi:").start();
     for difference in DIFFERENCES {
-        let response = httpd.request("POST", &format!("/{}", difference.case), &[], b"");
+        let path = format!("/{}", difference.case);
+        let headers = &[("Range", "bytes=0-3")];
+        let headers = if difference.case == "range" { &headers[..] } else { &[] };
+        let response = httpd.request("POST", &path, headers, b"");
         let expected = match UnderTest::chosen() {
             UnderTest::Ours => difference.ours,
             // Debian's is older than the one of the table.
@@ -187,7 +236,9 @@ fn the_page_is_that_of_the_table() {
     }
     page += "\nNot in the table, as no single request shows it: chunked request bodies are taken \
              unless `WSGIChunkedRequest Off`; `100 Continue` is sent only once the application \
-             reads; an application may answer while it still reads.\n";
+             reads; an application may answer while it still reads; a final status of 1xx is an error; stdout is \
+             logged as `notice`, stderr and `wsgi.errors` as `error`; long lines are split, not cut off; a \
+             traceback is logged with every Python.\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/differences.md");
     if std::env::var_os(UPDATE).is_some() {
         std::fs::write(&path, &page).expect("the page can be written");

@@ -9,6 +9,9 @@ use crate::ffi::request::Request;
 use crate::ffi::{AP_FILTER_ERROR, HTTP_INTERNAL_SERVER_ERROR, OK};
 use crate::handler::head::Head;
 
+/// "205 Reset Content".
+const HTTP_RESET_CONTENT: u16 = 205;
+
 /// Larger pieces of a body are not copied to be gathered.
 const GATHER: usize = 4096;
 
@@ -52,6 +55,12 @@ impl Exchange<'_, '_> {
         // Of a response without a body, the length says what another one would have had.
         let announced = head.content_length.filter(|_| head.allows_body());
         self.allowance = announced.filter(|_| !self.request.is_header_only());
+        // httpd itself leaves out the body of 204 and 304, but not this one's (RFC 9110, section
+        // 15.3.6), of which nobody need hear.
+        if head.code == HTTP_RESET_CONTENT {
+            self.request.set_content_length(0);
+            (self.announced, self.allowance, self.exceeded) = (true, Some(0), true);
+        }
     }
 
     pub(super) fn send_data(&mut self, data: &[u8]) -> Result<(), ClientGone> {
