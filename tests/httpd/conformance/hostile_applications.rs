@@ -136,6 +136,11 @@ def application(environ, start_response):
 
 #[test]
 fn answers_that_are_none() {
+    if testkit::ours_only(
+        "mod_wsgi passes on Transfer-Encoding, and so bodies that it does not frame",
+    ) {
+        return;
+    }
     let httpd = serving(ANSWERS).expect_log("[wsgi:error]").start();
     let count: usize = httpd.get("/count").assert(200).text().parse().expect("a number");
     assert!(count >= 300, "{count}");
