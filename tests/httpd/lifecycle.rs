@@ -2,11 +2,12 @@
 //! is checked at the end of every test; here httpd is moved about as much as possible.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{Mpm, until};
+use testkit::{Httpd, Mpm, Process, Running, until};
 
 use crate::{HELLO, TELL, ask, serving, told};
 
@@ -97,6 +98,113 @@ fn a_request_in_flight_survives_graceful() {
             assert_eq!(request.join().expect("a response").assert(200).text(), "done");
         });
     }
+}
+
+#[test]
+fn five_graceful_restarts_lose_no_child_and_leave_no_generation() {
+    let mut httpd = serving(HELLO).start();
+    for _ in 0..5 {
+        httpd.get("/").assert(200);
+        httpd.graceful();
+        assert!(until(|| httpd.zombies().is_empty().then_some(())).is_some());
+    }
+    let settled = until(|| (generations(&httpd).len() == 1).then_some(()));
+    assert!(settled.is_some(), "{:?}", generations(&httpd));
+    httpd.stop();
+    assert!(!httpd.error_log().contains("long lost child"));
+}
+
+/// The directories of generations.
+fn generations(httpd: &Running) -> Vec<String> {
+    let entries = fs::read_dir(httpd.dir().join("run")).expect("the folder is there");
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.starts_with("wsgi")).collect()
+}
+
+/// Segments of shared memory that one of these processes made (`proc_sysvipc(5)`).
+fn shared_memory(of: &[i32]) -> usize {
+    let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let creators = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(4));
+    creators.filter(|creator| of.iter().any(|pid| pid.to_string() == *creator)).count()
+}
+
+/// httpd's parent process and all below it.
+fn processes(httpd: &Running) -> Vec<i32> {
+    let below = httpd.descendants().into_iter().map(|process| process.pid);
+    below.chain([httpd.pid()]).collect()
+}
+
+#[test]
+fn an_idle_httpd_that_stops_leaves_nothing() {
+    for mpm in Mpm::ALL {
+        let mut httpd = serving(HELLO).mpm(mpm).start();
+        httpd.get("/").assert(200);
+        assert_eq!(generations(&httpd).len(), 1);
+        let processes = processes(&httpd);
+        // That no process is left is part of it.
+        httpd.stop();
+        assert_eq!(generations(&httpd), [""; 0]);
+        assert_eq!(shared_memory(&processes), 0);
+    }
+}
+
+#[test]
+fn when_httpds_parent_is_killed_its_children_are_served_and_then_all_ends() {
+    let mut httpd = serving(HELLO).start();
+    httpd.get("/").assert(200);
+    let (all, children) = (processes(&httpd), httpd.children());
+    httpd.signal(Signal::SIGKILL);
+    httpd.get("/").assert(200);
+    assert!(children.iter().all(Process::runs));
+    for child in children {
+        // As a service manager does for what is left, but for our processes.
+        kill(Pid::from_raw(child.pid), Signal::SIGKILL).expect("it runs");
+    }
+    let status = httpd.wait_for_end().expect("an end of all processes");
+    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
+    assert_eq!(generations(&httpd), [""; 0]);
+    assert_eq!(shared_memory(&all), 0);
+}
+
+#[test]
+fn a_graceful_stop_waits_for_requests() {
+    for mpm in Mpm::ALL {
+        let mut httpd = serving(WAIT).mpm(mpm).expect_log("waiting").start();
+        let file = httpd.dir().join("go");
+        thread::scope(|scope| {
+            let request = scope.spawn(|| httpd.get(&format!("/?{}", file.display())));
+            httpd.wait_for_log(&["waiting"]);
+            httpd.signal(Signal::SIGWINCH);
+            httpd.wait_for_log(&["SIGWINCH"]);
+            fs::write(&file, "").expect("the folder is ours");
+            assert_eq!(request.join().expect("a response").assert(200).text(), "done");
+        });
+        assert!(httpd.wait_for_end().expect("an end of all processes").success());
+        assert_eq!(generations(&httpd), [""; 0]);
+    }
+}
+
+#[test]
+fn a_graceful_stop_waits_no_longer_than_its_timeout() {
+    let mut httpd = Httpd::new()
+        .app("app.wsgi", WAIT)
+        .conf(
+            "GracefulShutdownTimeout 1\n\
+             WSGIDaemonProcess app user={user} group={group} graceful-timeout=1 shutdown-timeout=1\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        // What runs for ever is told about when it is ended.
+        .expect_log("wsgi")
+        .expect_log("waiting")
+        // A thread of httpd's child that waits for a response does not hear SIGTERM.
+        .expect_log("child process")
+        .start();
+    let mut connection = httpd.connect();
+    connection.send(b"GET /?/nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is taken");
+    httpd.wait_for_log(&["waiting"]);
+    httpd.signal(Signal::SIGWINCH);
+    assert!(httpd.wait_for_end().expect("an end of all processes").success());
+    assert_eq!(generations(&httpd), [""; 0]);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -233,14 +233,32 @@ impl Running {
     /// # Errors
     /// When it does not stop, when a process survives, or when there was a zombie.
     pub fn shut_down(&mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else {
+        if self.child.is_none() {
             return Ok(());
-        };
+        }
         let no_zombies = until(|| self.zombies().is_empty().then_some(()));
         let zombies = self.zombies();
+        self.signal(Signal::SIGTERM);
+        let status = self.wait_for_end()?;
+        ensure!(no_zombies.is_some(), "zombies below httpd: {zombies:#?}");
+        ensure!(status.success(), "httpd ended with {status}");
+        Ok(())
+    }
+
+    /// Sends a signal to httpd's parent process. What runs by then must be gone at the end.
+    pub fn signal(&self, signal: Signal) {
         self.remember();
         self.wait_for_quiet();
-        let _ = kill(Pid::from_raw(self.pid), Signal::SIGTERM);
+        // One that has ended already needs no signal.
+        let _ = kill(Pid::from_raw(self.pid), signal);
+    }
+
+    /// Waits for the end of httpd's parent process and of all others, and tells how it ended.
+    ///
+    /// # Errors
+    /// When it does not end, when it has been waited for already, or when a process survives.
+    pub fn wait_for_end(&mut self) -> Result<ExitStatus> {
+        let mut child = self.child.take().context("httpd has been waited for already")?;
         let Some(status) = until(|| child.try_wait().transpose()) else {
             child.kill()?;
             child.wait()?;
@@ -254,20 +272,15 @@ impl Running {
         };
         let all_gone = until(|| survivors().is_empty().then_some(()));
         ensure!(all_gone.is_some(), "processes survive httpd: {:#?}", survivors());
-        ensure!(no_zombies.is_some(), "zombies below httpd: {zombies:#?}");
-        let status = status?;
-        ensure!(status.success(), "httpd ended with {status}");
-        Ok(())
+        Ok(status?)
     }
 
     /// Sends a signal that restarts, and waits for httpd to tell that it is ready.
     #[track_caller]
     fn again(&self, signal: Signal) {
-        self.remember();
-        self.wait_for_quiet();
         let ready = || self.error_log().matches(READY).count();
         let before = ready();
-        kill(Pid::from_raw(self.pid), signal).expect("httpd runs");
+        self.signal(signal);
         let done = until(|| (ready() > before).then_some(()));
         assert!(done.is_some(), "httpd does not come back after {signal}");
     }
@@ -289,7 +302,7 @@ impl Running {
     }
 
     /// Descendants that ended and that nobody took note of.
-    fn zombies(&self) -> Vec<Process> {
+    pub fn zombies(&self) -> Vec<Process> {
         self.descendants().into_iter().filter(|process| process.zombie).collect()
     }
 
