@@ -130,7 +130,7 @@ impl Fault {
             Fault::Pause => "SIGSTOP to a worker, SIGCONT after 0.3 s",
             Fault::Leave => "the application calls `os._exit`",
             Fault::Descriptors => "the application takes all descriptors for 0.2 s",
-            Fault::Leak => "the application leaks 64 MiB",
+            Fault::Leak => "the application leaks 64 MiB, `memory-max=`",
             Fault::Fork => "the application forks",
             Fault::Threads => "the application starts 100 threads",
             Fault::FullLog => "all logs on a full disk, and `apachectl graceful`",
@@ -169,6 +169,8 @@ impl Fault {
     pub fn options(self) -> &'static str {
         match self {
             Fault::BrokenCode => "reload=keep",
+            // A worker that has leaked twice.
+            Fault::Leak => "memory-max=134217728",
             _ => "",
         }
     }
