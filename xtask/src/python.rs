@@ -12,6 +12,9 @@ use crate::{shell, stage};
 /// The oldest Python for which a worker can be built.
 const OLDEST: (u8, u8) = (3, 9);
 
+/// The oldest without an interpreter lock that PyO3 supports.
+const OLDEST_FREE_THREADED: (u8, u8) = (3, 14);
+
 /// Later ones are found as `python3` only.
 const NEWEST_TO_LOOK_FOR: u8 = 15;
 
@@ -194,8 +197,15 @@ impl Python {
     /// Why no worker can embed it, if so.
     fn problem(&self) -> Option<String> {
         let library = self.library_folder.join(&self.library);
-        if self.version < OLDEST {
-            return Some(format!("is {}, older than {}.{}", self.tag(), OLDEST.0, OLDEST.1));
+        let oldest = if self.free_threaded { OLDEST_FREE_THREADED } else { OLDEST };
+        if self.version < oldest {
+            let suffix = if self.free_threaded { "t" } else { "" };
+            return Some(format!(
+                "is {}, older than {}.{}{suffix}",
+                self.tag(),
+                oldest.0,
+                oldest.1
+            ));
         }
         if !self.shared {
             return Some("was built without a shared libpython (--enable-shared)".to_owned());
@@ -246,14 +256,14 @@ mod tests {
     use super::*;
 
     const ANSWERS: &str =
-        "/opt/bin/python3.13\n3.13\n1\n1\n/opt/lib\nlibpython3.13t.so\n/opt/inc\n";
+        "/opt/bin/python3.14\n3.14\n1\n1\n/opt/lib\nlibpython3.14t.so\n/opt/inc\n";
 
     #[test]
     fn answers() {
         let python = Python::parse(ANSWERS).unwrap();
-        assert_eq!(python.tag(), "3.13t");
-        assert!(python.problem().unwrap().contains("has no /opt/lib/libpython3.13t.so"));
-        assert_eq!(Python::parse("/opt/bin/python\n3.13\n"), None);
+        assert_eq!(python.tag(), "3.14t");
+        assert!(python.problem().unwrap().contains("has no /opt/lib/libpython3.14t.so"));
+        assert_eq!(Python::parse("/opt/bin/python\n3.14\n"), None);
     }
 
     #[track_caller]
@@ -264,7 +274,8 @@ mod tests {
 
     #[test]
     fn problems() {
-        check(&ANSWERS.replace("3.13\n1\n1", "3.8\n0\n1"), "older than 3.9");
+        check(&ANSWERS.replace("3.14\n1\n1", "3.8\n0\n1"), "is 3.8, older than 3.9");
+        check(&ANSWERS.replace("3.14\n1", "3.13\n1"), "is 3.13t, older than 3.14t");
         check(&ANSWERS.replace("1\n1\n", "0\n0\n"), "without a shared libpython");
     }
 
