@@ -63,7 +63,9 @@ pub static OPTIONS: [DaemonOption; 18] = [
         what: "home directory",
         default: "the user's, if it is not httpd's user",
         usage: "working directory, and first entry of sys.path",
-        compatibility: Compatibility::Same,
+        compatibility: Compatibility::Better(
+            "workers of a user whose own directory is not there start in /; mod_wsgi's never start",
+        ),
         set: |group, value| {
             group.home = Some(absolute(value)?);
             Ok(Verdict::Good)
