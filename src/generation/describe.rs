@@ -206,6 +206,8 @@ fn group(
             backlog: Some(backlog(daemon, mpm_limits())),
             queue_timeout: daemon.queue_timeout.unwrap_or(0),
             peer_uid: ids.0,
+            // Without root, httpd's children have one user, who owns everything.
+            socket_user: daemon.socket_user.filter(|_| Uid::effective().is_root()),
             umask: daemon.umask,
             working_directory: working_directory(daemon, user, ids.0),
             home: daemon.home.clone(),

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use testkit::{PATIENCE, Running};
+use nix::unistd::User;
+use testkit::{Httpd, PATIENCE, Running};
 
 use crate::{HELLO, serving};
 
@@ -65,6 +68,58 @@ fn only_httpds_user_gets_near() {
         let mode = fs::metadata(folder).expect("the folder is there").permissions().mode();
         assert_eq!(mode & 0o007, 0, "{} is open to others", folder.display());
     }
+}
+
+fn account(name: &str) -> User {
+    User::from_name(name).ok().flatten().expect("every system has this user")
+}
+
+/// Connects as that user, says nothing sensible, and leaves.
+fn knock(user: &str, socket: &Path) -> bool {
+    let source = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\n\
+                  s.connect(sys.argv[1])\ns.send(b'knock' * 9)\ns.recv(99)\n";
+    let user = account(user);
+    let mut python = Command::new("/usr/bin/python3");
+    let python = python.args(["-c", source]).arg(socket).uid(user.uid.into()).gid(user.gid.into());
+    python.stderr(Stdio::null()).status().expect("there is a Python").success()
+}
+
+#[test]
+fn a_socket_user_gets_to_its_groups() {
+    if !testkit::running_as_root()
+        || testkit::ours_only("what mod_wsgi says of strangers is its own")
+    {
+        return;
+    }
+    let (owner, _) = testkit::app_user();
+    let (httpds, _) = testkit::httpd_user();
+    let httpd = Httpd::new()
+        .app("app.wsgi", HELLO)
+        .conf(&format!("WSGIDaemonProcess own socket-user={owner}"))
+        .conf("WSGIScriptAlias / {apps}/app.wsgi process-group=own")
+        .expect_log(LOGGED)
+        .start();
+    httpd.get("/").assert(200);
+    let sockets = sockets(&httpd.dir().join("run"));
+    let (control, workers): (Vec<_>, Vec<_>) =
+        sockets.iter().partition(|socket| socket.ends_with("control.sock"));
+    let [worker] = workers[..] else {
+        panic!("one application group has one socket, not {workers:?}");
+    };
+    let uid = |name: &str| account(name).uid.as_raw();
+    assert_eq!(fs::metadata(worker).expect("it is there").uid(), uid(&owner));
+    for user in [&owner, &httpds] {
+        assert!(knock(user, worker), "{user} is kept from the worker");
+        // That it did not greet is found out only about those who may.
+        let who = format!("(uid {}) to the worker of process group 'own'", uid(user));
+        httpd.wait_for_log(&[LOGGED, &who, "did not greet"]);
+    }
+    let stranger = "nobody";
+    assert!(!knock(stranger, worker), "{stranger} gets to the worker");
+    assert!(knock(&owner, control[0]), "{owner} is kept from the supervisor");
+    knock(stranger, control[0]);
+    httpd.wait_for_log(&["only httpd's user"]);
+    httpd.get("/").assert(200);
 }
 
 #[test]

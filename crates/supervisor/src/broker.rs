@@ -34,7 +34,7 @@ const MAX_REASON: usize = 4000;
 #[derive(Debug)]
 pub struct Broker {
     listener: OwnedFd,
-    httpd: Uid,
+    users: Vec<Uid>,
     secret: Secret,
     clients: BTreeMap<Ticket, Client>,
     last: u64,
@@ -72,9 +72,9 @@ pub enum Outcome {
 }
 
 impl Broker {
-    /// Answers children that run as `httpd` and know `secret`.
-    pub fn new(listener: OwnedFd, httpd: Uid, secret: Secret) -> Self {
-        Self { listener, httpd, secret, clients: BTreeMap::new(), last: 0, resting: None }
+    /// Answers children that run as one of `users` and know `secret`.
+    pub fn new(listener: OwnedFd, users: Vec<Uid>, secret: Secret) -> Self {
+        Self { listener, users, secret, clients: BTreeMap::new(), last: 0, resting: None }
     }
 
     /// The listening socket, when a further connection could be taken.
@@ -181,10 +181,12 @@ impl Broker {
         let _ = channel::try_send(&client.stream, &bytes);
     }
 
-    /// Lets somebody in who runs as httpd's user, or as root.
+    /// Lets somebody in who runs as httpd's user, as that of a `socket-user=`, or as root.
     fn admit(&mut self, stream: OwnedFd, now: Instant) -> Option<Outcome> {
         match rustix::net::sockopt::socket_peercred(&stream) {
-            Ok(peer) if peer.uid.is_root() || peer.uid.as_raw() == self.httpd.as_raw() => {
+            Ok(peer)
+                if peer.uid.is_root() || self.users.contains(&Uid::from_raw(peer.uid.as_raw())) =>
+            {
                 self.last += 1;
                 let stage = Stage::Asking(Inbox::new(), now + QUESTION_TIMEOUT);
                 self.clients.insert(Ticket(self.last), Client { stream, stage });
@@ -254,7 +256,7 @@ mod tests {
             let path = std::env::temp_dir().join(format!("sb-{}-{name}", std::process::id()));
             let listener = UnixListener::bind(&path).unwrap();
             listener.set_nonblocking(true).unwrap();
-            let broker = Broker::new(listener.into(), Uid::effective(), SECRET);
+            let broker = Broker::new(listener.into(), vec![Uid::effective()], SECRET);
             Self { broker, path, now: Instant::now() }
         }
 

@@ -25,7 +25,19 @@ const LONGEST_PATH: usize = 107;
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    httpd: Option<Uid>,
+    httpd: Option<(Uid, Gid)>,
+}
+
+/// Who may connect to a socket besides httpd's user (`socket-user=`), as far as its file tells: who
+/// listens asks each peer's user once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guests {
+    /// Nobody.
+    None,
+    /// This user, who owns the socket.
+    Owner(Uid),
+    /// Several users.
+    Several,
 }
 
 /// Why the directory or a socket in it cannot be had.
@@ -68,11 +80,15 @@ pub enum DirectoryError {
 
 impl Directory {
     /// Makes the directory, or takes over one that a killed supervisor of ours left. With `httpd`,
-    /// which is for root, that user and group can use what is in it.
+    /// which is for root, that user and group can use what is in it, and `guests` if there are any.
     ///
     /// # Errors
     /// [`DirectoryError`].
-    pub fn make(path: &Path, httpd: Option<(Uid, Gid)>) -> Result<Self, DirectoryError> {
+    pub fn make(
+        path: &Path,
+        httpd: Option<(Uid, Gid)>,
+        guests: Guests,
+    ) -> Result<Self, DirectoryError> {
         let max = LONGEST_PATH - LONGEST_NAME - 1;
         if path.as_os_str().len() > max {
             return Err(DirectoryError::TooLong { path: path.to_owned(), max });
@@ -94,10 +110,12 @@ impl Directory {
             let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(failed("open"))?;
             let gid = rustix::fs::Gid::from_raw(gid.as_raw());
             rustix::fs::fchown(&opened, None, Some(gid)).map_err(failed("change the group of"))?;
-            rustix::fs::fchmod(&opened, Mode::RWXU | Mode::XGRP)
+            // Guests have groups of their own: they may pass through, but see no names.
+            let pass = if guests == Guests::None { Mode::empty() } else { Mode::XOTH };
+            rustix::fs::fchmod(&opened, Mode::RWXU | Mode::XGRP | pass)
                 .map_err(failed("change the mode of"))?;
         }
-        Ok(Self { path: path.to_owned(), httpd: httpd.map(|(uid, _)| uid) })
+        Ok(Self { path: path.to_owned(), httpd })
     }
 
     /// Where the socket of that name is.
@@ -105,21 +123,31 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Makes a non-blocking listening socket that only httpd's user can connect to, with room for so
-    /// many connections that wait, or as many as the system allows.
+    /// Makes a non-blocking listening socket that only httpd's user and `guests` can connect to, with
+    /// room for so many connections that wait, or as many as the system allows.
     ///
     /// # Errors
     /// [`DirectoryError::System`].
-    pub fn listen(&self, name: &str, backlog: Option<u32>) -> Result<OwnedFd, DirectoryError> {
+    pub fn listen(
+        &self,
+        name: &str,
+        backlog: Option<u32>,
+        guests: Guests,
+    ) -> Result<OwnedFd, DirectoryError> {
         let path = self.socket(name);
-        self.bind(&path, backlog).map_err(|error| DirectoryError::System {
+        self.bind(&path, backlog, guests).map_err(|error| DirectoryError::System {
             action: "listen on",
             path,
             source: error.into(),
         })
     }
 
-    fn bind(&self, path: &Path, backlog: Option<u32>) -> rustix::io::Result<OwnedFd> {
+    fn bind(
+        &self,
+        path: &Path,
+        backlog: Option<u32>,
+        guests: Guests,
+    ) -> rustix::io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -128,9 +156,22 @@ impl Directory {
         // with the mode that the socket has by then.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&socket, &address)?;
-        if let Some(uid) = self.httpd {
-            let uid = rustix::fs::Uid::from_raw(uid.as_raw());
-            rustix::fs::chownat(CWD, path, Some(uid), None, AtFlags::SYMLINK_NOFOLLOW)?;
+        if let Some((uid, gid)) = self.httpd {
+            let owner = if let Guests::Owner(guest) = guests { guest } else { uid };
+            let owner = rustix::fs::Uid::from_raw(owner.as_raw());
+            let gid = rustix::fs::Gid::from_raw(gid.as_raw());
+            rustix::fs::chownat(CWD, path, Some(owner), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        let others = match guests {
+            Guests::None => Mode::empty(),
+            // httpd's user is let in by its group.
+            Guests::Owner(_) => Mode::RGRP | Mode::WGRP,
+            Guests::Several => Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH,
+        };
+        // By another call, as the kernel applies the umask when it makes the file.
+        if !others.is_empty() {
+            let mode = Mode::RUSR | Mode::WUSR | others;
+            rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())?;
         }
         // The kernel lowers it to net.core.somaxconn.
         let most = i32::from(i16::MAX);

@@ -18,7 +18,7 @@ use wire::generation::{Configuration, Group};
 
 use crate::broker::Broker;
 use crate::children;
-use crate::directory::{CONTROL, Directory};
+use crate::directory::{CONTROL, Directory, Guests};
 use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
@@ -74,12 +74,16 @@ impl Supervisor {
     ) -> Result<Self, StartError> {
         let Configuration { secret, directory, httpd_uid, httpd_gid, groups, .. } = configuration;
         let httpd = (Uid::from_raw(httpd_uid), Gid::from_raw(httpd_gid));
-        let directory = Directory::make(&directory, Uid::effective().is_root().then_some(httpd))?;
-        let control = directory.listen(CONTROL, None).inspect_err(|_| {
+        let users = groups.iter().filter_map(|group| group.settings.socket_user);
+        let users: Vec<_> = users.map(Uid::from_raw).collect();
+        let guests = if users.is_empty() { Guests::None } else { Guests::Several };
+        let root = Uid::effective().is_root();
+        let directory = Directory::make(&directory, root.then_some(httpd), guests)?;
+        let control = directory.listen(CONTROL, None, guests).inspect_err(|_| {
             // The error that led here is the one to tell.
             let _ = directory.remove();
         })?;
-        let broker = Broker::new(control, httpd.0, secret);
+        let broker = Broker::new(control, [&[httpd.0], users.as_slice()].concat(), secret);
         Ok(Self {
             descriptors,
             logic: Logic::new(groups.iter().map(plan).collect()),

@@ -99,8 +99,10 @@ pub struct Settings {
     pub queue_timeout: u32,
     /// Whether `processes=` was written, which is what `wsgi.multiprocess` says.
     pub multiprocess: bool,
-    /// User id of the httpd children, the only peer that may connect.
+    /// User id of the httpd children, who may connect.
     pub peer_uid: u32,
+    /// `socket-user=`: who else may connect, and owns the sockets.
+    pub socket_user: Option<u32>,
     /// `umask=`.
     pub umask: Option<u32>,
     /// Where to change to before Python starts: `home=`, or the user's own directory.
@@ -321,6 +323,7 @@ impl Settings {
         writer.u32(self.queue_timeout);
         writer.bool(self.multiprocess);
         writer.u32(self.peer_uid);
+        writer.option(self.socket_user, Writer::u32);
         writer.option(self.umask, Writer::u32);
         writer.option(self.working_directory.as_deref(), Writer::path);
         writer.option(self.home.as_deref(), Writer::path);
@@ -342,6 +345,7 @@ impl Settings {
             queue_timeout: reader.u32("queue timeout")?,
             multiprocess: reader.bool("multiprocess")?,
             peer_uid: reader.u32("peer uid")?,
+            socket_user: reader.option("socket user", |reader| reader.u32("socket user"))?,
             umask: reader.option("umask", |reader| reader.u32("umask"))?,
             working_directory: reader.option("working directory", |reader| reader.path("cwd"))?,
             home: reader.option("home", |reader| reader.path("home"))?,

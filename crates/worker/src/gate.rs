@@ -18,6 +18,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Gate {
     secret: Secret,
     peer_uid: u32,
+    socket_user: Option<u32>,
 }
 
 /// Why a peer is turned away.
@@ -70,9 +71,9 @@ impl Offence {
 }
 
 impl Gate {
-    /// Admits processes of one user, and root, that know `secret`.
+    /// Admits processes that know `secret` of httpd's user, of `socket-user=`, and of root.
     pub fn new(settings: &Settings, secret: Secret) -> Self {
-        Self { secret, peer_uid: settings.peer_uid }
+        Self { secret, peer_uid: settings.peer_uid, socket_user: settings.socket_user }
     }
 
     /// Checks who connected.
@@ -82,7 +83,7 @@ impl Gate {
     pub fn check_peer(&self, peer: &UCred) -> Result<(), Offence> {
         match peer.uid.as_raw() {
             0 => Ok(()),
-            uid if uid == self.peer_uid => Ok(()),
+            uid if uid == self.peer_uid || Some(uid) == self.socket_user => Ok(()),
             _ => Err(Offence::WrongUser),
         }
     }

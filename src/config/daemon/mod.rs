@@ -85,6 +85,8 @@ pub struct DaemonProcess {
     pub send_buffer_size: Option<u32>,
     /// `receive-buffer-size=`, in bytes.
     pub receive_buffer_size: Option<u32>,
+    /// `socket-user=`.
+    pub socket_user: Option<u32>,
     /// `script-user=` or `script-group=`.
     pub script_owner: Option<ScriptOwner>,
 }
@@ -363,10 +365,10 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_yet_is_named_in_one_warning() {
-        let (group, warnings) = parsed("site socket-user=nobody server-metrics=Off threads=2");
+        let (group, warnings) = parsed("site chroot=/srv server-metrics=Off threads=2");
         group.unwrap();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("socket-user"), "{warnings:?}");
+        assert!(warnings[0].contains("chroot"), "{warnings:?}");
         // Switched off is what it is.
         assert!(!warnings[0].contains("server-metrics"), "{warnings:?}");
     }

@@ -96,9 +96,9 @@ pub static OPTIONS: [DaemonOption; 12] = [
         what: "socket user",
         default: "httpd's `User`",
         usage: "owner of the sockets, where httpd's children change users",
-        compatibility: Compatibility::NotYet("the sockets belong to httpd's `User`"),
-        set: |_, value| {
-            find_user(value)?;
+        compatibility: Compatibility::Better("children that keep httpd's `User` may connect, too"),
+        set: |group, value| {
+            group.socket_user = Some(find_user(value)?.uid);
             Ok(Verdict::Good)
         },
     },

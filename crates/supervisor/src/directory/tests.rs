@@ -48,9 +48,9 @@ fn leave_behind(path: &Path) {
 #[test]
 fn nobody_but_us_can_enter_a_new_directory() {
     let place = Place::new();
-    let directory = Directory::make(&place.join("wsgi.1.0"), None).unwrap();
+    let directory = Directory::make(&place.join("wsgi.1.0"), None, Guests::None).unwrap();
     assert_eq!(fs::metadata(&directory.path).unwrap().mode() & 0o777, 0o700);
-    let socket = directory.listen("1.sock", None).unwrap();
+    let socket = directory.listen("1.sock", None, Guests::None).unwrap();
     assert_eq!(fs::metadata(directory.socket("1.sock")).unwrap().mode() & 0o777, 0o600);
     drop(socket);
     directory.remove().unwrap();
@@ -64,12 +64,35 @@ fn root_lets_the_group_of_httpd_in() {
     }
     let place = Place::new();
     let httpd = (Uid::from_raw(65_534), Gid::from_raw(65_534));
-    let directory = Directory::make(&place.join("wsgi.1.0"), Some(httpd)).unwrap();
+    let directory = Directory::make(&place.join("wsgi.1.0"), Some(httpd), Guests::None).unwrap();
     let found = fs::metadata(&directory.path).unwrap();
     assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (0, 65_534, 0o710));
-    let _socket = directory.listen("1.sock", None).unwrap();
+    let _socket = directory.listen("1.sock", None, Guests::None).unwrap();
     let found = fs::metadata(directory.socket("1.sock")).unwrap();
     assert_eq!((found.uid(), found.mode() & 0o777), (65_534, 0o600));
+}
+
+#[test]
+fn root_lets_socket_users_in() {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    let place = Place::new();
+    let httpd = (Uid::from_raw(65_534), Gid::from_raw(65_534));
+    let guests = Guests::Several;
+    let directory = Directory::make(&place.join("wsgi.1.0"), Some(httpd), guests).unwrap();
+    let found = fs::metadata(&directory.path).unwrap();
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (0, 65_534, 0o711));
+    for (guests, uid, mode) in [
+        (Guests::None, 65_534, 0o600),
+        (Guests::Owner(Uid::from_raw(2)), 2, 0o660),
+        (Guests::Several, 65_534, 0o666),
+    ] {
+        let name = format!("{mode:o}.sock");
+        let _socket = directory.listen(&name, None, guests).unwrap();
+        let found = fs::metadata(directory.socket(&name)).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (uid, 65_534, mode));
+    }
 }
 
 #[test]
@@ -77,18 +100,18 @@ fn a_directory_of_a_killed_supervisor_is_taken_over() {
     let place = Place::new();
     let path = place.join("wsgi.1.0");
     leave_behind(&path);
-    let directory = Directory::make(&path, None).unwrap();
+    let directory = Directory::make(&path, None, Guests::None).unwrap();
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
-    directory.listen(CONTROL, None).unwrap();
+    directory.listen(CONTROL, None, Guests::None).unwrap();
 }
 
 #[test]
 fn a_directory_in_use_is_not() {
     let place = Place::new();
     let path = place.join("wsgi.1.0");
-    let directory = Directory::make(&path, None).unwrap();
-    let _listening = directory.listen(CONTROL, None).unwrap();
-    let error = Directory::make(&path, None).unwrap_err().to_string();
+    let directory = Directory::make(&path, None, Guests::None).unwrap();
+    let _listening = directory.listen(CONTROL, None, Guests::None).unwrap();
+    let error = Directory::make(&path, None, Guests::None).unwrap_err().to_string();
     assert!(error.contains("in use by another supervisor"), "{error}");
 }
 
@@ -96,7 +119,7 @@ fn a_directory_in_use_is_not() {
 fn what_somebody_else_could_have_prepared_is_refused() {
     let place = Place::new();
     let check = |path: &Path, expected: &str| {
-        let error = Directory::make(path, None).unwrap_err().to_string();
+        let error = Directory::make(path, None, Guests::None).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
     let file = place.join("wsgi.1.0");
@@ -121,12 +144,13 @@ fn what_somebody_else_could_have_prepared_is_refused() {
 #[test]
 fn a_path_without_room_for_sockets_is_refused_with_the_cure() {
     let place = Place::new();
-    let error = Directory::make(&place.join(&"x".repeat(100)), None).unwrap_err().to_string();
+    let error =
+        Directory::make(&place.join(&"x".repeat(100)), None, Guests::None).unwrap_err().to_string();
     assert!(error.contains("shorter"), "{error}");
     // The longest path that is let through really has room for the longest socket name.
     let name = "x".repeat(LONGEST_PATH - LONGEST_NAME - 2 - place.0.as_os_str().len());
-    let directory = Directory::make(&place.join(&name), None).unwrap();
-    directory.listen(&format!("{}.sock", u32::MAX), None).unwrap();
+    let directory = Directory::make(&place.join(&name), None, Guests::None).unwrap();
+    directory.listen(&format!("{}.sock", u32::MAX), None, Guests::None).unwrap();
 }
 
 #[test]
@@ -146,7 +170,7 @@ fn only_directories_of_dead_generations_are_removed() {
     let full = place.join(&format!("wsgi.{dead}.6"));
     leave_behind(&full);
     fs::write(full.join("notes"), "").unwrap();
-    let ours = Directory::make(&place.join("wsgi.1.0"), None).unwrap();
+    let ours = Directory::make(&place.join("wsgi.1.0"), None, Guests::None).unwrap();
 
     assert_eq!(ours.remove_stale_siblings(), std::slice::from_ref(&stale));
     assert!(!stale.exists());

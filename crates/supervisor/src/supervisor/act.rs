@@ -1,5 +1,6 @@
 //! Does what the logic has decided.
 
+use nix::unistd::Uid;
 use wire::Secret;
 use wire::broker::FromBroker;
 use wire::control::ToWorker;
@@ -7,6 +8,7 @@ use wire::exchange::Level;
 
 use super::{OpenSet, Supervisor};
 use crate::children;
+use crate::directory::Guests;
 use crate::link::Link;
 use crate::logic::{Action, Event, Fate, Known, SetId, WorkerId};
 use crate::output::Output;
@@ -105,8 +107,10 @@ impl Supervisor {
         if filled.map_err(|error| format!("no random bytes: {error}"))? != random.len() {
             return Err("too few random bytes".to_owned());
         }
-        let backlog = self.groups[group].settings.backlog;
-        let listener = self.directory.listen(&socket_name(set), backlog);
+        let settings = &self.groups[group].settings;
+        let owner = settings.socket_user.map(Uid::from_raw);
+        let guests = owner.map_or(Guests::None, Guests::Owner);
+        let listener = self.directory.listen(&socket_name(set), settings.backlog, guests);
         let listener = listener.map_err(|error| error.to_string())?;
         self.sets.insert(set, OpenSet { listener, secret: Secret::new(random), hangs_up: false });
         Ok(())

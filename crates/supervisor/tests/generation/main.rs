@@ -251,6 +251,26 @@ fn only_httpds_user_is_let_in() {
 }
 
 #[test]
+fn socket_users_are_let_in_and_only_to_their_groups() {
+    if !is_root() {
+        return;
+    }
+    let (httpd, owner, other) = (1, 3, 2);
+    let mut blog = group("blog", "");
+    blog.settings.socket_user = Some(owner);
+    let (generation, answer) = Generation::launch(vec![blog], |configuration| {
+        (configuration.httpd_uid, configuration.httpd_gid) = (httpd, httpd);
+    });
+    assert_eq!(answer, Some(FromSupervisor::Ready), "{}", generation.log());
+    for user in [owner, httpd] {
+        assert!(ask_as(&generation, user).starts_with("served by "), "{}", generation.log());
+    }
+    assert!(ask_as(&generation, other).starts_with("Err("));
+    generation.logged("of uid 2: only httpd's user may ask");
+    generation.end();
+}
+
+#[test]
 fn a_worker_has_its_own_rights_and_nothing_of_ours() {
     let mut blog = group("blog", "");
     blog.display_name = Some(b"(wsgi:blog)".to_vec());

@@ -188,7 +188,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     let sizes = (any::<u16>(), any::<u32>(), any::<bool>(), any::<u32>(), option::of(any::<u32>()));
     let paths = (option::of(path()), option::of(path()), option::of(path()), vec(path(), 0..4));
     let reload = proptest::sample::select(control::Reload::ALL.as_slice());
-    let queue = (option::of(any::<u32>()), any::<u32>());
+    let queue = (option::of(any::<u32>()), any::<u32>(), option::of(any::<u32>()));
     let rest = (option::of(any::<u64>()), python(), limits(), reload, httpd(), queue);
     (bytes(), sizes, paths, rest).prop_map(
         |(process_group, sizes, paths, (stack_size, python, limits, reload, httpd, queue))| {
@@ -200,6 +200,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 queue_timeout: queue.1,
                 multiprocess: sizes.2,
                 peer_uid: sizes.3,
+                socket_user: queue.2,
                 umask: sizes.4,
                 working_directory: paths.0,
                 home: paths.1,

@@ -46,6 +46,10 @@ pub const CASES: &[Case] = &[
     Case::merges("script-user=", "script-user={user} script-user=root", Ask(SERVED), "served"),
     Case::sets("script-group=", "script-group={group}", Ask(SERVED), "403"),
     Case::merges("script-group=", "script-group={group} script-group=#0", Ask(SERVED), "served"),
+    // mod_wsgi lets nobody connect but the owner.
+    Case::sets("socket-user=", "socket-user={user}", Ask(SERVED), "served").theirs("503"),
+    Case::merges("socket-user=", "socket-user={user} socket-user=root", Ask(SERVED), "served")
+        .theirs("503"),
     Case::sets("umask=", "umask=027", Ask("umask()"), "0o27"),
     Case::merges("umask=", "umask=027 umask=022", Ask("umask()"), "0o22"),
     Case::sets("home=", "home=/usr", Ask(CWD), "/usr"),
