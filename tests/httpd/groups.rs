@@ -42,6 +42,9 @@ fn the_same_application_group_in_two_process_groups() {
 
 #[test]
 fn an_application_group_is_a_process_with_a_main_interpreter() {
+    if testkit::ours_only("application groups of mod_wsgi are sub-interpreters") {
+        return;
+    }
     let httpd = Httpd::new()
         .app("app.wsgi", TELL)
         .conf(
@@ -84,6 +87,9 @@ fn users() {
 
 #[test]
 fn a_user_without_a_home() {
+    if testkit::ours_only("daemons of mod_wsgi need a home that is there") {
+        return;
+    }
     // Service users often have a home in the user database that nobody ever made.
     let user = if testkit::running_as_root() { "user=nobody" } else { "" };
     let conf = format!("WSGIDaemonProcess app {user}\nWSGIProcessGroup app");
@@ -99,6 +105,9 @@ fn a_user_without_a_home() {
 
 #[test]
 fn the_default_group_can_be_configured() {
+    if testkit::ours_only("mod_wsgi has no default group") {
+        return;
+    }
     let httpd = Httpd::new()
         .app("app.wsgi", TELL)
         .conf(
@@ -113,6 +122,9 @@ fn the_default_group_can_be_configured() {
 
 #[test]
 fn names_of_application_groups() {
+    if testkit::ours_only("mod_wsgi makes a group of each port that a client names") {
+        return;
+    }
     for (setting, path, host, expected) in [
         ("WSGIApplicationGroup fixed", "/", "localhost", "fixed"),
         ("WSGIApplicationGroup %{GLOBAL}", "/", "localhost", ""),

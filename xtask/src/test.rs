@@ -27,6 +27,22 @@ const EVERY_PYTHON: &str = "versions";
 /// The module that holds the container tests: elsewhere they are skipped, not failed.
 const CONTAINER_TESTS: &str = "in_a_container::";
 
+/// Modules of tests that look at our supervisor, our workers, or what we promise of them. An original
+/// has none, and one Python for all groups, so nothing of it can be asked there.
+const OURS_ALONE: [&str; 11] = [
+    "broken_workers::",
+    "crash_loops::",
+    "fates::",
+    "hostile_workers::",
+    "limits::",
+    "overload::",
+    "reliability::",
+    "reload::",
+    "services::",
+    "strangers::",
+    "versions::",
+];
+
 /// What is run once more without each of the faster ways.
 const CONFORMANCE: &str = "conformance";
 
@@ -89,6 +105,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
         let mut tests = shell::cargo();
         tests.args(["test", "--test", "httpd", "--no-fail-fast"]).args(filter);
         workspace(&mut tests)?;
+        println!("Skipping what only ours has: {}", OURS_ALONE.join(", "));
+        tests.arg("--").args(OURS_ALONE.iter().flat_map(|module| ["--skip", module]));
         run.tests(tests.env(environment::ORIGINAL, original.module))?;
         return run.finish();
     }
