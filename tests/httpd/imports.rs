@@ -149,6 +149,9 @@ fn check(conf: &str, refused: Option<&str>) {
 
 #[test]
 fn groups_have_to_be_there_for_the_server() {
+    if testkit::ours_only("mod_wsgi wants groups defined above the line that names them") {
+        return;
+    }
     let line = |name: &str| match name {
         "import" => "WSGIImportScript {apps}/app.wsgi process-group=g application-group=x",
         _ => "WSGIScriptAlias / {apps}/app.wsgi process-group=g application-group=x",

@@ -33,6 +33,9 @@ fn start_and_stop_at_once() {
 
 #[test]
 fn restarts() {
+    if testkit::ours_only("there are no daemons of mod_wsgi for a moment") {
+        return;
+    }
     for mpm in Mpm::ALL {
         let mut httpd = serving(HELLO).mpm(mpm).start();
         for _ in 0..2 {
@@ -58,6 +61,9 @@ fn restarts_without_a_pause() {
 
 #[test]
 fn old_generations_go() {
+    if testkit::ours_only("mod_wsgi has no supervisor") {
+        return;
+    }
     let httpd = serving(HELLO).start();
     let count = || {
         let processes = httpd.descendants();
@@ -87,6 +93,9 @@ fn new_code_after_graceful() {
 
 #[test]
 fn a_request_in_flight_survives_graceful() {
+    if testkit::ours_only("a graceful restart interrupts requests of mod_wsgi") {
+        return;
+    }
     for mpm in Mpm::ALL {
         let httpd = serving(WAIT).mpm(mpm).expect_log("waiting").start();
         let file = httpd.dir().join("go");
