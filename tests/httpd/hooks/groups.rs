@@ -1,6 +1,6 @@
 //! `WSGIAuthGroupScript`: `groups_for_user(environ, user)` for `Require wsgi-group`.
 
-use testkit::Httpd;
+use testkit::{Httpd, UnderTest};
 
 use super::{Case, basic, case, check_cases, get_as, serving_cases};
 use crate::TELL;
@@ -51,7 +51,10 @@ fn without_a_script_nobody_is_in_a_group() {
         .expect_log("[authz_core:error]")
         .start();
     get_as(&httpd, "user:x", "/0?1").assert(401);
-    httpd.wait_for_log(&["needs a WSGIAuthGroupScript"]);
+    httpd.wait_for_log(&[match UnderTest::chosen().is_original() {
+        true => "Location of WSGI group authorization script not provided",
+        false => "needs a WSGIAuthGroupScript",
+    }]);
 }
 
 #[test]

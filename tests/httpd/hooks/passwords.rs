@@ -114,7 +114,10 @@ fn a_provider_without_a_script() {
         .expect_log("needs a WSGIAuthUserScript")
         .start();
     get_as(&httpd, "user:secret", "/?1").assert(500);
-    httpd.wait_for_log(&["needs a WSGIAuthUserScript"]);
+    httpd.wait_for_log(&[match UnderTest::chosen().is_original() {
+        true => "Location of WSGI user authentication script not provided",
+        false => "needs a WSGIAuthUserScript",
+    }]);
 }
 
 #[test]
