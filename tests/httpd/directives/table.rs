@@ -270,7 +270,8 @@ const OPTIONS: [(&str, &str); 46] = [
 
 /// Whether the module that is tested has the option: some are our own.
 fn is_known(option: &str) -> bool {
-    !(UnderTest::chosen().is_original() && option.starts_with("memory-max="))
+    let ours = ["memory-max=", "reload="];
+    !(UnderTest::chosen().is_original() && ours.iter().any(|ours| option.starts_with(ours)))
 }
 
 #[test]
