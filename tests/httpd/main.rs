@@ -1,5 +1,6 @@
 //! Tests against real httpds, with a module for each feature.
 
+mod admin;
 mod bad_scripts;
 mod bodies;
 mod broken_workers;

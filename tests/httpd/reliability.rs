@@ -28,7 +28,7 @@ fn site() -> Httpd {
 /// Does `what` again and again while requests come, each of which must be answered. Between two
 /// times, some requests are.
 #[track_caller]
-fn nothing_is_lost(httpd: &Running, what: impl Fn()) {
+pub fn nothing_is_lost(httpd: &Running, what: impl Fn()) {
     const TIMES: usize = 5;
     httpd.get("/").assert(200);
     let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));

@@ -63,17 +63,26 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     Ok(())
 }
 
-/// Builds module, supervisor and a worker for each Python, and puts them into `out`. The first
+/// Builds module, supervisor, `wsgictl` and a worker for each Python, and puts them into `out`. The first
 /// Python's worker is the default one.
 pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     stage::folder(out)?;
     let target = shell::target();
     let mut command = shell::cargo();
-    command.args(["build", "--package", "mod_wsgi_rs", "--package", "supervisor"]);
+    command.args([
+        "build",
+        "--package",
+        "mod_wsgi_rs",
+        "--package",
+        "supervisor",
+        "--package",
+        "cli",
+    ]);
     compile(command, &target, profile)?;
     let built = target.join(profile.folder());
     place(&built.join("libmod_wsgi_rs.so"), &out.join("mod_wsgi_rs.so"))?;
     place(&built.join("wsgi-supervisor"), &out.join("wsgi-supervisor"))?;
+    place(&built.join("wsgictl"), &out.join("wsgictl"))?;
     for python in pythons {
         // pyo3 is compiled for one Python. In a target directory shared by several, each build
         // would throw away the one before.

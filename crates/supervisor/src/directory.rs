@@ -15,6 +15,9 @@ use rustix::process::Pid;
 /// Name of the socket at which httpd children ask.
 pub const CONTROL: &str = "control.sock";
 
+/// Name of the socket at which administrators ask.
+pub const ADMIN: &str = "admin.sock";
+
 /// Room for the longest name of a socket, which is a number with ten digits and `.sock`.
 const LONGEST_NAME: usize = 15;
 
@@ -140,6 +143,15 @@ impl Directory {
             path,
             source: error.into(),
         })
+    }
+
+    /// Makes a non-blocking listening socket that only our own user, and root, can connect to.
+    ///
+    /// # Errors
+    /// [`DirectoryError::System`].
+    pub fn listen_privately(&self, name: &str) -> Result<OwnedFd, DirectoryError> {
+        let without_httpd = Self { path: self.path.clone(), httpd: None };
+        without_httpd.listen(name, None, Guests::None)
     }
 
     fn bind(

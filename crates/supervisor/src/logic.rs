@@ -2,11 +2,12 @@
 //!
 //! `workers` has the life of one worker, `sets` the application groups and how many workers they
 //! want, `renewal` how a worker that wants to be replaced gives way to a new one, `backoff` the
-//! patience with what fails, `fates` how workers ended, `stop` the end of everything.
+//! patience with what fails, `roster` who there is, `fates` how workers ended, `stop` the end of everything.
 
 mod backoff;
 mod fates;
 mod renewal;
+mod roster;
 mod sets;
 mod stop;
 #[cfg(test)]

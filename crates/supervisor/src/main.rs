@@ -5,6 +5,7 @@
 //! loop around it.
 #![deny(unsafe_code)]
 
+mod admin;
 mod broker;
 mod children;
 mod directory;

@@ -16,9 +16,10 @@ use wire::control::{Reload, Settings};
 use wire::exchange::Level;
 use wire::generation::{Configuration, Group};
 
+use crate::admin::Admin;
 use crate::broker::Broker;
 use crate::children;
-use crate::directory::{CONTROL, Directory, Guests};
+use crate::directory::{ADMIN, CONTROL, Directory, DirectoryError, Guests};
 use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
@@ -40,6 +41,7 @@ pub struct Supervisor {
     logs: Logs,
     directory: Directory,
     broker: Broker,
+    admin: Admin,
     signals: SignalFd,
     sets: BTreeMap<SetId, OpenSet>,
     links: BTreeMap<WorkerId, Link>,
@@ -79,7 +81,9 @@ impl Supervisor {
         let guests = if users.is_empty() { Guests::None } else { Guests::Several };
         let root = Uid::effective().is_root();
         let directory = Directory::make(&directory, root.then_some(httpd), guests)?;
-        let control = directory.listen(CONTROL, None, guests).inspect_err(|_| {
+        let listen =
+            || Ok((directory.listen(CONTROL, None, guests)?, directory.listen_privately(ADMIN)?));
+        let (control, admin) = listen().inspect_err(|_: &DirectoryError| {
             // The error that led here is the one to tell.
             let _ = directory.remove();
         })?;
@@ -90,6 +94,7 @@ impl Supervisor {
             logs: Logs::new(logs, main_level(&groups)),
             directory,
             broker,
+            admin: Admin::new(admin),
             signals,
             sets: BTreeMap::new(),
             links: BTreeMap::new(),

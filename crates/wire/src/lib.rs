@@ -11,10 +11,12 @@
 //! |---|---|---|
 //! | [`exchange`]: httpd child and worker, one HTTP request after the other | [`exchange::ToWorker`] | [`exchange::FromWorker`] |
 //! | [`broker`]: httpd child and supervisor, "where is this application group?", "what became of that worker?" | [`broker::ToBroker`] | [`broker::FromBroker`] |
+//! | [`admin`]: administrator and supervisor, "reload that group", "who works?" | [`admin::ToAdmin`] | [`admin::FromAdmin`] |
 //! | [`control`]: supervisor and worker, settings and life cycle | [`control::ToWorker`] | [`control::FromWorker`] |
 //! | [`generation`]: httpd parent and supervisor, one configuration cycle | [`generation::ToSupervisor`] | [`generation::FromSupervisor`] |
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod broker;
 mod codec;
 pub mod control;

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::codec::DecodeError;
 use crate::frame::{Frame, FrameError, Header, Message, encode, split};
-use crate::{broker, control, exchange, generation};
+use crate::{admin, broker, control, exchange, generation};
 
 /// How a payload ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,16 @@ proptest! {
 
     #[test]
     fn broker_answer(message in samples::from_broker()) {
+        check(&message, Tail::Delimited);
+    }
+
+    #[test]
+    fn admin_question(message in samples::to_admin()) {
+        check(&message, Tail::Delimited);
+    }
+
+    #[test]
+    fn admin_answer(message in samples::from_admin()) {
         check(&message, Tail::Delimited);
     }
 

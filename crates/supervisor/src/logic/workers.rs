@@ -111,6 +111,16 @@ impl Worker {
             .min()
     }
 
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Name of its application group, if it has been given one.
+    pub fn application_group(&self) -> Option<&[u8]> {
+        self.application_group.as_deref()
+    }
+
     /// Its process id, once it has one.
     pub fn pid(&self) -> Option<u32> {
         self.pid

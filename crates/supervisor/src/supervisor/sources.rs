@@ -5,10 +5,12 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SocketFlags};
+use wire::admin::FromAdmin;
 use wire::control::FromWorker;
 use wire::exchange::Level;
 
 use super::Supervisor;
+use crate::admin::Wish;
 use crate::broker::Outcome;
 use crate::children;
 use crate::link::Ended;
@@ -26,6 +28,7 @@ const HANG_UPS_PER_TURN: usize = 64;
 pub(super) enum Source {
     Httpd,
     Signals,
+    Admin,
     Listener,
     Client(Ticket),
     Set(SetId),
@@ -43,6 +46,10 @@ impl Supervisor {
         if self.watches_httpd {
             sources.push(Source::Httpd);
             polled.push(PollFd::from_borrowed_fd(httpd, PollFlags::IN));
+        }
+        for admin in self.admin.sources() {
+            sources.push(Source::Admin);
+            polled.push(PollFd::from_borrowed_fd(admin, PollFlags::IN));
         }
         let now = Instant::now();
         if let Some(listener) = self.broker.listener(now) {
@@ -88,6 +95,7 @@ impl Supervisor {
             match *source {
                 Source::Signals => {}
                 Source::Httpd => self.read_httpd(),
+                Source::Admin => self.obey(),
                 Source::Listener => {
                     for outcome in self.broker.accept(Instant::now()) {
                         self.consider(outcome);
@@ -141,6 +149,35 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Does and answers what administrators ask.
+    fn obey(&mut self) {
+        for order in self.admin.read() {
+            let answer = match &order.wish {
+                Wish::Status => FromAdmin::Workers(self.logic.roster(Instant::now())),
+                Wish::Foreign => FromAdmin::WrongVersion { version: wire::VERSION },
+                Wish::Reload(None) => {
+                    self.events.push_back(Event::Reload(None));
+                    FromAdmin::Reloading
+                }
+                Wish::Reload(Some(name)) => {
+                    let mut names = self.groups.iter().map(|group| &group.settings.process_group);
+                    match names.position(|known| known == name) {
+                        Some(group) => {
+                            self.events.push_back(Event::Reload(Some(group)));
+                            FromAdmin::Reloading
+                        }
+                        None => FromAdmin::UnknownGroup { process_groups: self.group_names() },
+                    }
+                }
+            };
+            order.answer(&answer);
+        }
+    }
+
+    fn group_names(&self) -> Vec<Vec<u8>> {
+        self.groups.iter().map(|group| group.settings.process_group.clone()).collect()
     }
 
     /// The end of the connection with httpd is the drain order. Nothing else comes.

@@ -9,6 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::Secret;
+use crate::admin::{self, FromAdmin, ToAdmin};
 use crate::broker::{FromBroker, ToBroker};
 use crate::control::{self, Httpd, Interpreter, Python, Settings};
 use crate::exchange::{self, Inquiry, Level, Password, Question, Refusal, Request, Verdict};
@@ -282,6 +283,33 @@ fn identity() -> impl Strategy<Value = Identity> {
         user,
         groups,
     })
+}
+
+pub fn to_admin() -> impl Strategy<Value = ToAdmin<'static>> {
+    prop_oneof![
+        (any::<u16>(), option::of(slice()))
+            .prop_map(|(version, process_group)| ToAdmin::Reload { version, process_group }),
+        any::<u16>().prop_map(|version| ToAdmin::Status { version }),
+    ]
+}
+
+pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
+    let state = prop::sample::select(admin::State::ALL.as_slice());
+    let worker = (bytes(), option::of(bytes()), any::<(u32, u64)>(), state).prop_map(
+        |(process_group, application_group, (pid, age), state)| admin::Worker {
+            process_group,
+            application_group,
+            pid,
+            state,
+            age,
+        },
+    );
+    prop_oneof![
+        Just(FromAdmin::Reloading),
+        vec(bytes(), 0..4).prop_map(|process_groups| FromAdmin::UnknownGroup { process_groups }),
+        vec(worker, 0..4).prop_map(FromAdmin::Workers),
+        any::<u16>().prop_map(|version| FromAdmin::WrongVersion { version }),
+    ]
 }
 
 fn cause() -> impl Strategy<Value = Cause> {

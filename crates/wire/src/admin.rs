@@ -1,0 +1,188 @@
+//! "Reload that group", "who works?": one question and one answer per connection, between an
+//! administrator and the supervisor.
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::frame::Message;
+
+/// What an administrator asks of the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToAdmin<'a> {
+    /// Replace the workers of a process group, one of a set after the other.
+    Reload {
+        /// [`crate::VERSION`] of who asks.
+        version: u16,
+        /// Name of the process group, empty for the default one; without it, all groups.
+        process_group: Option<&'a [u8]>,
+    },
+    /// List the workers.
+    Status {
+        /// [`crate::VERSION`] of who asks.
+        version: u16,
+    },
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromAdmin {
+    /// The workers are being replaced.
+    Reloading,
+    /// There is no process group of that name.
+    UnknownGroup {
+        /// Those that there are.
+        process_groups: Vec<Vec<u8>>,
+    },
+    /// The workers.
+    Workers(Vec<Worker>),
+    /// The other end speaks another version of the protocol.
+    WrongVersion {
+        /// [`crate::VERSION`] of the supervisor.
+        version: u16,
+    },
+}
+
+/// A worker, as an administrator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// Name of its process group, empty for the default one.
+    pub process_group: Vec<u8>,
+    /// Name of its application group, empty for `%{GLOBAL}`; none while it waits for one.
+    pub application_group: Option<Vec<u8>>,
+    /// Its process id.
+    pub pid: u32,
+    /// What it does.
+    pub state: State,
+    /// Seconds since it was started.
+    pub age: u64,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Python is being started.
+    Starting = 1,
+    /// It waits to be given an application group.
+    Idle = 2,
+    /// It loads what it is to load before it serves.
+    Loading = 3,
+    /// It takes requests.
+    Serving = 4,
+    /// It takes none any more, and exits when those that run are finished.
+    Finishing = 5,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Starting, Self::Idle, Self::Loading, Self::Serving, Self::Finishing];
+
+    /// One word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Idle => "idle",
+            Self::Loading => "loading",
+            Self::Serving => "serving",
+            Self::Finishing => "finishing",
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let value = reader.u8("state")?;
+        let known = Self::ALL.into_iter().find(|state| *state as u8 == value);
+        known.ok_or(DecodeError::Unknown { what: "state", value: value.into() })
+    }
+}
+
+impl<'a> Message<'a> for ToAdmin<'a> {
+    /// One name.
+    const MAX_PAYLOAD: usize = 64 << 10;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Reload { .. } => 1,
+            Self::Status { .. } => 2,
+        }
+    }
+
+    fn encode_payload(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Reload { version, process_group } => {
+                writer.u16(*version);
+                writer.option(*process_group, Writer::bytes);
+            }
+            Self::Status { version } => writer.u16(*version),
+        }
+    }
+
+    fn decode_payload(kind: u8, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let unknown = DecodeError::Unknown { what: "kind of administration", value: kind.into() };
+        match kind {
+            1 => Ok(Self::Reload {
+                version: reader.u16("version")?,
+                process_group: reader.option("process group", |r| r.bytes("process group"))?,
+            }),
+            2 => Ok(Self::Status { version: reader.u16("version")? }),
+            _ => Err(unknown),
+        }
+    }
+}
+
+impl Message<'_> for FromAdmin {
+    /// Some thousand workers.
+    const MAX_PAYLOAD: usize = 1 << 20;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Reloading => 1,
+            Self::UnknownGroup { .. } => 2,
+            Self::Workers(_) => 3,
+            Self::WrongVersion { .. } => 4,
+        }
+    }
+
+    fn encode_payload(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Reloading => {}
+            Self::UnknownGroup { process_groups } => {
+                writer.list(process_groups, |writer, name| writer.bytes(name));
+            }
+            Self::Workers(workers) => writer.list(workers, |writer, worker| {
+                writer.bytes(&worker.process_group);
+                writer.option(worker.application_group.as_deref(), Writer::bytes);
+                writer.u32(worker.pid);
+                writer.u8(worker.state as u8);
+                writer.u64(worker.age);
+            }),
+            Self::WrongVersion { version } => writer.u16(*version),
+        }
+    }
+
+    fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let unknown = DecodeError::Unknown { what: "kind of answer", value: kind.into() };
+        match kind {
+            1 => Ok(Self::Reloading),
+            2 => {
+                let name = |reader: &mut Reader<'_>| Ok(reader.bytes("process group")?.to_owned());
+                Ok(Self::UnknownGroup { process_groups: reader.list("process groups", 4, name)? })
+            }
+            // The shortest has 4 bytes for a name, one for none, and 13 for the numbers.
+            3 => Ok(Self::Workers(reader.list("workers", 18, Worker::read)?)),
+            4 => Ok(Self::WrongVersion { version: reader.u16("version")? }),
+            _ => Err(unknown),
+        }
+    }
+}
+
+impl Worker {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            process_group: reader.bytes("process group")?.to_owned(),
+            application_group: reader
+                .option("application group", |r| Ok(r.bytes("application group")?.to_owned()))?,
+            pid: reader.u32("process id")?,
+            state: State::read(reader)?,
+            age: reader.u64("age")?,
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! `wsgictl`: one group is reloaded without httpd, workers are listed, and strangers are refused.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+
+use nix::unistd::User;
+use testkit::{Httpd, Running, environment, httpd_user, running_as_root, until};
+
+use crate::reliability::nothing_is_lost;
+
+/// Answers with the process that it is, after a moment in which others can come.
+const PID: &str = r#"
+import os, time
+
+
+def application(environ, start_response):
+    time.sleep(0.01)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"#;
+
+fn site() -> Running {
+    Httpd::new()
+        .app("app.wsgi", PID)
+        .conf(
+            "WSGIDaemonProcess one user={user} group={group} threads=5\n\
+             WSGIDaemonProcess two user={user} group={group} threads=5\n\
+             WSGIScriptAlias /two {apps}/app.wsgi process-group=two application-group=%{GLOBAL}\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=one application-group=shop",
+        )
+        .start()
+}
+
+fn wsgictl(httpd: &Running, words: &[&str]) -> Command {
+    let mut command = Command::new(environment::dist().join("wsgictl"));
+    command.arg("--prefix").arg(httpd.dir().join("run/wsgi")).args(words);
+    command
+}
+
+#[track_caller]
+fn run(httpd: &Running, words: &[&str]) -> String {
+    let Output { status, stdout, stderr } = wsgictl(httpd, words).output().expect("it starts");
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).expect("text")
+}
+
+/// The process ids of the workers of both groups.
+fn pids(httpd: &Running) -> [String; 2] {
+    ["/", "/two"].map(|path| httpd.get(path).assert(200).text())
+}
+
+#[test]
+fn a_reload_of_one_group_loses_nothing_and_leaves_the_other_alone() {
+    let httpd = site();
+    let [_, two] = pids(&httpd);
+    nothing_is_lost(&httpd, || {
+        let [before, _] = pids(&httpd);
+        assert_eq!(run(&httpd, &["reload", "one"]), "");
+        let replaced = until(|| (pids(&httpd)[0] != before).then_some(()));
+        assert!(replaced.is_some(), "{before} is still there");
+    });
+    assert_eq!(pids(&httpd)[1], two);
+    assert_eq!(run(&httpd, &["reload"]), "");
+    assert!(until(|| (pids(&httpd)[1] != two).then_some(())).is_some());
+}
+
+#[test]
+fn the_workers_are_listed() {
+    let httpd = site();
+    let [one, two] = pids(&httpd);
+    let status = run(&httpd, &["status"]);
+    let lines: Vec<Vec<&str>> = status.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(lines.len(), 2, "{status}");
+    assert_eq!(lines[0][..4], ["one", "shop", &one, "serving"]);
+    assert_eq!(lines[1][..4], ["two", "%{GLOBAL}", &two, "serving"]);
+    assert!(lines.iter().all(|line| line[4].parse::<u64>().is_ok()), "{status}");
+}
+
+#[track_caller]
+fn check_refused(mut command: Command, texts: &[&str]) {
+    let Output { status, stderr, .. } = command.output().expect("it starts");
+    let said = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(texts.iter().all(|text| said.contains(text)), "{said}");
+}
+
+#[test]
+fn what_does_not_exist_is_an_error_and_strangers_are_refused() {
+    let httpd = site();
+    let [one, _] = pids(&httpd);
+    check_refused(wsgictl(&httpd, &["reload", "three"]), &["'three'", "one, two"]);
+    check_refused(wsgictl(&httpd, &["dance"]), &["--help"]);
+    let mut elsewhere = Command::new(environment::dist().join("wsgictl"));
+    elsewhere.arg("status").arg("--prefix").arg(httpd.dir().join("elsewhere"));
+    check_refused(elsewhere, &["no supervisor at", "WSGISocketPrefix"]);
+    if running_as_root() {
+        // Not even httpd's children, which may enter the directory.
+        let (name, _) = httpd_user();
+        let user = User::from_name(&name).expect("the user database").expect("that user");
+        let mut stranger = wsgictl(&httpd, &["reload"]);
+        stranger.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        check_refused(stranger, &["admin.sock", "only root and the user who started httpd"]);
+    }
+    assert_eq!(pids(&httpd)[0], one);
+}
