@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
 use nix::unistd::User;
-use testkit::{Httpd, Running, environment, httpd_user, running_as_root, until};
+use testkit::{Httpd, Running, environment, httpd_user, ours_only, running_as_root, until};
 
 use crate::reliability::nothing_is_lost;
 
@@ -51,6 +51,9 @@ fn pids(httpd: &Running) -> [String; 2] {
 
 #[test]
 fn a_reload_of_one_group_loses_nothing_and_leaves_the_other_alone() {
+    if ours_only("wsgictl") {
+        return;
+    }
     let httpd = site();
     let [_, two] = pids(&httpd);
     nothing_is_lost(&httpd, || {
@@ -66,6 +69,9 @@ fn a_reload_of_one_group_loses_nothing_and_leaves_the_other_alone() {
 
 #[test]
 fn the_workers_are_listed() {
+    if ours_only("wsgictl") {
+        return;
+    }
     let httpd = site();
     let [one, two] = pids(&httpd);
     let status = run(&httpd, &["status"]);
@@ -86,6 +92,9 @@ fn check_refused(mut command: Command, texts: &[&str]) {
 
 #[test]
 fn what_does_not_exist_is_an_error_and_strangers_are_refused() {
+    if ours_only("wsgictl") {
+        return;
+    }
     let httpd = site();
     let [one, _] = pids(&httpd);
     check_refused(wsgictl(&httpd, &["reload", "three"]), &["'three'", "one, two"]);
