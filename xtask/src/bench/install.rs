@@ -57,6 +57,7 @@ pub fn everything(stage: &Path, python: &Python) -> Result<Installed> {
     let mut versions = vec![
         ("httpd".to_owned(), httpd_version()?),
         ("CPython".to_owned(), shell::capture(Command::new(venv.join("bin/python")).args(PYTHON))?),
+        ("mod_wsgi".to_owned(), mod_wsgi.version),
     ];
     for package in PACKAGES {
         let question = format!("import importlib.metadata as m; print(m.version('{package}'))");
