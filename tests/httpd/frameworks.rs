@@ -66,6 +66,9 @@ fn flask_and_django_under_every_mpm() {
 
 #[test]
 fn every_other_python() {
+    if testkit::ours_only("mod_wsgi has one version of Python per httpd") {
+        return;
+    }
     for venv in environment::other_venvs() {
         check(both(&venv));
     }
