@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use testkit::{Httpd, Running};
+use testkit::{Certificate, Httpd, Running};
 
 use crate::serving;
 
@@ -303,32 +303,21 @@ fn early_hints() {
 
 /// A virtual host for TLS and HTTP/2 at a port of its own.
 fn secure(source: &str) -> Option<(Running, u16)> {
-    let folder = std::env::temp_dir().join(format!("mwrs-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).ok()?;
-    let (key, certificate) = (folder.join("key.pem"), folder.join("cert.pem"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=localhost", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate)
-        .output();
+    let own = Certificate::of("localhost");
     let curl = Command::new("curl").arg("--version").output().ok()?;
-    if !made.is_ok_and(|made| made.status.success())
-        || !String::from_utf8_lossy(&curl.stdout).contains("HTTP2")
-    {
+    let has_http2 = String::from_utf8_lossy(&curl.stdout).contains("HTTP2");
+    let Some(own) = own.filter(|_| has_http2) else {
         eprintln!("skipped: openssl, or a curl with HTTP/2, is missing");
         return None;
-    }
+    };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
     let port = listener.local_addr().ok()?.port();
     drop(listener);
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let httpd = Httpd::new()
         .app("app.wsgi", source)
         .file("apps/data", &data())
-        .file("key.pem", &read(key))
-        .file("cert.pem", &read(certificate))
+        .file("key.pem", &own.key)
+        .file("cert.pem", &own.certificate)
         .conf(&format!(
             "LoadModule socache_shmcb_module {{modules}}/mod_socache_shmcb.so\n\
              LoadModule ssl_module {{modules}}/mod_ssl.so\n\
@@ -346,7 +335,6 @@ fn secure(source: &str) -> Option<(Running, u16)> {
              </VirtualHost>"
         ))
         .start();
-    let _ = std::fs::remove_dir_all(&folder);
     Some((httpd, port))
 }
 

@@ -1,9 +1,6 @@
 //! `WSGIAccessScript`: `allow_access(environ, host)`.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use testkit::{Httpd, UnderTest};
+use testkit::{Certificate, Httpd, UnderTest};
 
 use super::{Case, case, check_cases, get_as, serving_cases};
 use crate::{TELL, ask, told};
@@ -124,11 +121,13 @@ fn what_the_hook_knows_of_an_encrypted_connection() {
                   print('knows', bool(environ['mod_ssl.is_https']()), look('HTTPS'), \
                   look('SSL_SERVER_S_DN_CN'), look('SSL_PROTOCOL').startswith('TLS'))\n    \
                   return True\n";
-    let folder = certificate();
-    let file = |name: &str| std::fs::read_to_string(folder.join(name)).expect("openssl made it");
+    let Some(own) = Certificate::of("the-server") else {
+        eprintln!("skipped: openssl is missing");
+        return;
+    };
     let httpd = serving_cases(&[case(source, 200, "")], SCRIPT)
-        .file("key.pem", &file("key.pem"))
-        .file("cert.pem", &file("cert.pem"))
+        .file("key.pem", &own.key)
+        .file("cert.pem", &own.certificate)
         .conf(
             "LoadModule socache_shmcb_module {modules}/mod_socache_shmcb.so\n\
              LoadModule ssl_module {modules}/mod_ssl.so\n\
@@ -136,12 +135,11 @@ fn what_the_hook_knows_of_an_encrypted_connection() {
         )
         .expect_log("[ssl:warn]")
         .start();
-    std::fs::remove_dir_all(&folder).expect("it is ours");
     let program = "import ssl, sys, urllib.request\n\
                    print(urllib.request.urlopen(sys.argv[1], \
                    context=ssl._create_unverified_context()).status)";
     let url = format!("https://127.0.0.1:{}/0?1", httpd.port());
-    let output = Command::new("python3").args(["-c", program, &url]).output();
+    let output = std::process::Command::new("python3").args(["-c", program, &url]).output();
     let output = output.expect("there is a Python");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "200\n", "{output:?}");
     httpd.wait_for_log(&["knows True on the-server True"]);
@@ -157,20 +155,6 @@ fn the_hook_sees_the_authorization_header() {
     let headers = [("X-Questions", questions), ("Authorization", "Bearer x")];
     httpd.request("GET", "/0?1", &headers, b"").assert(200);
     httpd.wait_for_log(&["[wsgi:error]", "answers|Bearer x"]);
-}
-
-/// A folder with a key and a certificate.
-fn certificate() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("mwrs-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("there is room");
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=the-server"])
-        .args(["-keyout", "key.pem", "-out", "cert.pem"])
-        .current_dir(&folder)
-        .output();
-    let made = made.expect("openssl is there");
-    assert!(made.status.success(), "{made:?}");
-    folder
 }
 
 #[test]
