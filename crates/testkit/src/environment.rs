@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Faster ways of the worker that are to be switched off in all httpds, with commas in between.
 pub const WITHOUT: &str = "MOD_WSGI_RS_WITHOUT";
@@ -60,6 +61,16 @@ pub fn docker_image() -> String {
 /// When the tests were not started by `cargo xtask test`.
 pub fn original() -> PathBuf {
     required(ORIGINAL).into()
+}
+
+/// The module of PyPI's mod_wsgi, whatever is under test.
+///
+/// # Panics
+/// When the tests were not started by `cargo xtask test`, or `mod_wsgi-express` gives no answer.
+pub fn original_module() -> PathBuf {
+    let mut express = Command::new(original_venv().join("bin/mod_wsgi-express"));
+    let output = express.arg("module-location").output().expect("mod_wsgi-express can be run");
+    String::from_utf8(output.stdout).expect("a path").trim().into()
 }
 
 /// The environment with PyPI's mod_wsgi.

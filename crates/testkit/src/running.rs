@@ -123,6 +123,18 @@ impl Running {
         http::raw(self.port, bytes).expect("httpd answers and closes")
     }
 
+    /// Changes the lines of its configuration file, for the next restart.
+    ///
+    /// # Panics
+    /// When the file cannot be changed.
+    #[track_caller]
+    pub fn edit_conf(&self, change: impl Fn(&str) -> String) {
+        let path = self.dir().join("httpd.conf");
+        let conf = fs::read_to_string(&path).expect("the configuration is ours");
+        let lines: Vec<_> = conf.lines().map(change).collect();
+        fs::write(&path, lines.join("\n") + "\n").expect("the configuration is ours");
+    }
+
     /// Restarts gracefully and waits until the new generation serves.
     #[track_caller]
     pub fn graceful(&self) {
