@@ -93,7 +93,8 @@ fn main() {
     shim.compile("mwrs_shim");
 
     // httpd unloads modules at each restart (mod_so.c), but its parent's list of other children
-    // still calls us for supervisors of earlier generations: stay mapped.
+    // still calls us for supervisors of earlier generations: stay mapped. What httpd unloads is made
+    // of src/ffi/loader.c, by `cargo xtask dist`.
     println!("cargo::rustc-link-arg-cdylib=-Wl,-z,nodelete");
 }
 

@@ -16,12 +16,12 @@ use super::values::{lossy, path};
 use super::{python, registry};
 use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
-use crate::ffi::process::{configured_ids, module_path};
+use crate::ffi::process::{configured_ids, library_path};
 use crate::ffi::server::{Server, runtime_path};
 
 /// The directory that holds the module, and beside it the supervisor and the workers.
 pub fn install_directory() -> PathBuf {
-    module_path().and_then(|path| path.parent().map(ToOwned::to_owned)).unwrap_or_default()
+    library_path().and_then(|path| path.parent().map(ToOwned::to_owned)).unwrap_or_default()
 }
 
 /// Looks at the whole configuration: warns of what cannot work as meant, and refuses what could

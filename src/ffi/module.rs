@@ -3,6 +3,7 @@
 //! Each one only translates, inside the panic boundary: behaviour is elsewhere.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::bindings as c;
 use super::boundary::guard;
@@ -11,37 +12,69 @@ use super::request::Request;
 use super::server::Server;
 use crate::config::{COMMANDS, DirConfig, Merge, ServerConfig};
 
-/// What httpd looks for (`LoadModule wsgi_module …`). Its name is mod_wsgi's, so that
-/// `<IfModule mod_wsgi.c>` holds.
-#[unsafe(no_mangle)]
-#[allow(non_upper_case_globals, reason = "the name is in LoadModule lines")]
-pub static mut wsgi_module: c::module = c::module {
-    version: c::MODULE_MAGIC_NUMBER_MAJOR as c_int,
-    minor_version: c::MODULE_MAGIC_NUMBER_MINOR as c_int,
-    module_index: -1,
-    name: c"mod_wsgi.c".as_ptr(),
-    dynamic_load_handle: std::ptr::null_mut(),
-    next: std::ptr::null_mut(),
-    magic: c::MODULE_MAGIC_COOKIE as _,
-    rewrite_args: None,
-    create_dir_config: Some(create_dir_config),
-    merge_dir_config: Some(merge_config::<DirConfig>),
-    create_server_config: Some(create_server_config),
-    merge_server_config: Some(merge_config::<ServerConfig>),
-    cmds: COMMANDS.as_ptr(),
-    register_hooks: Some(register_hooks),
-    flags: 0,
-};
+/// The module record, while httpd has the module loaded. It lies in `mod_wsgi_rs.so` (`loader.c`), which
+/// httpd unloads; this library stays.
+static RECORD: AtomicPtr<c::module> = AtomicPtr::new(std::ptr::null_mut());
 
-/// The record's address, which is what httpd's functions know the module by.
-pub(super) fn this() -> *const c::module {
-    &raw const wsgi_module
+/// How much room `loader.c` has for the record.
+const ROOM: usize = 32 * size_of::<*const ()>();
+
+/// Fills in the record that httpd looks for (`LoadModule wsgi_module …`). The module's name is
+/// mod_wsgi's, so that `<IfModule mod_wsgi.c>` holds.
+///
+/// # Safety
+/// Called by `loader.c` alone, each time that httpd loads it, with its zeroed room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mwrs_attach(record: *mut c::module) {
+    const {
+        assert!(
+            size_of::<c::module>() <= ROOM && align_of::<c::module>() <= align_of::<*const ()>()
+        )
+    };
+    let filled_in = c::module {
+        version: c::MODULE_MAGIC_NUMBER_MAJOR as c_int,
+        minor_version: c::MODULE_MAGIC_NUMBER_MINOR as c_int,
+        module_index: -1,
+        name: c"mod_wsgi.c".as_ptr(),
+        dynamic_load_handle: std::ptr::null_mut(),
+        next: std::ptr::null_mut(),
+        magic: c::MODULE_MAGIC_COOKIE as _,
+        rewrite_args: None,
+        create_dir_config: Some(create_dir_config),
+        merge_dir_config: Some(merge_config::<DirConfig>),
+        create_server_config: Some(create_server_config),
+        merge_server_config: Some(merge_config::<ServerConfig>),
+        cmds: COMMANDS.as_ptr(),
+        register_hooks: Some(register_hooks),
+        flags: 0,
+    };
+    // SAFETY: room enough, as checked above, that httpd has not seen yet.
+    unsafe { record.write(filled_in) };
+    RECORD.store(record, Ordering::Release);
 }
 
-/// The module's place in configuration vectors, once httpd has loaded it.
+/// The record's address, which is what httpd's functions know the module by. Null while the module is
+/// not loaded.
+pub(super) fn this() -> *const c::module {
+    RECORD.load(Ordering::Acquire)
+}
+
+/// The module's place in configuration vectors, once httpd has loaded it. While it is not loaded, -1:
+/// httpd's log then goes by its own level (`APLOG_NO_MODULE`).
 pub(super) fn module_index() -> c_int {
-    // SAFETY: httpd writes the index while it loads the module, single-threaded.
-    unsafe { (*this()).module_index }
+    // SAFETY: the record stays until `Attached` is dropped; httpd writes the index while it loads the
+    // module, single-threaded.
+    unsafe { this().as_ref() }.map_or(-1, |record| record.module_index)
+}
+
+/// Kept in the pool of a configuration cycle, whose end unloads the module. What was kept there later
+/// is dropped before.
+struct Attached;
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        RECORD.store(std::ptr::null_mut(), Ordering::Release);
+    }
 }
 
 /// Names of modules that a hook runs before or after, with a null behind the last one.
@@ -78,7 +111,9 @@ unsafe extern "C" fn register_hooks(pool: *mut c::apr_pool_t) {
         // SAFETY: as above.
         unsafe { c::ap_hook_handler(Some(handler), none, none, middle) };
         // SAFETY: the pool of the configuration cycle.
-        super::hooks::register(unsafe { Pool::from_raw(pool) });
+        let pool = unsafe { Pool::from_raw(pool) };
+        pool.keep(Attached);
+        super::hooks::register(pool);
     });
 }
 

@@ -33,12 +33,13 @@ pub fn configured_ids() -> (u32, u32) {
     (user, group)
 }
 
-/// The file that this module was loaded from.
-pub fn module_path() -> Option<PathBuf> {
+/// The file that this library was loaded from; the module's others lie beside it.
+pub fn library_path() -> Option<PathBuf> {
+    let here = library_path as fn() -> Option<PathBuf>;
     // SAFETY: a struct of pointers, for which zero is valid.
     let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // SAFETY: an address in this module, and a struct to fill in.
-    if unsafe { libc::dladdr(super::module::this().cast(), &raw mut found) } == 0 {
+    // SAFETY: an address in this library, and a struct to fill in.
+    if unsafe { libc::dladdr(here as *const c_void, &raw mut found) } == 0 {
         return None;
     }
     // SAFETY: the name that the dynamic loader keeps for a mapped file.
@@ -69,7 +70,7 @@ pub fn add_version_component(pool: Pool<'_>, component: &str) {
 /// Lets httpd's parent tell `ended` that the child process `pid` has ended, with what status as
 /// `waitpid` gives it, instead of wondering whose child it was. Goes on over restarts.
 ///
-/// The module stays mapped for ever (`-z nodelete`), so `ended` does too.
+/// This library stays mapped for ever (`-z nodelete`), so `ended` does too.
 pub fn watch_child(server: Server<'_>, pid: u32, ended: fn(pid: u32, status: i32)) {
     struct Watch {
         process: c::apr_proc_t,

@@ -100,7 +100,8 @@ impl<'s> Server<'s> {
 
     /// What this module keeps for the server, as a pointer of unknown type.
     pub(super) fn config(self) -> *mut std::ffi::c_void {
-        // SAFETY: a server's config vector has a slot for each loaded module.
+        // SAFETY: a server's config vector has a slot for each loaded module. Nobody asks while this
+        // one is not: what then still runs, the watch over supervisors, needs no settings.
         unsafe { c::ap_get_module_config(self.rec().module_config, super::module::this()) }
     }
 

@@ -4,6 +4,7 @@ mod admin;
 mod bad_scripts;
 mod bodies;
 mod broken_workers;
+mod changing_over;
 mod configurations;
 mod conformance;
 mod crash_loops;

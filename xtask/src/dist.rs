@@ -1,15 +1,19 @@
 //! `cargo xtask dist`: everything that a server needs, in one folder.
 
-use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use lexopt::Arg;
 
 use crate::python::{self, Python};
 use crate::{requirements, shell, stage};
+
+/// How the file name of the module's library begins.
+const LIBRARY: &str = "libmod_wsgi_rs-";
 
 /// How the programs are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +84,7 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     ]);
     compile(command, &target, profile)?;
     let built = target.join(profile.folder());
-    place(&built.join("libmod_wsgi_rs.so"), &out.join("mod_wsgi_rs.so"))?;
+    place_module(&built.join("libmod_wsgi_rs.so"), out)?;
     place(&built.join("wsgi-supervisor"), &out.join("wsgi-supervisor"))?;
     place(&built.join("wsgictl"), &out.join("wsgictl"))?;
     for python in pythons {
@@ -111,6 +115,38 @@ fn compile(mut command: Command, target: &Path, profile: Profile) -> Result<()> 
         command.arg("--release");
     }
     shell::run(command.arg("--quiet").arg("--target-dir").arg(target))
+}
+
+/// Puts the module's library into `out`, and the file for `LoadModule` that loads it and no other.
+///
+/// Its name has a digest of its content, since a running httpd keeps its library for ever: a
+/// graceful restart takes one of another name, and so the new build.
+fn place_module(built: &Path, out: &Path) -> Result<()> {
+    let mut digest = DefaultHasher::new();
+    digest.write(&fs::read(built).with_context(|| format!("cannot read {}", built.display()))?);
+    let library = format!("{LIBRARY}{:016x}.so", digest.finish());
+    place(built, &out.join(&library))?;
+    let loader = out.join("mod_wsgi_rs.so.new");
+    shell::run(
+        Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()))
+            .args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"])
+            .arg(&loader)
+            .arg(format!("-DLIBRARY=\"{library}\""))
+            .arg(shell::root().join("src/ffi/loader.c"))
+            // It looks for its library beside itself, and what it defines it takes from itself.
+            .args(["-Wl,-rpath,$ORIGIN", "-Wl,-Bsymbolic", "-Wl,--no-as-needed", "-L"])
+            .arg(out)
+            .arg(format!("-l:{library}")),
+    )?;
+    fs::rename(&loader, out.join("mod_wsgi_rs.so"))?;
+    for entry in fs::read_dir(out)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(LIBRARY) && name != *library {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts a file where another one may be in use: a program that runs cannot be written to, but

@@ -184,7 +184,7 @@ impl Names {
 fn part(object: &str) -> &'static str {
     let file = object.rsplit('/').next().unwrap_or_default();
     match file {
-        name if name.starts_with("mod_wsgi_rs") => "module",
+        name if name.starts_with("libmod_wsgi_rs") => "module",
         name if name.starts_with("wsgi-worker") => "worker",
         name if name.starts_with("wsgi-supervisor") => "supervisor",
         name if name.starts_with("libpython") => "CPython",
@@ -240,7 +240,7 @@ mod tests {
     const PROFILE: &str = "\
 version: 1
 events: Ir
-ob=(1) /x/mod_wsgi_rs.so
+ob=(1) /x/libmod_wsgi_rs-0a.so
 fl=(1) ???
 fn=(1) handle
 0 10
@@ -259,8 +259,10 @@ fn=(2)
         let mut costs = Costs::default();
         costs.add(PROFILE);
         let key = |object: &str, function: &str| (object.to_owned(), function.to_owned());
-        let expected =
-            [(key("/lib/libc.so.6", "memcpy"), 500.0), (key("/x/mod_wsgi_rs.so", "handle"), 15.0)];
+        let expected = [
+            (key("/lib/libc.so.6", "memcpy"), 500.0),
+            (key("/x/libmod_wsgi_rs-0a.so", "handle"), 15.0),
+        ];
         assert_eq!(costs, Costs(expected.into()));
         costs.add(PROFILE);
         let mut once = Costs::default();

@@ -1,0 +1,212 @@
+//! A running httpd changes over to an original mod_wsgi, to no mod_wsgi at all, and back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use testkit::{Httpd, Mpm, Process, Running, environment, until};
+
+use crate::broken_workers::Programs;
+use crate::{HELLO, TELL, ask, told};
+
+/// How httpd is told of another configuration.
+const RESTARTS: [fn(&Running); 2] = [Running::graceful, Running::restart];
+
+/// A site that ours and an original's serve alike.
+fn site() -> Httpd {
+    Httpd::new().app("app.wsgi", TELL).file("htdocs/a.txt", "static").conf(
+        "<IfModule wsgi_module>\n\
+             WSGISocketPrefix run/wsgi\n\
+             WSGIDaemonProcess app user={user} group={group} threads=2\n\
+             WSGIScriptAlias /app {apps}/app.wsgi process-group=app application-group=%{GLOBAL}\n\
+             </IfModule>",
+    )
+}
+
+fn ours() -> PathBuf {
+    environment::dist().join("mod_wsgi_rs.so")
+}
+
+/// Has the next restart load this module as `wsgi_module`, or none.
+fn load(httpd: &Running, module: Option<&PathBuf>) {
+    httpd.edit_conf(|line| match (line.contains("LoadModule wsgi_module"), module) {
+        (true, Some(module)) => format!("LoadModule wsgi_module \"{}\"", module.display()),
+        (true, None) => "# LoadModule wsgi_module".to_owned(),
+        // httpd knows no level for a module that is not loaded.
+        (false, _) => line.replace(" wsgi:info", ""),
+    });
+}
+
+/// Waits until the application is served by a process of this program: for a moment after a graceful
+/// restart, a child of the generation before may answer.
+#[track_caller]
+fn assert_served_by(httpd: &Running, program: &str) {
+    let question = "/app".to_owned() + &ask(&["os.readlink('/proc/self/exe')"]);
+    let served = until(|| {
+        let response = httpd.get(&question);
+        (response.status == 200).then(|| told(response)).filter(|told| told[0].contains(program))
+    });
+    assert!(served.is_some(), "{program} does not serve: {:?}", httpd.get(&question));
+}
+
+#[test]
+fn to_an_original_and_back() {
+    if testkit::ours_only("the change is between ours and an original") {
+        return;
+    }
+    let original = environment::original_module();
+    for mpm in Mpm::ALL {
+        for restart in RESTARTS {
+            let mut httpd = site().mpm(mpm).start();
+            assert_served_by(&httpd, "wsgi-worker");
+            for _ in 0..2 {
+                load(&httpd, Some(&original));
+                restart(&httpd);
+                assert_served_by(&httpd, "apache2");
+                load(&httpd, Some(&ours()));
+                restart(&httpd);
+                assert_served_by(&httpd, "wsgi-worker");
+            }
+            httpd.stop();
+        }
+    }
+}
+
+#[test]
+fn to_nothing_and_back() {
+    if testkit::ours_only("the change is between ours and none") {
+        return;
+    }
+    for mpm in Mpm::ALL {
+        for restart in RESTARTS {
+            let mut httpd = site().mpm(mpm).start();
+            assert_served_by(&httpd, "wsgi-worker");
+            load(&httpd, None);
+            restart(&httpd);
+            // Nothing is left once the generation has come to its end, though httpd has let go of the
+            // module: its parent still takes note of the supervisor's end.
+            let left = || -> Vec<Process> {
+                let processes = httpd.descendants().into_iter();
+                processes.filter(|process| process.program.starts_with("wsgi-")).collect()
+            };
+            assert!(until(|| left().is_empty().then_some(())).is_some(), "{:?}", left());
+            httpd.get("/app").assert(404);
+            assert_eq!(httpd.get("/a.txt").assert(200).text(), "static");
+            load(&httpd, Some(&ours()));
+            restart(&httpd);
+            assert_served_by(&httpd, "wsgi-worker");
+            httpd.stop();
+        }
+    }
+}
+
+/// How often files are mapped into a process, by their names.
+fn mapped_files(pid: i32) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("httpd runs");
+    let mut files: Vec<_> = maps.lines().filter_map(|line| line.split('/').next_back()).collect();
+    files.sort_unstable();
+    files.into_iter().filter(|file| file.contains(".so")).map(str::to_owned).collect()
+}
+
+#[test]
+fn fifty_changes_leave_nothing_behind() {
+    if testkit::ours_only("the changes are between ours, an original and none") {
+        return;
+    }
+    let original = environment::original_module();
+    let mut httpd = site().start();
+    let change = |module: Option<&PathBuf>, program: Option<&str>| {
+        load(&httpd, module);
+        httpd.graceful();
+        match program {
+            Some(program) => assert_served_by(&httpd, program),
+            None => drop(httpd.get("/a.txt").assert(200)),
+        }
+    };
+    let around = || {
+        change(Some(&original), Some("apache2"));
+        change(None, None);
+        change(Some(&ours()), Some("wsgi-worker"));
+    };
+    around();
+    let before = mapped_files(httpd.pid());
+    for _ in 0..16 {
+        around();
+    }
+    assert_eq!(mapped_files(httpd.pid()), before);
+    httpd.stop();
+    assert!(!httpd.error_log().contains("long lost child"), "{}", httpd.error_log());
+}
+
+/// The module's library in a folder of programs.
+fn library(folder: &Path) -> PathBuf {
+    let entries = fs::read_dir(folder).expect("the programs").flatten().map(|entry| entry.path());
+    let named = |path: &PathBuf| path.display().to_string().contains("/libmod_wsgi_rs-");
+    let mut libraries: Vec<_> = entries.filter(named).collect();
+    assert_eq!(libraries.len(), 1, "{libraries:?}");
+    libraries.remove(0)
+}
+
+/// Makes the programs look like those of another build, whose library has this digest.
+fn rebuild(folder: &Path, digest: &str) {
+    let old = library(folder);
+    let name = format!("libmod_wsgi_rs-{digest}.so");
+    let old_name = old.file_name().expect("a file").as_encoded_bytes();
+    let module = folder.join("mod_wsgi_rs.so");
+    let mut loader = fs::read(&module).expect("the module");
+    let places: Vec<_> = (0..loader.len() - old_name.len())
+        .filter(|at| loader[*at..].starts_with(old_name))
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        loader[at..at + name.len()].copy_from_slice(name.as_bytes());
+    }
+    // The running httpd has both mapped: they are replaced, not written to.
+    fs::remove_file(&module).expect("the module");
+    fs::write(&module, loader).expect("the folder is ours");
+    fs::copy(&old, folder.join(name)).expect("the folder is ours");
+    fs::remove_file(old).expect("the library");
+}
+
+#[test]
+fn a_graceful_restart_takes_a_new_build() {
+    if testkit::ours_only("ours is made of two files") {
+        return;
+    }
+    let programs = Programs::with("new-build", |_| ());
+    let serve = |httpd: &Running| assert_eq!(httpd.get("/").assert(200).text(), "hello");
+    let httpd = Httpd::new()
+        .dist(&programs.0)
+        .app("app.wsgi", HELLO)
+        .conf("WSGIScriptAlias / {apps}/app.wsgi")
+        .start();
+    serve(&httpd);
+    for digest in ["0123456789abcdef", "fedcba9876543210"] {
+        rebuild(&programs.0, digest);
+        httpd.graceful();
+        serve(&httpd);
+        let children = || httpd.children().into_iter().map(|child| child.pid);
+        let files: Vec<_> = [httpd.pid()].into_iter().chain(children()).map(mapped_files).collect();
+        assert!(
+            files.iter().any(|files| files.iter().any(|file| file.contains(digest))),
+            "{files:?}"
+        );
+    }
+}
+
+#[test]
+fn the_library_of_another_build_is_not_taken() {
+    if testkit::ours_only("ours is made of two files") {
+        return;
+    }
+    let programs = Programs::with("other-build", |_| ());
+    let library = library(&programs.0);
+    let name = library.file_name().expect("a file").to_string_lossy().into_owned();
+    fs::rename(&library, programs.0.join("libmod_wsgi_rs-0123456789abcdef.so")).expect("ours");
+    Httpd::new().dist(&programs.0).configtest().refuses(&[
+        "httpd.conf",
+        "mod_wsgi_rs.so into server",
+        &format!("{name}: cannot open shared object file"),
+    ]);
+    fs::write(programs.0.join(&name), "no library").expect("ours");
+    Httpd::new().dist(&programs.0).configtest().refuses(&["mod_wsgi_rs.so into server", &name]);
+}
