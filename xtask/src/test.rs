@@ -48,7 +48,7 @@ const OURS_ALONE: [&str; 12] = [
 const CONFORMANCE: &str = "conformance";
 
 /// What can be switched off (docs/performance.md).
-const FASTER_WAYS: [&str; 1] = ["watch"];
+const FASTER_WAYS: [&str; 2] = ["watch", "handover"];
 
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Result<()> {

@@ -163,3 +163,14 @@ pub fn encode<'a, M: Message<'a>>(message: &M, buffer: &mut Vec<u8>) {
     header.len = u32::try_from(payload).expect("payloads are below 4 GiB");
     buffer[start..start + 4].copy_from_slice(&header.len.to_le_bytes());
 }
+
+/// Appends `more` to the payload of the frame that begins at `start` and ends with `buffer`.
+///
+/// # Panics
+/// When there is no frame at `start`, or its payload becomes 4 GiB or longer.
+pub fn extend(buffer: &mut Vec<u8>, start: usize, more: &[u8]) {
+    buffer.extend_from_slice(more);
+    let payload = buffer.len() - start - Header::SIZE;
+    let len = u32::try_from(payload).expect("payloads are below 4 GiB");
+    buffer[start..start + 4].copy_from_slice(&len.to_le_bytes());
+}

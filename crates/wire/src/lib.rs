@@ -29,7 +29,7 @@ mod secret;
 mod tests;
 
 pub use codec::{DecodeError, Reader, Writer};
-pub use frame::{Frame, FrameError, Header, Message, encode, split};
+pub use frame::{Frame, FrameError, Header, Message, encode, extend, split};
 pub use secret::Secret;
 
 /// Version of the whole protocol. Both ends of every conversation must have the same one: module,

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::worker::now;
-
 /// How often a response that goes out piece by piece looks whether somebody is there to read it.
 const LOOK_EVERY_MICROSECONDS: u64 = 100_000;
 
@@ -37,9 +35,9 @@ impl Client {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Whether it is time to look again; it is for one caller.
-    pub fn look_is_due(&self) -> bool {
-        let (last, now) = (self.looked.load(Ordering::Relaxed), now());
+    /// Whether it is time to look again, `now` in microseconds since the epoch; it is for one caller.
+    pub fn look_is_due(&self, now: u64) -> bool {
+        let last = self.looked.load(Ordering::Relaxed);
         now.abs_diff(last) >= LOOK_EVERY_MICROSECONDS && {
             self.looked.store(now, Ordering::Relaxed);
             true

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
@@ -25,7 +26,13 @@ use crate::incoming::{Amount, Incoming, InputError};
 use crate::meter::Meter;
 use crate::monitor::Slot;
 use crate::outgoing::{Outgoing, Source};
+use crate::outlet::Outlet;
 use crate::reply::{Head, Reply, Surplus};
+use crate::sender::Sender;
+use crate::worker::now;
+
+/// In microseconds: blocks that follow each other no slower than this are left to the sender.
+const QUICK: u64 = 1000;
 
 /// The requests that are running.
 static ACTIVE: Mutex<Vec<Arc<Exchange>>> = Mutex::new(Vec::new());
@@ -38,7 +45,11 @@ thread_local! {
 #[derive(Debug)]
 pub struct Exchange {
     incoming: Mutex<Incoming>,
-    outgoing: Mutex<Outgoing>,
+    outlet: Arc<Outlet>,
+    /// Who sends small blocks that follow each other quickly.
+    sender: Option<Arc<Sender>>,
+    /// When the last block came, in microseconds since the epoch.
+    last_block: AtomicU64,
     reply: Mutex<Reply>,
     client: Arc<Client>,
     slot: Arc<Slot>,
@@ -102,7 +113,13 @@ pub enum Urgency {
 
 impl Exchange {
     /// Starts on a request whose frame has been taken from the connection's inbox.
-    pub fn new(connection: Connection, about: About, buffer: Vec<u8>, slot: Arc<Slot>) -> Self {
+    pub fn new(
+        connection: Connection,
+        about: About,
+        buffer: Vec<u8>,
+        slot: Arc<Slot>,
+        sender: Option<Arc<Sender>>,
+    ) -> Self {
         let About { has_body, is_head, request_id, tries, waited } = about;
         let meter = Meter::default();
         if let Some(waited) = waited {
@@ -117,7 +134,9 @@ impl Exchange {
                 Arc::clone(&client),
                 Arc::clone(&slot),
             )),
-            outgoing: Mutex::new(outgoing),
+            outlet: Arc::new(Outlet::new(outgoing)),
+            sender,
+            last_block: AtomicU64::new(0),
             reply: Mutex::new(Reply::new(is_head)),
             client,
             slot,
@@ -162,7 +181,7 @@ impl Exchange {
     /// Ends the request with this status from outside, as far as that is possible without waiting
     /// for anybody: the process is about to end. Not to be called while attached to Python.
     pub fn give_up(&self, status: u16) {
-        if let Ok(mut outgoing) = self.outgoing.try_lock() {
+        if let Some(mut outgoing) = self.outlet.try_to_send() {
             let refuse = |_: &OwnedFd| Err(io::ErrorKind::WouldBlock.into());
             outgoing.push(&FromWorker::Failed { status });
             // So that nobody tries the connection once more.
@@ -223,7 +242,7 @@ impl Exchange {
 
     /// Whether the request is over, or another process's affair.
     pub fn is_over(&self, py: Python<'_>) -> bool {
-        has_forked() || self.sending(py).is_over()
+        has_forked() || self.gathering(py).is_over()
     }
 
     /// Reads from the request body.
@@ -243,7 +262,7 @@ impl Exchange {
             Some(data) => data,
             None => self.meter.detached(py, || {
                 let mut incoming = self.incoming.lock().expect("nobody panics while reading");
-                incoming.read(amount, &self.outgoing)
+                incoming.read(amount, &self.outlet)
             })?,
         };
         self.slot.touch();
@@ -261,7 +280,7 @@ impl Exchange {
         }
         py.detach(|| {
             let mut incoming = self.incoming.lock().expect("nobody panics while reading");
-            incoming.ask_variable(name, &self.outgoing)
+            incoming.ask_variable(name, &self.outlet)
         })
     }
 
@@ -393,33 +412,50 @@ impl Exchange {
             return Err(ReplyError::Over);
         }
         let start = self.meter.start();
-        if urgency == Urgency::Send && self.client.look_is_due() {
-            self.look();
-        }
+        let sender = if urgency == Urgency::Send { self.look_at_clock() } else { None };
         let mut reply = self.replying(py);
-        let mut outgoing = self.sending(py);
+        let mut outgoing = if sender.is_some() { self.gathering(py) } else { self.sending(py) };
         reply.commit(None, &mut outgoing)?;
         if self.client.is_lost() {
             return Err(ReplyError::Broken(io::ErrorKind::BrokenPipe.into()));
         }
         let (block, surplus) = reply.admit(block);
-        let mut wait = self.detached(py);
-        outgoing
-            .push_data(block, &mut wait)
-            .and_then(|()| match urgency {
-                Urgency::Gather => Ok(()),
-                Urgency::Send => outgoing.flush(&mut wait),
-            })
-            .map_err(ReplyError::from)?;
+        let is_left = sender.filter(|_| outgoing.gather_block(block));
+        drop(outgoing);
+        match is_left {
+            Some(sender) => self.outlet.leave_to(sender),
+            None => self.send_now(py, block, urgency)?,
+        }
         self.slot.touch();
         self.meter.output.add(start, block.len());
         Ok(surplus)
     }
 
+    /// Does what is to be done now and then while blocks come. Returns who sends this one, if it
+    /// comes so soon after the last one that it is not worth a system call of its own.
+    fn look_at_clock(&self) -> Option<&Sender> {
+        let now = now();
+        if self.client.look_is_due(now) {
+            self.look();
+        }
+        let pause = now.saturating_sub(self.last_block.swap(now, Ordering::Relaxed));
+        self.sender.as_deref().filter(|_| pause < QUICK)
+    }
+
+    fn send_now(&self, py: Python<'_>, block: &[u8], urgency: Urgency) -> Result<(), ReplyError> {
+        let mut outgoing = self.sending(py);
+        let mut wait = self.detached(py);
+        outgoing.push_data(block, &mut wait)?;
+        if urgency == Urgency::Send {
+            outgoing.flush(&mut wait)?;
+        }
+        Ok(())
+    }
+
     /// Sends what has been gathered.
     pub fn flush(&self, py: Python<'_>) {
         // A connection that broke shows at the next piece, or does not matter any more.
-        if !has_forked() {
+        if !has_forked() && !self.outlet.is_left_to_sender() {
             let _ = self.sending(py).flush(&mut self.detached(py));
         }
     }
@@ -429,8 +465,21 @@ impl Exchange {
         self.replying(py).missing()
     }
 
+    /// Locks what goes out, to gather only.
+    fn gathering(&self, py: Python<'_>) -> MutexGuard<'_, Outgoing> {
+        self.outlet.outgoing().lock_py_attached(py).expect("nobody panics while sending")
+    }
+
+    /// Locks what goes out, to send it.
     fn sending(&self, py: Python<'_>) -> MutexGuard<'_, Outgoing> {
-        self.outgoing.lock_py_attached(py).expect("nobody panics while sending")
+        loop {
+            let outgoing = self.gathering(py);
+            if !outgoing.is_lent() {
+                return outgoing;
+            }
+            drop(outgoing);
+            py.detach(|| drop(self.outlet.to_send()));
+        }
     }
 
     /// Waits for room with Python's lock released.

@@ -8,12 +8,15 @@ const VARIABLE: &str = "MOD_WSGI_RS_WITHOUT";
 pub enum Fast {
     /// No further runner is woken while those at work compute.
     Watch,
+    /// Small blocks are left to a thread that sends them.
+    Handover,
 }
 
 impl Fast {
     fn name(self) -> &'static str {
         match self {
             Self::Watch => "watch",
+            Self::Handover => "handover",
         }
     }
 

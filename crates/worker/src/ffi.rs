@@ -27,6 +27,13 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Lets other threads that want to run go before the calling one when it wakes (`SCHED_BATCH`).
+pub fn let_others_go_first() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a value that outlives the call. What it refuses stays as it was.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
+}
+
 /// `sys.version` of the libpython that is loaded, which need not be the one of the build. Can be
 /// asked before Python is initialised.
 pub fn running_version() -> String {

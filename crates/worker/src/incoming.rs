@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rustix::event::PollFlags;
 use wire::exchange::{FromWorker, ToWorker};
@@ -10,7 +10,7 @@ use wire::exchange::{FromWorker, ToWorker};
 use crate::client::Client;
 use crate::connection::Connection;
 use crate::monitor::Slot;
-use crate::outgoing::Outgoing;
+use crate::outlet::Outlet;
 
 /// How much is asked for at a time, at least: what is not read yet waits here.
 const LEAST_PULL: usize = 64 << 10;
@@ -132,11 +132,7 @@ impl Incoming {
     ///
     /// # Errors
     /// [`InputError`].
-    pub fn read(
-        &mut self,
-        amount: Amount,
-        outgoing: &Mutex<Outgoing>,
-    ) -> Result<Vec<u8>, InputError> {
+    pub fn read(&mut self, amount: Amount, outlet: &Outlet) -> Result<Vec<u8>, InputError> {
         loop {
             if self.state == State::Failed {
                 return Err(InputError::FailedBefore);
@@ -144,7 +140,7 @@ impl Incoming {
             if let Some(data) = self.read_ready(amount) {
                 return Ok(data);
             }
-            self.pull(amount, outgoing)?;
+            self.pull(amount, outlet)?;
         }
     }
 
@@ -186,7 +182,7 @@ impl Incoming {
     }
 
     /// Asks for one more piece, and waits for it.
-    fn pull(&mut self, amount: Amount, outgoing: &Mutex<Outgoing>) -> Result<(), InputError> {
+    fn pull(&mut self, amount: Amount, outlet: &Outlet) -> Result<(), InputError> {
         if self.connection.is_none() {
             return Err(InputError::Over);
         }
@@ -197,7 +193,7 @@ impl Incoming {
         };
         let at_most = missing.clamp(LEAST_PULL, MOST_PULL);
         self.state = State::Open;
-        let outcome = self.ask(at_most as u32, outgoing);
+        let outcome = self.ask(at_most as u32, outlet);
         if outcome.is_err() {
             self.state = State::Failed;
         }
@@ -212,27 +208,23 @@ impl Incoming {
     pub fn ask_variable(
         &mut self,
         name: &[u8],
-        outgoing: &Mutex<Outgoing>,
+        outlet: &Outlet,
     ) -> Result<Option<Vec<u8>>, InputError> {
-        self.send(&FromWorker::NeedVariable(name), outgoing)?;
+        self.send(&FromWorker::NeedVariable(name), outlet)?;
         let connection = self.connection.as_mut().ok_or(InputError::Over)?;
         if let Ok(Some(ToWorker::Variable(value))) = connection.inbox.next() {
             return Ok(value.map(<[u8]>::to_vec));
         }
         self.connection = None;
-        outgoing.lock().expect("nobody panics while sending").break_off();
+        outlet.break_off();
         Err(InputError::Failed("httpd sent something unexpected".to_owned()))
     }
 
     /// Sends a question, and waits until the answer is there.
-    fn send(
-        &mut self,
-        question: &FromWorker<'_>,
-        outgoing: &Mutex<Outgoing>,
-    ) -> Result<(), InputError> {
+    fn send(&mut self, question: &FromWorker<'_>, outlet: &Outlet) -> Result<(), InputError> {
         let asked = {
             let slot = Arc::clone(&self.slot);
-            let mut outgoing = outgoing.lock().expect("nobody panics while sending");
+            let mut outgoing = outlet.to_send();
             outgoing.push(question);
             outgoing.flush(&mut |socket| slot.wait_for(socket.as_fd(), PollFlags::OUT))
         };
@@ -246,15 +238,15 @@ impl Incoming {
             Err(_) => {
                 self.connection = None;
                 self.client.lose();
-                outgoing.lock().expect("nobody panics while sending").break_off();
+                outlet.break_off();
                 return Err(InputError::Failed("Connection was terminated".to_owned()));
             }
         }
         Ok(())
     }
 
-    fn ask(&mut self, at_most: u32, outgoing: &Mutex<Outgoing>) -> Result<(), InputError> {
-        self.send(&FromWorker::NeedBody { at_most }, outgoing)?;
+    fn ask(&mut self, at_most: u32, outlet: &Outlet) -> Result<(), InputError> {
+        self.send(&FromWorker::NeedBody { at_most }, outlet)?;
         let connection = self.connection.as_mut().ok_or(InputError::Over)?;
         match connection.inbox.next() {
             Ok(Some(ToWorker::Body(piece))) => {
@@ -272,7 +264,7 @@ impl Incoming {
             Ok(Some(ToWorker::BodyFailed { reason })) => Err(InputError::Failed(reason.to_owned())),
             Ok(_) | Err(_) => {
                 self.connection = None;
-                outgoing.lock().expect("nobody panics while sending").break_off();
+                outlet.break_off();
                 Err(InputError::Failed("httpd sent something unexpected".to_owned()))
             }
         }

@@ -24,6 +24,7 @@ mod meter;
 mod module;
 mod monitor;
 mod outgoing;
+mod outlet;
 mod process_log;
 mod queue;
 mod reload;
@@ -31,6 +32,7 @@ mod reply;
 mod runner;
 mod schedule;
 mod script;
+mod sender;
 mod service;
 mod signals;
 mod watch;
@@ -62,6 +64,7 @@ use crate::queue::Queue;
 use crate::reload::Reload;
 use crate::runner::Toolbox;
 use crate::schedule::Policy;
+use crate::sender::Sender;
 use crate::signals::Signals;
 use crate::watch::Thread;
 use crate::worker::{Job, Worker};
@@ -255,6 +258,7 @@ fn serve(
         threads: (0..threads).map(|_| Thread::default()).collect(),
         monitor: Arc::clone(&monitor),
         reload: Reload::new(reporter.clone(), reload),
+        sender: Fast::Handover.is_on().then(Sender::start).transpose()?,
         connections: Connections::new()?,
         paused: AtomicBool::new(false),
         returning: AtomicUsize::new(0),

@@ -28,8 +28,45 @@ pub struct Outgoing {
     socket: Option<Arc<OwnedFd>>,
     buffer: Vec<u8>,
     sent: usize,
+    /// Where the last frame of the buffer begins, if that is a piece of the body, which may grow.
+    growing: Option<usize>,
+    /// Whether the sender has a [`Load`]. What is in the buffer comes after it.
+    lent: bool,
+    /// How many threads wait for it to come back.
+    pub awaited: usize,
     broken: Option<io::ErrorKind>,
     partial: [Lines; 3],
+}
+
+/// Frames that the sender has taken to send them.
+#[derive(Debug)]
+pub struct Load {
+    /// Where to.
+    pub socket: Arc<OwnedFd>,
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// How far the sender has come with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is left.
+    Done,
+    /// More has been gathered meanwhile.
+    More,
+    /// The socket takes nothing more for now.
+    Stuck,
+}
+
+impl Load {
+    /// Sends what the socket takes, without waiting.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn send(&mut self) -> io::Result<()> {
+        self.sent += channel::try_send(&self.socket, &self.bytes[self.sent..])?;
+        Ok(())
+    }
 }
 
 /// Where in a request a log line comes from.
@@ -59,7 +96,16 @@ impl Source {
 impl Outgoing {
     /// Starts on a request. `buffer` is an empty one to reuse.
     pub fn new(socket: Arc<OwnedFd>, buffer: Vec<u8>) -> Self {
-        Self { socket: Some(socket), buffer, sent: 0, broken: None, partial: Default::default() }
+        Self {
+            socket: Some(socket),
+            buffer,
+            sent: 0,
+            growing: None,
+            lent: false,
+            awaited: 0,
+            broken: None,
+            partial: Default::default(),
+        }
     }
 
     /// The connection, unless the request is over.
@@ -82,10 +128,86 @@ impl Outgoing {
         self.broken.get_or_insert(io::ErrorKind::BrokenPipe);
     }
 
+    /// Whether the sender has something, so that nobody else may send.
+    pub fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// Whether as much is gathered as may be.
+    fn is_full(&self) -> bool {
+        self.buffer.len() - self.sent >= GATHER
+    }
+
+    /// Takes what is gathered away, to be sent without the lock, and leaves `spare` in its place.
+    pub fn lend(&mut self, spare: &mut Vec<u8>) -> Option<Load> {
+        if self.lent || self.buffer.is_empty() || self.is_broken() {
+            return None;
+        }
+        let socket = Arc::clone(self.socket.as_ref()?);
+        self.lent = true;
+        self.growing = None;
+        let bytes = std::mem::replace(&mut self.buffer, std::mem::take(spare));
+        Some(Load { socket, bytes, sent: std::mem::take(&mut self.sent) })
+    }
+
+    /// Takes back what has been lent, with the outcome of sending it. A buffer that is empty now
+    /// becomes the `spare` one.
+    pub fn take_back(
+        &mut self,
+        Load { mut bytes, sent, .. }: Load,
+        outcome: io::Result<()>,
+        spare: &mut Vec<u8>,
+    ) -> Progress {
+        self.lent = false;
+        if let Err(error) = outcome {
+            self.broken.get_or_insert(error.kind());
+            let _ = self.sent_all();
+        }
+        let all_sent = self.is_broken() || sent == bytes.len();
+        if !all_sent {
+            bytes.append(&mut self.buffer);
+            std::mem::swap(&mut bytes, &mut self.buffer);
+            (self.sent, self.growing) = (sent, None);
+        }
+        bytes.clear();
+        *spare = bytes;
+        match all_sent {
+            false => Progress::Stuck,
+            true if self.buffer.is_empty() => Progress::Done,
+            true => Progress::More,
+        }
+    }
+
     /// Gathers a frame.
     pub fn push(&mut self, message: &FromWorker<'_>) {
         if !self.is_over() && !self.is_broken() {
             wire::encode(message, &mut self.buffer);
+            self.growing = None;
+        }
+    }
+
+    /// Gathers a block of the response body for the sender. Returns whether it has: it is small, and
+    /// there is room for it.
+    pub fn gather_block(&mut self, block: &[u8]) -> bool {
+        let fits = block.len() < DIRECT && !self.is_full() && !self.is_broken();
+        if fits {
+            self.gather(block);
+        }
+        fits
+    }
+
+    /// Gathers a piece of the response body, in one frame with the piece before it where they
+    /// follow each other.
+    fn gather(&mut self, piece: &[u8]) {
+        match self.growing {
+            Some(start) if self.buffer.len() - start + piece.len() <= MAX_DATA => {
+                wire::extend(&mut self.buffer, start, piece);
+            }
+            _ => {
+                let start = self.buffer.len();
+                self.push(&FromWorker::Data(piece));
+                self.growing = (self.buffer.len() > start).then_some(start);
+            }
         }
     }
 
@@ -103,8 +225,8 @@ impl Outgoing {
                 self.send_directly(piece, wait)?;
                 continue;
             }
-            self.push(&FromWorker::Data(piece));
-            if self.buffer.len() >= GATHER {
+            self.gather(piece);
+            if self.is_full() {
                 self.flush(wait)?;
             }
         }
@@ -157,7 +279,7 @@ impl Outgoing {
     /// Starts to gather anew.
     fn sent_all(&mut self) -> io::Result<()> {
         self.buffer.clear();
-        self.sent = 0;
+        (self.sent, self.growing) = (0, None);
         match self.broken {
             Some(kind) => Err(kind.into()),
             None => Ok(()),

@@ -23,6 +23,7 @@ use crate::monitor::{Monitor, Slot};
 use crate::outgoing::Source;
 use crate::schedule::RunnerId;
 use crate::script::{ScriptError, Scripts};
+use crate::sender::Sender;
 use crate::worker::{Job, Worker, now};
 use crate::wsgi::{Client, Constants, Environ, Errors, Input, Times, respond, seconds};
 
@@ -156,9 +157,10 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
         let slot = Arc::clone(&monitor.slots[id]);
         let ident = thread_ident(py).expect("every thread has a number");
         slot.identify(ident, thread_state(py));
+        let sender = worker.sender.clone();
         let buffer = Vec::new();
         let mut runner =
-            Runner { toolbox, monitor, slot, environ: Environ::new(constants), buffer };
+            Runner { toolbox, monitor, slot, sender, environ: Environ::new(constants), buffer };
         loop {
             let is_watched = toolbox.subscribers.exist(py);
             let woken = py.detach(|| {
@@ -233,6 +235,7 @@ struct Runner<'t> {
     monitor: &'t Monitor,
     /// How others see what this runner does.
     slot: Arc<Slot>,
+    sender: Option<Arc<Sender>>,
     environ: Environ,
     /// Where frames are gathered, kept from request to request.
     buffer: Vec<u8>,
@@ -296,7 +299,8 @@ impl Runner<'_> {
         body: impl FnOnce(&Self, &Arc<Exchange>) -> Outcome,
     ) -> Option<Connection> {
         let buffer = std::mem::take(&mut self.buffer);
-        let exchange = Arc::new(Exchange::new(connection, about, buffer, Arc::clone(&self.slot)));
+        let (slot, sender) = (Arc::clone(&self.slot), self.sender.clone());
+        let exchange = Arc::new(Exchange::new(connection, about, buffer, slot, sender));
         exchange.enter(py);
         let outcome = body(self, &exchange);
         if has_forked() {

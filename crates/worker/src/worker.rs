@@ -11,6 +11,7 @@ use crate::control::Reporter;
 use crate::monitor::Monitor;
 use crate::queue::Queue;
 use crate::reload::Reload;
+use crate::sender::Sender;
 use crate::watch::Thread;
 
 /// A worker that has been given its application group.
@@ -28,6 +29,8 @@ pub struct Worker {
     pub monitor: Arc<Monitor>,
     /// Requests that wait for new code.
     pub reload: Reload,
+    /// Who sends small blocks, unless each runner sends its own.
+    pub sender: Option<Arc<Sender>>,
     /// Connections without a request in progress.
     pub connections: Connections,
     /// Whether the listening socket is left to other workers until a runner is free.

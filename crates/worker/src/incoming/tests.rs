@@ -8,6 +8,7 @@ use std::time::Duration;
 use channel::Inbox;
 
 use super::*;
+use crate::outgoing::Outgoing;
 
 fn slot() -> Arc<Slot> {
     Arc::new(Slot::new(1, std::time::Instant::now(), false).unwrap())
@@ -20,12 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn body(
     pieces: &'static [&'static str],
     has_body: bool,
-) -> (Incoming, Mutex<Outgoing>, JoinHandle<Vec<u32>>) {
+) -> (Incoming, Outlet, JoinHandle<Vec<u32>>) {
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
     let peer = rustix::net::sockopt::socket_peercred(&near).unwrap();
     let connection = Connections::new().unwrap().adopt(near.into(), peer);
-    let outgoing = Mutex::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
+    let outlet = Outlet::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
     let httpd = std::thread::spawn(move || {
         let (mut inbox, mut asked) = (Inbox::new(), Vec::new());
         let mut pieces = pieces.iter();
@@ -41,47 +42,47 @@ fn body(
         }
         asked
     });
-    (Incoming::new(connection, has_body, Arc::default(), slot()), outgoing, httpd)
+    (Incoming::new(connection, has_body, Arc::default(), slot()), outlet, httpd)
 }
 
 #[test]
 fn all_of_it() {
-    let (mut incoming, outgoing, httpd) = body(&["one", "two"], true);
-    assert_eq!(incoming.read(Amount::All, &outgoing).unwrap(), b"onetwo");
-    assert_eq!(incoming.read(Amount::All, &outgoing).unwrap(), b"");
-    drop((incoming, outgoing));
+    let (mut incoming, outlet, httpd) = body(&["one", "two"], true);
+    assert_eq!(incoming.read(Amount::All, &outlet).unwrap(), b"onetwo");
+    assert_eq!(incoming.read(Amount::All, &outlet).unwrap(), b"");
+    drop((incoming, outlet));
     assert_eq!(httpd.join().unwrap(), [1 << 20; 3]);
 }
 
 #[test]
 fn only_as_much_as_needed_is_asked_for_and_the_rest_is_kept() {
-    let (mut incoming, outgoing, httpd) = body(&["one\ntwo\nth", "ree"], true);
+    let (mut incoming, outlet, httpd) = body(&["one\ntwo\nth", "ree"], true);
     assert_eq!(incoming.read_ready(Amount::Bytes(0)), None, "the first read starts the transfer");
-    assert_eq!(incoming.read(Amount::Bytes(2), &outgoing).unwrap(), b"on");
+    assert_eq!(incoming.read(Amount::Bytes(2), &outlet).unwrap(), b"on");
     assert_eq!(incoming.read_ready(Amount::Line).unwrap(), b"e\n");
     assert_eq!(incoming.read_ready(Amount::LineWithin(2)).unwrap(), b"tw");
     assert_eq!(incoming.read_ready(Amount::LineWithin(9)).unwrap(), b"o\n");
     assert_eq!(incoming.read_ready(Amount::Line), None);
-    assert_eq!(incoming.read(Amount::Bytes(4), &outgoing).unwrap(), b"thre");
+    assert_eq!(incoming.read(Amount::Bytes(4), &outlet).unwrap(), b"thre");
     assert!(incoming.finish().is_some());
-    drop((incoming, outgoing));
+    drop((incoming, outlet));
     assert_eq!(httpd.join().unwrap(), [64 << 10; 2]);
 }
 
 #[test]
 fn without_a_body_nothing_is_asked_for() {
-    let (mut incoming, outgoing, httpd) = body(&[], false);
-    assert_eq!(incoming.read(Amount::All, &outgoing).unwrap(), b"");
-    drop((incoming, outgoing));
+    let (mut incoming, outlet, httpd) = body(&[], false);
+    assert_eq!(incoming.read(Amount::All, &outlet).unwrap(), b"");
+    drop((incoming, outlet));
     assert!(httpd.join().unwrap().is_empty());
 }
 
 #[test]
 fn a_failure_is_told_once_and_remembered() {
-    let (mut incoming, outgoing, _httpd) = body(&["some", "fail"], true);
-    let first = incoming.read(Amount::All, &outgoing);
+    let (mut incoming, outlet, _httpd) = body(&["some", "fail"], true);
+    let first = incoming.read(Amount::All, &outlet);
     assert_eq!(first, Err(InputError::Failed("because".to_owned())));
-    assert_eq!(incoming.read(Amount::Bytes(1), &outgoing), Err(InputError::FailedBefore));
+    assert_eq!(incoming.read(Amount::Bytes(1), &outlet), Err(InputError::FailedBefore));
     assert!(incoming.finish().is_some(), "the connection is in order");
 }
 
@@ -91,11 +92,11 @@ fn a_lost_connection_is_a_failure_for_both_directions() {
     near.set_nonblocking(true).unwrap();
     let peer = rustix::net::sockopt::socket_peercred(&near).unwrap();
     let connection = Connections::new().unwrap().adopt(near.into(), peer);
-    let outgoing = Mutex::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
+    let outlet = Outlet::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
     let mut incoming = Incoming::new(connection, true, Arc::default(), slot());
     drop(far);
     let lost = Err(InputError::Failed("Connection was terminated".to_owned()));
-    assert_eq!(incoming.read(Amount::All, &outgoing), lost);
-    assert!(outgoing.lock().unwrap().is_broken());
+    assert_eq!(incoming.read(Amount::All, &outlet), lost);
+    assert!(outlet.outgoing().lock().unwrap().is_broken());
     assert!(incoming.finish().is_none());
 }

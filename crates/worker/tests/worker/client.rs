@@ -92,7 +92,11 @@ fn a_client_that_goes_away_ends_the_response_and_is_no_error() {
     assert!(matches!(client.next(), FromWorker::Head { .. }));
     assert_eq!(client.next(), FromWorker::Data(b"False"));
     client.send(&ToWorker::ClientGone { certain: false });
-    assert_eq!(client.next(), FromWorker::Data(b"more"), "it may still read");
+    let next = client.next();
+    assert!(
+        matches!(next, FromWorker::Data(data) if data.starts_with(b"more")),
+        "it may still read: {next:?}"
+    );
     client.send(&ToWorker::ClientGone { certain: true });
     let mut log = String::new();
     loop {

@@ -102,9 +102,16 @@ fn an_application_may_write_while_it_reads() {
     );
     let mut client = worker.connect();
     client.send(&ToWorker::Request(Ask::of(&script).body(&[]).request));
-    let expect = |client: &mut Client, expected: &[u8]| match client.next() {
-        FromWorker::Data(data) => assert_eq!(data, expected),
-        other => panic!("{other:?}"),
+    // Lines that are written soon after each other may come along.
+    let expect = |client: &mut Client, mut expected: &[u8]| {
+        while !expected.is_empty() {
+            match client.next() {
+                FromWorker::Data(data) => {
+                    expected = expected.strip_prefix(data).expect("its start")
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     };
     assert!(matches!(client.next(), FromWorker::NeedBody { .. }));
     client.send(&ToWorker::Body(b"first\n"));
@@ -112,8 +119,7 @@ fn an_application_may_write_while_it_reads() {
     expect(&mut client, b"FIRST\n");
     assert!(matches!(client.next(), FromWorker::NeedBody { .. }));
     client.send(&ToWorker::Body(b"second\nthird\n"));
-    expect(&mut client, b"SECOND\n");
-    expect(&mut client, b"THIRD\n");
+    expect(&mut client, b"SECOND\nTHIRD\n");
     assert!(matches!(client.next(), FromWorker::NeedBody { .. }));
     client.send(&ToWorker::BodyEnd);
     assert_eq!(client.next(), FromWorker::End);
