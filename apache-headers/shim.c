@@ -72,6 +72,25 @@ int mwrs_has_body(const request_rec *r)
     return r->read_chunked || r->remaining > 0;
 }
 
+apr_status_t mwrs_send_held_back(const conn_rec *c)
+{
+    ap_filter_t *last = c->output_filters;
+    while (last->next != NULL) {
+        last = last->next;
+    }
+    return last->frec->filter_func.out_func(last, NULL);
+}
+
+apr_size_t mwrs_flush_threshold(const conn_rec *c)
+{
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 97)
+    const core_server_config *core = ap_get_core_module_config(c->base_server->module_config);
+    return core->flush_max_threshold;
+#else
+    return 65536;
+#endif
+}
+
 int mwrs_passes_authorization(const request_rec *r)
 {
 #ifdef AP_CGI_PASS_AUTH_ON

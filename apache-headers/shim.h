@@ -37,6 +37,14 @@ int mwrs_brigade_append_file(apr_bucket_brigade *bb, apr_file_t *file, apr_off_t
 /* ap_request_has_body() came with httpd 2.4.54; the same rule on what r holds, for older ones. */
 int mwrs_has_body(const request_rec *r);
 
+/* What the MPMs do when a client's socket has room again (CONN_STATE_WRITE_COMPLETION in event.c):
+ * the core output filter, the last one, is called without a brigade, and sends what it holds back
+ * as far as it can without waiting. */
+apr_status_t mwrs_send_held_back(const conn_rec *c);
+
+/* FlushMaxThreshold, or what httpd has in its place before 2.4.47 (THRESHOLD_MAX_BUFFER). */
+apr_size_t mwrs_flush_threshold(const conn_rec *c);
+
 /* Whether CGIPassAuth On is in force (core_dir_config::cgi_pass_auth). */
 int mwrs_passes_authorization(const request_rec *r);
 

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::time::{Duration, SystemTime};
 
 use super::bindings as c;
+use super::bucket::ClientGone;
 use super::module::{module_index, this};
 use super::pool::Pool;
 use super::server::Server;
@@ -373,6 +374,41 @@ impl<'r> Request<'r> {
         Some(ClientLimit { socket, before, lifetime: PhantomData })
     }
 
+    /// Whether httpd still holds back some of what it has been given to send, as the client's socket
+    /// has no room for it.
+    pub fn is_held_back(self) -> bool {
+        self.connection().data_in_output_filters != 0
+    }
+
+    /// Sends what httpd holds back, as far as the client's socket has room for it. Not for a stream
+    /// of HTTP/2, whose connection is another thread's.
+    ///
+    /// # Errors
+    /// [`ClientGone`]; nothing further may be passed.
+    pub fn send_held_back(self) -> Result<(), ClientGone> {
+        // SAFETY: the request's connection is alive, and this thread's.
+        let status = unsafe { c::mwrs_send_held_back(self.rec().connection) };
+        if status == c::APR_SUCCESS as c_int && !self.is_aborted() {
+            Ok(())
+        } else {
+            Err(ClientGone)
+        }
+    }
+
+    /// How many bytes in memory, those held back included, make httpd wait for the client
+    /// (`FlushMaxThreshold`).
+    pub fn flush_threshold(self) -> usize {
+        // SAFETY: the request's connection is alive.
+        unsafe { c::mwrs_flush_threshold(self.rec().connection) }
+    }
+
+    /// Gives the client up: httpd sends it nothing more, and closes the connection without waiting
+    /// for it, or for an orderly end (`ap_start_lingering_close`).
+    pub fn abort_connection(self) {
+        // SAFETY: the request's connection is alive, and this thread's.
+        unsafe { (*self.rec().connection).aborted = 1 };
+    }
+
     /// Lets the client see a reset instead of an end, for a response that only the connection's end
     /// delimits (HTTP/1.0).
     pub fn reset_connection(self) {
@@ -381,9 +417,7 @@ impl<'r> Request<'r> {
             // sees an ordinary end, which is no worse than before.
             let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
         }
-        // SAFETY: the request's connection is alive, and this thread's. httpd closes an aborted one
-        // at once, without an orderly shutdown before (`ap_start_lingering_close`).
-        unsafe { (*self.rec().connection).aborted = 1 };
+        self.abort_connection();
     }
 
     /// Whether httpd frames the response body in chunks.

@@ -76,11 +76,19 @@ pub fn run(
     );
     // A safe method may be asked for twice (RFC 9110, section 9.2.2).
     let repeatable = matches!(request.method(), b"GET" | b"HEAD");
+    let mut rest = None;
     let converse = |connection: &mut Connection| {
         let Connection { stream, inbox, worker, .. } = connection;
-        Exchange::new(request, target, stream, worker).run(inbox)
+        let outcome;
+        (outcome, rest) = Exchange::new(request, target, stream, worker).run(inbox);
+        outcome
     };
-    deliver(request, &destination, generation, repeatable, message, converse)
+    let answer = deliver(request, &destination, generation, repeatable, message, converse);
+    // The worker is free by now, and its connection another request's.
+    if let Some(rest) = rest {
+        rest.pass();
+    }
+    answer
 }
 
 /// Sends a message to a worker, and to another one as long as none begins what it asks for.

@@ -3,8 +3,10 @@
 
 mod body;
 mod client;
+mod delivery;
 mod file;
 mod response;
+mod spool;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,13 +19,16 @@ use rustix::io::Errno;
 use tracing::error;
 use wire::exchange::{FromWorker, Refusal};
 
+pub use self::delivery::Rest;
+
 use self::client::Presence;
+use self::delivery::Delivery;
 use self::response::keep_in_error_page;
 use super::head::Head;
 use super::target::Target;
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
 use crate::ffi::log::{log_request, log_request_from};
-use crate::ffi::request::{ClientLimit, Request};
+use crate::ffi::request::Request;
 use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_INTERNAL_SERVER_ERROR};
 
 /// How an exchange ended.
@@ -90,23 +95,16 @@ pub struct Exchange<'r, 'c> {
     /// How old the request may be before a worker has accepted it (`queue-timeout=`); afterwards
     /// the worker sees to that.
     queue_timeout: Option<Duration>,
-    /// Bounds the time that the client has to receive, from when the response begins.
-    client_timeout: Option<Duration>,
-    client_limit: Option<ClientLimit<'r>>,
     /// `WSGIErrorOverride`.
     overrides_errors: bool,
     /// The status of a response that httpd's own page takes the place of.
     page: Option<i32>,
-    response: Brigade<'r>,
+    response: Delivery<'r>,
     /// Made when the application first reads.
     body: Option<Brigade<'r>>,
     body_error: Option<BodyError>,
     /// The response's head has been handed to httpd.
     begun: bool,
-    /// Bytes have been handed to httpd that it may still hold back.
-    unflushed: bool,
-    /// Something has gone down the output filters: the head is, or is about to be, on its way.
-    passed: bool,
     /// The response has a Content-Length.
     announced: bool,
     /// Bytes of body that the announced length still allows.
@@ -138,16 +136,12 @@ impl<'r, 'c> Exchange<'r, 'c> {
             pid,
             patience: target.link.socket_timeout.unwrap_or_else(|| request.server().timeout()),
             queue_timeout: target.link.queue_timeout,
-            client_timeout: target.link.response_socket_timeout,
-            client_limit: None,
             overrides_errors: target.error_override,
             page: None,
-            response: Brigade::new(request),
+            response: Delivery::new(request, target.link.response_socket_timeout),
             body: None,
             body_error: None,
             begun: false,
-            unflushed: false,
-            passed: false,
             announced: false,
             allowance: None,
             exceeded: false,
@@ -159,16 +153,17 @@ impl<'r, 'c> Exchange<'r, 'c> {
         }
     }
 
-    /// Passes on what comes into `inbox` until the exchange has ended.
-    pub fn run(mut self, inbox: &mut Inbox) -> Outcome {
+    /// Passes on what comes into `inbox` until the exchange has ended. What the client has not taken
+    /// by then is left to be passed.
+    pub fn run(mut self, inbox: &mut Inbox) -> (Outcome, Option<Rest<'r>>) {
         loop {
             let outcome = match self.take_messages(inbox) {
-                Ok(Some(outcome)) => return outcome,
+                Ok(Some(outcome)) => break (outcome, self.response.into_rest()),
                 Ok(None) => self.receive(inbox),
                 Err(ClientGone) => self.note_absence(Presence::Gone),
             };
             if let Err(outcome) = outcome {
-                return outcome;
+                break (outcome, self.response.into_rest());
             }
         }
     }
@@ -271,11 +266,12 @@ impl<'r, 'c> Exchange<'r, 'c> {
         Ok(None)
     }
 
-    /// Receives more; before it has to wait, what has come so far goes to the client.
+    /// Receives more; while it has to wait, what has come so far goes to the client.
     fn receive(&mut self, inbox: &mut Inbox) -> Result<(), Outcome> {
-        let deadline = Instant::now() + self.patience;
-        // Nothing has come yet when the request has only just been sent.
-        let mut look = self.heard;
+        let mut deadline = Instant::now() + self.patience;
+        // Nothing has come yet when the request has only just been sent. A client that lags gets its
+        // turn first, however much the worker sends.
+        let mut look = self.heard && !self.response.lags();
         loop {
             match std::mem::replace(&mut look, true).then(|| inbox.try_receive(self.worker)) {
                 None => {}
@@ -287,10 +283,18 @@ impl<'r, 'c> Exchange<'r, 'c> {
                     return Err(self.lost(&format!("broke the connection ({error})")));
                 }
             }
-            if let Err(ClientGone) = self.flush() {
+            if self.response.client().is_none()
+                && let Err(ClientGone) = self.response.settle()
+            {
                 self.note_absence(Presence::Gone)?;
             }
-            let mut left = deadline.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            // A worker that has to wait for the client has its time afterwards.
+            let has_room = self.response.has_room();
+            if !has_room {
+                deadline = now + self.patience;
+            }
+            let mut left = deadline.saturating_duration_since(now);
             if let (Some(limit), None) = (self.queue_timeout, *self.pid) {
                 let queued = limit.saturating_sub(self.request.age());
                 if queued.is_zero() {
@@ -303,26 +307,46 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");
                 return Err(self.broken(HTTP_GATEWAY_TIME_OUT, &why));
             }
+            let is_owed = self.response.is_owed();
+            if is_owed {
+                let client_left = self.response.time_left(now);
+                if client_left.is_zero() {
+                    self.request.abort_connection();
+                    self.note_absence(Presence::Gone)?;
+                    continue;
+                }
+                left = left.min(client_left);
+            }
             let timeout =
                 Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             // Bytes from the client are not waited for: they are its next request. An end that is
             // known already would be found again and again.
-            let watched = match self.presence {
+            let mut watched = match self.presence {
                 Presence::There => PollFlags::RDHUP,
                 Presence::HungUp | Presence::Gone => PollFlags::empty(),
             };
+            watched.set(PollFlags::OUT, is_owed);
             let worker = self.worker.as_fd();
             let client = self.client.filter(|_| !self.complete);
-            let count = 1 + usize::from(client.is_some());
+            let has_client = client.is_some();
             let client = client.unwrap_or(worker);
             let mut sources = [PollFd::new(&worker, PollFlags::IN), PollFd::new(&client, watched)];
-            match poll(&mut sources[..count], Some(&timeout)) {
-                Ok(_) if count > 1 => {
-                    let presence = self.presence(sources[1].revents());
-                    self.note_absence(presence)?;
-                }
+            let first = usize::from(!has_room && has_client);
+            let last = usize::from(has_client);
+            match poll(&mut sources[first..=last], Some(&timeout)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(self.lost(&format!("poll: {error}"))),
+            }
+            look = !sources[0].revents().is_empty();
+            let found = sources[1].revents();
+            if has_client {
+                let presence = self.presence(found);
+                self.note_absence(presence)?;
+            }
+            if found.contains(PollFlags::OUT)
+                && let Err(ClientGone) = self.response.advance()
+            {
+                self.note_absence(Presence::Gone)?;
             }
         }
     }
@@ -332,7 +356,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
         if self.pid.is_none() {
             return Outcome::NotBegun(format!("its worker {why}"));
         }
-        let untouched = !self.begun && self.page.is_none() && self.body.is_none() && !self.passed;
+        let untouched = !self.begun
+            && self.page.is_none()
+            && self.body.is_none()
+            && !self.response.has_passed();
         let answer = self.break_off(HTTP_BAD_GATEWAY);
         Outcome::Broken(Break { why: why.to_owned(), lost: true, answer, untouched })
     }

@@ -24,7 +24,7 @@ impl Exchange<'_, '_> {
     /// The application reads: the next piece of the request body goes to the worker.
     pub(super) fn send_body(&mut self, at_most: u32) -> Result<Option<Outcome>, ClientGone> {
         // What the client has been promised so far may be what it waits for.
-        self.flush()?;
+        self.response.settle()?;
         if self.presence == Presence::Gone && self.body_error.is_none() {
             let text = "Connection was terminated".to_owned();
             self.body_error = Some(BodyError { status: HTTP_BAD_REQUEST, text });

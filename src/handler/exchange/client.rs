@@ -33,7 +33,7 @@ impl Exchange<'_, '_> {
         if certain {
             debug!("The client closed the connection before the response was complete.");
             self.request.close_connection();
-            self.response.clear();
+            self.response.give_up();
             self.client = None;
         }
         self.presence = presence;

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::FileType;
 use tracing::error;
 
+use super::delivery::FileError;
 use super::{Exchange, Outcome};
 use crate::ffi::bucket::{ClientGone, Then};
 use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_INTERNAL_SERVER_ERROR};
@@ -26,13 +27,6 @@ impl Exchange<'_, '_> {
         };
         let allowed = self.allowance.map_or(length, |allowance| length.min(allowance));
         let missing = self.allowance.map_or(0, |allowance| allowance - allowed);
-        if allowed > 0
-            && let Err(problem) = self.response.push_file(file, offset, allowed)
-        {
-            self.response.clear();
-            let why = format!("sends a file that cannot be passed on ({problem})");
-            return Ok(Some(self.broken(HTTP_INTERNAL_SERVER_ERROR, &why)));
-        }
         if allowed < length {
             error!("The application's file is longer than its Content-Length; it is cut there.");
         }
@@ -41,9 +35,16 @@ impl Exchange<'_, '_> {
             error!("The application's file is {missing} bytes shorter than its Content-Length.");
             self.request.close_connection();
         }
+        let part = (allowed > 0).then_some((file, offset, allowed));
+        match self.response.send_file(part, then) {
+            Ok(()) => {}
+            Err(FileError::ClientGone(gone)) => return Err(gone),
+            Err(FileError::Unusable(problem)) => {
+                let why = format!("sends a file that cannot be passed on ({problem})");
+                return Ok(Some(self.broken(HTTP_INTERNAL_SERVER_ERROR, &why)));
+            }
+        }
         self.complete = true;
-        self.unflushed = false;
-        self.pass(&[], then)?;
         Ok(None)
     }
 }

@@ -12,9 +12,6 @@ use crate::handler::head::Head;
 /// "205 Reset Content".
 const HTTP_RESET_CONTENT: u16 = 205;
 
-/// Larger pieces of a body are not copied to be gathered.
-const GATHER: usize = 4096;
-
 /// Headers of an application's error that httpd's page for it needs, too.
 pub(super) fn keep_in_error_page(request: Request<'_>, headers: &[(&[u8], &[u8])]) {
     const KEPT: [&[u8]; 4] = [b"www-authenticate", b"proxy-authenticate", b"allow", b"retry-after"];
@@ -48,9 +45,8 @@ impl Exchange<'_, '_> {
             self.request.close_connection();
         }
         head.apply(self.request);
-        self.client_limit = self.client_timeout.and_then(|limit| self.request.limit_client(limit));
+        self.response.begin();
         self.begun = true;
-        self.unflushed = true;
         self.announced = head.content_length.is_some();
         // Of a response without a body, the length says what another one would have had.
         let announced = head.content_length.filter(|_| head.allows_body());
@@ -75,13 +71,8 @@ impl Exchange<'_, '_> {
                 "The application's response is longer than its Content-Length; it is cut there."
             );
         }
-        self.unflushed = true;
         self.has_data = true;
-        match &data[..allowed] {
-            data if data.len() < GATHER => self.response.push(data),
-            data => self.pass(data, Then::More)?,
-        }
-        Ok(())
+        self.response.send(&data[..allowed])
     }
 
     pub(super) fn end(&mut self) -> Result<Outcome, ClientGone> {
@@ -90,7 +81,7 @@ impl Exchange<'_, '_> {
         }
         match self.allowance {
             None | Some(0) => {
-                self.pass(&[], Then::End)?;
+                self.response.end(Then::End, false)?;
                 Ok(Outcome::Complete)
             }
             Some(missing) => {
@@ -125,33 +116,15 @@ impl Exchange<'_, '_> {
         if self.complete {
             return Ok(OK);
         }
-        if !self.passed {
+        if !self.response.has_passed() {
             return Err(status);
         }
         self.request.close_connection();
-        // A client that has gone as well needs no telling.
-        let _ = self.pass(&[], Then::Broken);
         let delimited = self.announced || self.request.is_chunked() || self.request.is_stream();
-        if !delimited && !self.request.is_header_only() {
-            self.request.reset_connection();
-        }
+        // A client that has gone as well needs no telling.
+        let _ = self.response.end(Then::Broken, !delimited && !self.request.is_header_only());
         // After OK, httpd itself would end an HTTP/2 stream as if all were well
         // (`ap_finalize_request_protocol`).
         Ok(if self.request.is_stream() { AP_FILTER_ERROR } else { OK })
-    }
-
-    pub(super) fn pass(&mut self, data: &[u8], then: Then) -> Result<(), ClientGone> {
-        if self.presence == Presence::Gone {
-            return Ok(());
-        }
-        self.passed = true;
-        self.response.pass(data, then)
-    }
-
-    pub(super) fn flush(&mut self) -> Result<(), ClientGone> {
-        if self.begun && std::mem::replace(&mut self.unflushed, false) {
-            self.pass(&[], Then::Flush)?;
-        }
-        Ok(())
     }
 }

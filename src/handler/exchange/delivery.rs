@@ -1,0 +1,314 @@
+//! The way of a response to the client: what is passed to httpd now, and what has to wait until a
+//! slow client takes more.
+//!
+//! httpd's core output filter (`ap_core_output_filter`) sends what the client's socket has room for,
+//! and holds back the rest. It waits for the client, and the thread with it, only when it is told
+//! to flush, or holds `FlushMaxThreshold` bytes that are in memory. So pieces stay below that, none
+//! is passed while something is held back, and nothing is flushed before the socket has room. What
+//! comes meanwhile goes to a spool, so that the worker's thread is soon free for other requests.
+//!
+//! A stream of HTTP/2 has no socket of its own, and httpd does not tell how much its client has
+//! taken. Of it a first piece is passed, which its buffer has room for (`H2StreamMaxMemSize`); then
+//! all is spooled until the worker has nothing more, or the spool is full.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error};
+
+use super::spool::{Part, Spool};
+use crate::ffi::bucket::{Brigade, ClientGone, Then};
+use crate::ffi::request::{ClientLimit, Request};
+
+/// Most bytes that are passed at a time. The head of the response and the framing go on top.
+const PIECE: usize = 56 << 10;
+
+/// What is left to them of `FlushMaxThreshold`.
+const OVERHEAD: usize = 8 << 10;
+
+/// Larger pieces of a body are not copied to be gathered.
+const GATHER: usize = 4096;
+
+/// A response on its way.
+pub(super) struct Delivery<'r> {
+    request: Request<'r>,
+    brigade: Brigade<'r>,
+    /// Where the client is, if no other request has the same connection.
+    socket: Option<BorrowedFd<'r>>,
+    /// Bounds the time that the client has to receive, from when the response begins.
+    timeout: Option<Duration>,
+    limit: Option<ClientLimit<'r>>,
+    /// Bytes in the brigade.
+    gathered: usize,
+    /// While the client lags, what comes goes in here.
+    spool: Option<Spool>,
+    /// Bytes have been handed to httpd that it may still hold back.
+    unflushed: bool,
+    /// Something has gone down the output filters: the head is, or is about to be, on its way.
+    passed: bool,
+    /// Nobody receives any more.
+    gone: bool,
+    /// Since when the client has taken nothing of what is ready for it.
+    waiting: Option<Instant>,
+    /// What is to follow what is spooled.
+    ending: Option<Ending>,
+}
+
+/// How a response ends.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    then: Then,
+    /// Whether the client must see a reset to know that the response is incomplete.
+    resets: bool,
+}
+
+/// What the client still has to take of a response when its worker has ended it.
+pub struct Rest<'r> {
+    delivery: Delivery<'r>,
+    ending: Ending,
+}
+
+impl<'r> Delivery<'r> {
+    /// Of a response that has not begun. The client may take nothing for as long as `timeout`, or
+    /// else httpd's `Timeout`.
+    pub fn new(request: Request<'r>, timeout: Option<Duration>) -> Self {
+        Self {
+            request,
+            brigade: Brigade::new(request),
+            socket: request.client_socket().filter(|_| !request.is_stream()),
+            timeout,
+            limit: None,
+            gathered: 0,
+            spool: None,
+            unflushed: false,
+            passed: false,
+            gone: false,
+            waiting: None,
+            ending: None,
+        }
+    }
+
+    /// The response's head has been handed to httpd.
+    pub fn begin(&mut self) {
+        self.limit = self.timeout.and_then(|limit| self.request.limit_client(limit));
+        self.unflushed = true;
+    }
+
+    /// Whether something has gone towards the client, so that it cannot get another response.
+    pub fn has_passed(&self) -> bool {
+        self.passed
+    }
+
+    /// The client has gone: nothing is passed any more.
+    pub fn give_up(&mut self) {
+        self.gone = true;
+        self.brigade.clear();
+        (self.gathered, self.spool) = (0, None);
+    }
+
+    /// Sends a piece of the body. This alone decides whether it is passed now, or spooled.
+    pub fn send(&mut self, data: &[u8]) -> Result<(), ClientGone> {
+        if self.gone {
+            return Ok(());
+        }
+        self.unflushed = true;
+        let largest = self.largest();
+        if data.len() < GATHER && self.gathered < largest / 4 && self.spool.is_none() {
+            self.brigade.push(data);
+            self.gathered += data.len();
+            return Ok(());
+        }
+        let mut rest = data;
+        while !rest.is_empty() {
+            if self.must_wait() {
+                self.spool.get_or_insert_default().push(rest);
+                return Ok(());
+            }
+            let room = largest.saturating_sub(self.gathered);
+            let (now, later) = rest.split_at(rest.len().min(room));
+            self.pass(now, Then::More)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Sends a file as the whole body.
+    pub fn send_file(
+        &mut self,
+        part: Option<(&OwnedFd, u64, u64)>,
+        then: Then,
+    ) -> Result<(), FileError> {
+        if let Some((file, offset, length)) = part
+            && let Err(problem) = self.brigade.push_file(file, offset, length)
+        {
+            self.brigade.clear();
+            return Err(FileError::Unusable(problem));
+        }
+        self.unflushed = false;
+        self.pass(&[], then).map_err(FileError::ClientGone)
+    }
+
+    /// Ends the response, well or not; what is spooled and what follows it are left to
+    /// [`Delivery::into_rest`].
+    pub fn end(&mut self, then: Then, resets: bool) -> Result<(), ClientGone> {
+        if self.spool.as_ref().is_some_and(|spool| !spool.is_empty()) {
+            self.ending = Some(Ending { then, resets });
+            return Ok(());
+        }
+        let passed = self.pass(&[], then);
+        if resets {
+            self.request.reset_connection();
+        }
+        passed
+    }
+
+    /// What is to be passed as soon as the worker, and the connection to it, are free for other
+    /// requests.
+    pub fn into_rest(self) -> Option<Rest<'r>> {
+        self.ending.map(|ending| Rest { delivery: self, ending })
+    }
+
+    /// Where the client is, if it can be asked whether it takes more.
+    pub fn client(&self) -> Option<BorrowedFd<'r>> {
+        self.socket
+    }
+
+    /// Whether the client is to be asked whether it takes more.
+    pub fn is_owed(&self) -> bool {
+        self.socket.is_some() && self.unflushed && !self.gone
+    }
+
+    /// Whether the client takes less than the worker sends, and must get its turn all the same.
+    pub fn lags(&self) -> bool {
+        self.socket.is_some() && self.spool.is_some()
+    }
+
+    /// Whether more may come from the worker.
+    pub fn has_room(&self) -> bool {
+        self.spool.as_ref().is_none_or(|spool| !spool.is_full())
+    }
+
+    /// How much time the client has left to take something.
+    pub fn time_left(&mut self, now: Instant) -> Duration {
+        let timeout = self.timeout.unwrap_or_else(|| self.request.server().timeout());
+        timeout.saturating_sub(now - *self.waiting.get_or_insert(now))
+    }
+
+    /// The client's socket has room: passes on what it takes.
+    pub fn advance(&mut self) -> Result<(), ClientGone> {
+        self.waiting = None;
+        let mut has_used_room = self.request.is_held_back();
+        if has_used_room {
+            self.request.send_held_back()?;
+        }
+        while !self.request.is_held_back() && self.pass_spooled()? {
+            has_used_room = true;
+        }
+        if self.request.is_held_back() {
+            return Ok(());
+        }
+        self.spool = None;
+        // A socket that has room has a third of its buffer free (`sk_stream_is_writeable`): more
+        // than what has been gathered, and what filters may have kept.
+        if has_used_room { Ok(()) } else { self.flush() }
+    }
+
+    /// Passes everything on, and waits for the client as long as that takes.
+    pub fn settle(&mut self) -> Result<(), ClientGone> {
+        while self.pass_spooled()? {}
+        (self.spool, self.waiting) = (None, None);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), ClientGone> {
+        if std::mem::replace(&mut self.unflushed, false) {
+            self.pass(&[], Then::Flush)?;
+        }
+        Ok(())
+    }
+
+    /// Passes on a piece of what is spooled. Returns whether there was any.
+    fn pass_spooled(&mut self) -> Result<bool, ClientGone> {
+        let at_most = self.largest();
+        let Some(spool) = self.spool.as_mut().filter(|spool| !spool.is_empty()) else {
+            return Ok(false);
+        };
+        if self.gathered > 0 {
+            self.pass(&[], Then::More)?;
+            return Ok(true);
+        }
+        let mut piece = Vec::new();
+        if let Err(problem) = spool.take(at_most, &mut piece) {
+            return Err(self.lose(&problem));
+        }
+        self.pass(&piece, Then::More)?;
+        Ok(true)
+    }
+
+    /// What has been spooled cannot be read: the client must see that its response is incomplete.
+    fn lose(&self, problem: &io::Error) -> ClientGone {
+        error!("A response to a slow client cannot be read from its temporary file: {problem}.");
+        self.request.abort_connection();
+        ClientGone
+    }
+
+    /// Whether what is passed now could make httpd wait.
+    fn must_wait(&self) -> bool {
+        self.spool.is_some()
+            || match self.socket {
+                Some(_) => self.request.is_held_back(),
+                None => self.passed,
+            }
+    }
+
+    fn largest(&self) -> usize {
+        self.request.flush_threshold().saturating_sub(OVERHEAD).clamp(GATHER, PIECE)
+    }
+
+    fn pass(&mut self, data: &[u8], then: Then) -> Result<(), ClientGone> {
+        if self.gone {
+            return Ok(());
+        }
+        (self.passed, self.gathered) = (true, 0);
+        self.brigade.pass(data, then)
+    }
+}
+
+/// Why a file is not sent.
+pub(super) enum FileError {
+    /// It cannot be passed to httpd.
+    Unusable(String),
+    /// Nobody takes it.
+    ClientGone(ClientGone),
+}
+
+impl Rest<'_> {
+    /// Passes it on, in a file: httpd does not wait for a client that is slow to take that. The
+    /// event MPM needs no thread for it; the others wait when the handler has returned, and what has
+    /// to be encrypted or compressed waits here.
+    pub fn pass(mut self) {
+        if let Err(ClientGone) = self.try_pass() {
+            debug!("The client closed the connection before it had taken the whole response.");
+        }
+        if self.ending.resets {
+            self.delivery.request.reset_connection();
+        }
+    }
+
+    fn try_pass(&mut self) -> Result<(), ClientGone> {
+        let delivery = &mut self.delivery;
+        let part = delivery.spool.as_mut().and_then(Spool::take_file);
+        if let Some(Part { file, offset, length }) = part
+            && let Err(problem) = delivery.brigade.push_file(&file, offset, length)
+        {
+            return Err(delivery.lose(&io::Error::other(problem)));
+        }
+        // What could not be put into the file comes after it, and nothing comes after a reset.
+        if delivery.spool.as_ref().is_some_and(|spool| !spool.is_empty()) || self.ending.resets {
+            delivery.pass(&[], Then::More)?;
+            delivery.settle()?;
+        }
+        delivery.pass(&[], self.ending.then)
+    }
+}
