@@ -101,6 +101,18 @@ int mwrs_passes_authorization(const request_rec *r)
 #endif
 }
 
+int mwrs_wants_current_uri(const request_rec *r)
+{
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 58)
+    const core_dir_config *conf = ap_get_core_module_config(r->per_dir_config);
+    const char *rule = conf->cgi_var_rules == NULL ? NULL
+        : apr_hash_get(conf->cgi_var_rules, "REQUEST_URI", APR_HASH_KEY_STRING);
+    return rule != NULL && strcmp(rule, "current-uri") == 0;
+#else
+    return 0;
+#endif
+}
+
 APR_DECLARE_OPTIONAL_FN(char *, ssl_var_lookup,
                         (apr_pool_t *, server_rec *, conn_rec *, request_rec *, char *));
 

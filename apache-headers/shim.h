@@ -48,6 +48,10 @@ apr_size_t mwrs_flush_threshold(const conn_rec *c);
 /* Whether CGIPassAuth On is in force (core_dir_config::cgi_pass_auth). */
 int mwrs_passes_authorization(const request_rec *r);
 
+/* Whether CGIVar REQUEST_URI current-uri is in force (core_dir_config::cgi_var_rules, of httpd
+ * 2.4.21). */
+int mwrs_wants_current_uri(const request_rec *r);
+
 /* mod_ssl's optional function ssl_var_lookup; NULL where there is no mod_ssl. */
 const char *mwrs_ssl_variable(request_rec *r, char *name);
 

@@ -138,6 +138,12 @@ impl<'r> Request<'r> {
         unsafe { string::bytes(main.rec().log_id) }
     }
 
+    /// httpd's id of the connection in its logs (`%{c}L`), if something has been logged with it.
+    pub fn connection_log_id(self) -> Option<&'r [u8]> {
+        // SAFETY: a C string of the connection, or null.
+        unsafe { string::bytes(self.connection().log_id) }
+    }
+
     /// Maps the request to a file and a handler, as `translate_name` hooks do.
     pub fn set_target(mut self, filename: &[u8], handler: &'static CStr) {
         let filename = self.pool().string(filename).as_ptr();
@@ -170,6 +176,12 @@ impl<'r> Request<'r> {
     pub fn passes_authorization(self) -> bool {
         // SAFETY: the request is alive.
         unsafe { c::mwrs_passes_authorization(self.as_ptr()) != 0 }
+    }
+
+    /// Whether `CGIVar REQUEST_URI current-uri` is in force.
+    pub fn wants_current_uri(self) -> bool {
+        // SAFETY: the request is alive.
+        unsafe { c::mwrs_wants_current_uri(self.as_ptr()) != 0 }
     }
 
     /// Whether a filter of this request's own would see the response's body: one that compresses,

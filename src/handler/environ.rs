@@ -105,7 +105,13 @@ impl<'r> Environ<'r> {
 
     fn add_request(&mut self, request: Request<'r>) {
         self.add("REQUEST_METHOD", request.method());
-        self.add("REQUEST_URI", target_as_sent(request.line()));
+        self.add(
+            "REQUEST_URI",
+            match request.wants_current_uri() {
+                true => request.uri(),
+                false => target_as_sent(request.line()),
+            },
+        );
         self.add("REQUEST_SCHEME", request.scheme());
         self.add("SCRIPT_NAME", script_name(request));
         self.add("PATH_INFO", path_info(request));
@@ -148,6 +154,7 @@ impl<'r> Environ<'r> {
         self.add_number("mod_wsgi.listener_port", request.local_port());
         self.add_number("mod_wsgi.server_pid", std::process::id());
         self.add_if("mod_wsgi.request_id", request.log_id());
+        self.add_if("mod_wsgi.connection_id", request.connection_log_id());
     }
 
     fn believe_proxies(&mut self, request: Request<'r>) {

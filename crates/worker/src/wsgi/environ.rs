@@ -80,7 +80,8 @@ impl Constants {
         entries.set_item("wsgi.version", (1, 0))?;
         entries.set_item("wsgi.multithread", settings.threads != 1)?;
         entries.set_item("wsgi.multiprocess", settings.multiprocess)?;
-        entries.set_item("wsgi.run_once", false)?;
+        let once = settings.threads == 1 && settings.limits.maximum_requests == 1;
+        entries.set_item("wsgi.run_once", once)?;
         entries.set_item("wsgi.input_terminated", true)?;
         entries.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
         entries.set_item("mod_wsgi.thread_id", runner)?;
