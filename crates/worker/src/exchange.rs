@@ -322,6 +322,11 @@ impl Exchange {
         self.client.has_hung_up()
     }
 
+    /// Whether it is known already that nothing can reach the client.
+    pub fn has_lost_client(&self) -> bool {
+        self.client.is_lost()
+    }
+
     fn look(&self) {
         // Another thread that is reading hears of it itself.
         if !self.client.is_lost()

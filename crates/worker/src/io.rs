@@ -289,7 +289,10 @@ impl Io {
                 let reloading = inquiry.script_reloading;
                 Ok(self.queue(script, application_group, reloading, may_refuse, now()))
             }
-            Some(ToWorker::ClientGone { .. }) => {
+            Some(ToWorker::ClientGone { certain }) => {
+                if certain {
+                    self.worker.monitor.count_deserted();
+                }
                 let _ = connection.inbox.next::<ToWorker<'_>>();
                 Ok(Step::Late)
             }

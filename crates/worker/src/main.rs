@@ -372,5 +372,6 @@ impl Serving {
         while worker.returning.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
         }
+        worker.monitor.report_deserted();
     }
 }

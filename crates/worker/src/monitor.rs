@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use wire::control::{FromWorker, Settings};
+use wire::exchange::Level;
 use wire::limits::{Cause, Limits};
 
 use self::errands::Errands;
@@ -40,6 +41,8 @@ pub struct Monitor {
     pub slots: Vec<Arc<Slot>>,
     /// Requests that have ended.
     served: AtomicU64,
+    /// Those of them whose clients did not wait for the end of the response.
+    deserted: AtomicU64,
     /// When the first script began to be loaded, in milliseconds after `epoch` plus one; 0 before,
     /// and [`LOADED`] after.
     startup: AtomicU64,
@@ -82,6 +85,7 @@ impl Monitor {
             name,
             slots,
             served: AtomicU64::new(0),
+            deserted: AtomicU64::new(0),
             startup: AtomicU64::new(0),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -121,6 +125,24 @@ impl Monitor {
         let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;
         if self.bounds.maximum_requests == Some(served) {
             self.wake();
+        }
+    }
+
+    /// The client of a request did not wait for the end of the response. That is nothing to log for
+    /// each of them; how many they were is told at the end.
+    pub fn count_deserted(&self) {
+        self.deserted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells how many clients went away, if any did.
+    pub fn report_deserted(&self) {
+        let deserted = self.deserted.load(Ordering::Relaxed);
+        if deserted > 0 {
+            let (name, served) = (&self.name, self.served.load(Ordering::Relaxed));
+            let text = format!(
+                "{name}: {deserted} of {served} clients went away before the end of the response"
+            );
+            self.reporter.log(Level::Info, text);
         }
     }
 

@@ -312,6 +312,9 @@ impl Runner<'_> {
             raise_in_thread(py, self.slot.ident(), None);
         }
         self.monitor.count_request();
+        if exchange.has_lost_client() {
+            self.monitor.count_deserted();
+        }
         self.buffer = buffer;
         connection
     }
