@@ -2,6 +2,7 @@
 
 mod hostile_applications;
 mod hostile_clients;
+mod smuggling;
 
 use testkit::{Connection, Response, Running};
 
