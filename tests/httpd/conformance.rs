@@ -4,9 +4,12 @@ mod hostile_applications;
 mod hostile_clients;
 mod smuggling;
 
-use testkit::{Connection, Response, Running};
+use testkit::{Connection, Httpd, Response, Running};
 
-use crate::serving;
+use crate::delivery::{FILES, data};
+use crate::input::READ;
+use crate::output::CASES;
+use crate::{HELLO, TELL, ask, serving};
 
 /// What a well-behaved application does, under the eyes of `wsgiref.validate`.
 pub const VALIDATED: &str = r#"
@@ -140,6 +143,58 @@ fn requests_and_what_comes_of_them() {
     let (_, responses) =
         exchange(&httpd, &format!("GET /empty {h}\r\nGET /b {h}\r\n"), &["GET", "GET"]);
     assert_eq!((responses[0].status, responses[1].text().as_str()), (204, "GET /b"));
+}
+
+/// Puts any application under the validator.
+const VALIDATOR: &str = "
+from wsgiref.validate import validator
+
+application = validator(application)
+";
+
+#[test]
+fn applications_of_other_tests_under_the_validator() {
+    let mut httpd = Httpd::new().file("apps/data", &data()).expect_log("[wsgi:error]");
+    for (name, source) in
+        [("hello", HELLO), ("tell", TELL), ("read", READ), ("cases", CASES), ("files", FILES)]
+    {
+        httpd = httpd
+            .app(&format!("{name}.wsgi"), &format!("{source}{VALIDATOR}"))
+            .conf(&format!("WSGIScriptAlias /{name} {{apps}}/{name}.wsgi"));
+    }
+    let httpd = httpd.start();
+    let (whole, entries) = (data(), ask(&["len(environ) > 30"]));
+    let text = "one\ntwo three\nlast";
+    for (method, path, body, status, expected) in [
+        ("GET", "/hello", "", 200, "hello"),
+        ("HEAD", "/hello", "", 200, ""),
+        ("GET", &format!("/tell{entries}"), "", 200, "True\n"),
+        ("OPTIONS", &format!("/tell/a//b;c{}", entries.trim_start_matches('/')), "", 200, "True\n"),
+        ("POST", "/read/parts", text, 200, "one\n|two |thre|e\nla|st"),
+        ("POST", "/read/lines", text, 200, "one\n|two three\n|last"),
+        ("PUT", "/read/iterate", text, 200, "one\n|two three\n|last"),
+        ("POST", "/read/echo", text, 200, text),
+        ("POST", "/read/none", text, 200, "nothing read"),
+        ("GET", "/cases/parts", "", 201, "abc"),
+        ("GET", "/cases/generator", "", 200, "ab"),
+        ("GET", "/cases/write", "", 200, "written first, then returned"),
+        ("GET", "/cases/empty", "", 200, ""),
+        ("GET", "/cases/no_content", "", 204, ""),
+        ("GET", "/cases/closing", "", 200, "a"),
+        ("GET", "/cases/replaced", "", 503, "replaced"),
+        ("GET", "/cases/logging", "", 201, "abc"),
+        ("GET", "/cases/too_long", "", 200, "abc"),
+        ("GET", "/files/whole", "", 200, &whole),
+        ("GET", "/files/position", "", 200, &whole[100_000..]),
+        ("GET", "/files/length", "", 200, &whole[5..105]),
+        ("GET", "/files/memory", "", 200, "in memory"),
+    ] {
+        let response = httpd.request(method, path, &[], body.as_bytes());
+        assert!(response.status == status && response.text() == expected, "{path}: {response}");
+    }
+    // It is the validator that looks: an application that returns text fails before httpd's check.
+    httpd.get("/cases/bytes_status").assert(500);
+    httpd.wait_for_log(&["AssertionError"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use testkit::{Certificate, Httpd, Running};
 use crate::serving;
 
 /// Answers with the file `data` in the way that the path names.
-const FILES: &str = r#"
+pub const FILES: &str = r#"
 import io, os, tempfile
 
 DATA = os.path.join(os.path.dirname(__file__), "data")
@@ -44,7 +44,7 @@ def application(environ, start_response):
 "#;
 
 /// What the files hold: 300 kB in which each place looks different.
-fn data() -> String {
+pub fn data() -> String {
     (0..50_000).map(|number| format!("{number:05}\n")).collect()
 }
 

@@ -5,7 +5,7 @@ use testkit::{Httpd, Response, Running, UnderTest};
 use crate::serving;
 
 /// A function for each case; the path names it.
-const CASES: &str = r#"
+pub const CASES: &str = r#"
 import sys
 import threading
 
