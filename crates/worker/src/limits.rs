@@ -1,6 +1,9 @@
 //! The limits of this worker in numbers. Those after which it is replaced are spread, so that the
 //! workers of a set do not reach them together.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use wire::limits::Limits;
@@ -67,9 +70,13 @@ pub fn chance() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-/// Resident memory of this process, in bytes (`/proc/PID/statm`).
+/// Resident memory of this process, in bytes (`/proc/PID/statm`, which is kept open).
 pub fn resident_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    static STATM: OnceLock<Option<File>> = OnceLock::new();
+    let file = STATM.get_or_init(|| File::open("/proc/self/statm").ok()).as_ref()?;
+    let mut buffer = [0; 128];
+    let length = file.read_at(&mut buffer, 0).ok()?;
+    let text = std::str::from_utf8(&buffer[..length]).ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }

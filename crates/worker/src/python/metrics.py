@@ -11,6 +11,9 @@ _STAGES = (
     *("input_read", "output_write", "gil_wait"),
 )
 
+# Python has just been started.
+_LOADED = time.time()
+
 _OCTAVES = 16
 _PARTS = 4
 
@@ -201,16 +204,23 @@ def _cpu_times():
 
 
 def _memory():
-    with open("/proc/self/statm") as file:
-        resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        with open("/proc/self/statm") as file:
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        # There need be no /proc in a chroot=.
+        resident = most
     return {"memory_max_rss": max(most, resident), "memory_rss": resident}
 
 
 def _started():
     """Return when the process began, in seconds since the epoch (proc(5))."""
-    with open("/proc/self/stat") as file:
-        ticks = int(file.read().rsplit(")", 1)[1].split()[19])
-    with open("/proc/stat") as file:
-        boot = next(int(line.split()[1]) for line in file if line.startswith("btime "))
+    try:
+        with open("/proc/self/stat") as file:
+            ticks = int(file.read().rsplit(")", 1)[1].split()[19])
+        with open("/proc/stat") as file:
+            boot = next(int(line.split()[1]) for line in file if line.startswith("btime "))
+    except OSError:
+        return _LOADED
     return boot + ticks / os.sysconf("SC_CLK_TCK")
