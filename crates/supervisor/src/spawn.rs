@@ -6,9 +6,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use nix::unistd::{Gid, Uid};
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Resource, Rlimit};
 use wire::generation::{Group, Identity, Limits as Settled};
@@ -29,6 +31,8 @@ pub struct Spawned {
     pub stdout: OwnedFd,
     /// What it writes to its standard error.
     pub stderr: OwnedFd,
+    /// The group's `chroot=`, which the worker is to make its root.
+    pub root: Option<OwnedFd>,
 }
 
 /// Starts a worker of `group` with the descriptor limit that httpd has.
@@ -49,9 +53,13 @@ pub fn spawn(group: &Group, descriptors: Rlimit) -> Result<Spawned, String> {
     };
     let ((control, stdin), (stdout, stdout_end), (stderr, stderr_end)) =
         pipes().map_err(|error| failed(&error, ""))?;
-    let credentials = group.identity.as_ref().map(credentials).transpose();
+    let may_chroot = group.settings.root.is_some();
+    let identity = group.identity.as_ref();
+    let credentials = identity.map(|identity| credentials(identity, may_chroot)).transpose();
     let credentials =
         credentials.map_err(|error| failed(&error, ": the user's groups are unknown"))?;
+
+    let root = group.settings.root.as_deref().map(open_root).transpose()?;
 
     let mut command = Command::new(&group.program);
     command.stdin(OwnedFd::from(stdin)).stdout(stdout_end).stderr(stderr_end);
@@ -66,12 +74,21 @@ pub fn spawn(group: &Group, descriptors: Rlimit) -> Result<Spawned, String> {
     // Our copies of the worker's ends: without this, its pipes would never come to an end.
     drop(command);
     match child {
-        Ok(child) => Ok(Spawned { pid: child.id(), control, stdout, stderr }),
+        Ok(child) => Ok(Spawned { pid: child.id(), control, stdout, stderr, root }),
         Err(error) => Err(match what_failed(&stderr) {
             Some(step) => failed(&error, &format!(" ({step})")),
             None => failed(&error, cure(&error)),
         }),
     }
+}
+
+/// Opens a `chroot=` for a worker, whose user need not be able to come that way.
+fn open_root(root: &Path) -> Result<OwnedFd, String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(root, flags, Mode::empty()).map_err(|error| {
+        let error = io::Error::from(error);
+        format!("cannot open chroot={}: {error}; make the directory", root.display())
+    })
 }
 
 /// What to do about a program that cannot be executed.
@@ -95,7 +112,7 @@ fn what_failed(stderr: &OwnedFd) -> Option<String> {
 }
 
 /// Looks up the user's groups, which must not be done between fork and exec.
-fn credentials(identity: &Identity) -> io::Result<Credentials> {
+fn credentials(identity: &Identity, may_chroot: bool) -> io::Result<Credentials> {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let groups = match &identity.groups {
         Some(groups) => {
@@ -107,7 +124,7 @@ fn credentials(identity: &Identity) -> io::Result<Credentials> {
             nix::unistd::getgrouplist(&user, gid)?
         }
     };
-    Ok(Credentials { uid, gid, groups })
+    Ok(Credentials { uid, gid, groups, may_chroot })
 }
 
 /// What the worker may use of the system.
@@ -152,6 +169,6 @@ fn set_environment(command: &mut Command, group: &Group) {
 /// A pipe, reading end first, of which we read without waiting.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::NONBLOCK)?;
+    rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
     Ok((read, write))
 }

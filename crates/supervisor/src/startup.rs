@@ -50,6 +50,9 @@ pub enum StartError {
     /// Applications would run as root.
     #[error("the workers of {0} would run as root; give its WSGIDaemonProcess another user=")]
     Root(String),
+    /// Only root can confine processes to a directory.
+    #[error("the workers of {0} cannot be confined to its chroot= when httpd is not run by root")]
+    Chroot(String),
     /// A group could never serve.
     #[error("{0} has no processes")]
     NoProcesses(String),
@@ -98,6 +101,9 @@ fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), 
         let would_be_root = group.identity.as_ref().map_or(root, |identity| identity.uid == 0);
         if would_be_root {
             return Err(StartError::Root(name(group)));
+        }
+        if group.settings.root.is_some() && group.identity.is_none() {
+            return Err(StartError::Chroot(name(group)));
         }
         if group.settings.processes == 0 {
             return Err(StartError::NoProcesses(name(group)));
@@ -179,6 +185,12 @@ mod tests {
         check_refused(|c| c.groups[0].log = 1, "process group 'blog' logs to file 1");
         check_refused(|c| c.groups[0].identity = None, "would run as root");
         check_refused(|c| c.groups[0].settings.processes = 0, "has no processes");
+        let unprivileged = configuration(|c| {
+            c.groups[0].identity = None;
+            c.groups[0].settings.root = Some(PathBuf::from("/srv/jail"));
+        });
+        let error = check(&unprivileged, 1, false).unwrap_err();
+        assert!(matches!(error, StartError::Chroot(_)), "{error}");
         check_refused(
             |c| c.groups[0].identity.as_mut().unwrap().uid = 0,
             "the workers of process group 'blog' would run as root",

@@ -7,6 +7,7 @@ use std::process::Command;
 use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Uid};
 use rustix::process::{Resource, Rlimit};
+use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 /// A user to become, with everything looked up beforehand.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Credentials {
     pub gid: Gid,
     /// All groups, the primary one among them.
     pub groups: Vec<Gid>,
+    /// Whether it can still change its root directory, which is for the program to do and to give up.
+    pub may_chroot: bool,
 }
 
 /// Closes every descriptor but 0, 1 and 2, whoever opened it.
@@ -87,6 +90,7 @@ pub fn prepare_before_exec(
             say("cpu-priority= cannot be set: the worker runs without it.\n");
         }
         match &credentials {
+            Some(credentials) if credentials.may_chroot => become_user_who_may_chroot(credentials),
             Some(credentials) => become_user(credentials),
             None => Ok(()),
         }
@@ -99,7 +103,7 @@ pub fn prepare_before_exec(
 
 /// Changes all ids for good and reads them again. Standard error is the worker's pipe here.
 fn become_user(credentials: &Credentials) -> io::Result<()> {
-    let Credentials { uid, gid, groups } = credentials;
+    let Credentials { uid, gid, groups, may_chroot: _ } = credentials;
     if uid.is_root() {
         return complain("refused to run as root", nix::Error::EPERM);
     }
@@ -122,6 +126,34 @@ fn become_user(credentials: &Credentials) -> io::Result<()> {
     Ok(())
 }
 
+/// [`become_user`] for a program that is to change its root directory: that one right of root's is
+/// left to it. Whatever is executed from here on gains no rights by its file's mode, as a program
+/// with root's rights would believe the files below that directory.
+fn become_user_who_may_chroot(credentials: &Credentials) -> io::Result<()> {
+    let failed = |what, error: rustix::io::Errno| {
+        say(what);
+        Err(io::Error::from(error))
+    };
+    if let Err(error) = thread::set_no_new_privs(true) {
+        return failed("PR_SET_NO_NEW_PRIVS failed", error);
+    }
+    // Otherwise changing the user id takes all capabilities away (capabilities(7)).
+    if let Err(error) = thread::set_keep_capabilities(true) {
+        return failed("PR_SET_KEEPCAPS failed", error);
+    }
+    become_user(credentials)?;
+    let (nothing, chroot) = (CapabilitySet::empty(), CapabilitySet::SYS_CHROOT);
+    let sets = CapabilitySets { effective: nothing, permitted: chroot, inheritable: chroot };
+    if let Err(error) = thread::set_capabilities(None, sets) {
+        return failed("the capabilities other than CAP_SYS_CHROOT cannot be given up", error);
+    }
+    // Only ambient capabilities outlast the execution of an ordinary file.
+    match thread::configure_capability_in_ambient_set(chroot, true) {
+        Ok(()) => Ok(()),
+        Err(error) => failed("CAP_SYS_CHROOT cannot be kept", error),
+    }
+}
+
 /// Says on standard error which step failed: `spawn` tells the parent only the error's number.
 fn complain(what: &str, error: nix::Error) -> io::Result<()> {
     say(what);
@@ -139,7 +171,8 @@ mod tests {
 
     #[test]
     fn nobody_becomes_root_this_way() {
-        let root = Credentials { uid: Uid::from_raw(0), gid: Gid::from_raw(0), groups: Vec::new() };
+        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+        let root = Credentials { uid, gid, groups: Vec::new(), may_chroot: false };
         let mut command = Command::new("/bin/true");
         let limit = (Resource::Nofile, None);
         let limits = Limits { cpu_priority: 0, resources: [limit; 4] };

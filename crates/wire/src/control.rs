@@ -15,7 +15,8 @@ use crate::limits::{Cause, Limits};
 /// What the supervisor says to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToWorker {
-    /// How to set up the process and Python.
+    /// How to set up the process and Python. With a [`Settings::root`], that directory, open, travels
+    /// with the message.
     Configure(Box<Settings>),
     /// Serve this application group. A listening socket travels with the message.
     Assign {
@@ -105,6 +106,8 @@ pub struct Settings {
     pub socket_user: Option<u32>,
     /// `umask=`.
     pub umask: Option<u32>,
+    /// `chroot=`: the directory that is the root of all other paths here, and of those of scripts.
+    pub root: Option<PathBuf>,
     /// Where to change to before Python starts: `home=`, or the user's own directory.
     pub working_directory: Option<PathBuf>,
     /// `home=`, which also becomes the first entry of `sys.path`.
@@ -219,8 +222,9 @@ impl Message<'_> for ToWorker {
 
     fn descriptors(&self) -> u8 {
         match self {
+            Self::Configure(settings) => settings.root.is_some().into(),
             Self::Assign { .. } => 1,
-            Self::Configure(_) | Self::Drain { .. } | Self::Keep | Self::Retire => 0,
+            Self::Drain { .. } | Self::Keep | Self::Retire => 0,
         }
     }
 
@@ -325,6 +329,7 @@ impl Settings {
         writer.u32(self.peer_uid);
         writer.option(self.socket_user, Writer::u32);
         writer.option(self.umask, Writer::u32);
+        writer.option(self.root.as_deref(), Writer::path);
         writer.option(self.working_directory.as_deref(), Writer::path);
         writer.option(self.home.as_deref(), Writer::path);
         writer.option(self.python_home.as_deref(), Writer::path);
@@ -347,6 +352,7 @@ impl Settings {
             peer_uid: reader.u32("peer uid")?,
             socket_user: reader.option("socket user", |reader| reader.u32("socket user"))?,
             umask: reader.option("umask", |reader| reader.u32("umask"))?,
+            root: reader.option("root", |reader| reader.path("root"))?,
             working_directory: reader.option("working directory", |reader| reader.path("cwd"))?,
             home: reader.option("home", |reader| reader.path("home"))?,
             python_home: reader.option("python home", |reader| reader.path("python home"))?,

@@ -115,11 +115,10 @@ impl Control {
         loop {
             if let Some(order) = self.inbox.next::<ToWorker>()? {
                 let descriptor = match order {
-                    ToWorker::Assign { .. } => self.inbox.take_descriptor(),
-                    ToWorker::Configure(_)
-                    | ToWorker::Drain { .. }
-                    | ToWorker::Keep
-                    | ToWorker::Retire => None,
+                    ToWorker::Configure(_) | ToWorker::Assign { .. } => {
+                        self.inbox.take_descriptor()
+                    }
+                    ToWorker::Drain { .. } | ToWorker::Keep | ToWorker::Retire => None,
                 };
                 return Ok(Event::Order(order, descriptor));
             }

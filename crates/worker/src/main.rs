@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 mod client;
+mod confinement;
 mod connection;
 mod control;
 mod exchange;
@@ -53,6 +54,7 @@ use wire::control::{FromWorker, Settings, ToWorker};
 use wire::exchange::Level;
 use wire::limits::Cause;
 
+use crate::confinement::confine;
 use crate::connection::Connections;
 use crate::control::{Control, ControlError, Event, Reporter, Signal};
 use crate::fast::Fast;
@@ -112,11 +114,11 @@ fn complain(error: &ControlError) -> ExitCode {
 
 /// Returns only when there is nothing to serve; a worker that has served ends in here.
 fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> {
-    let settings = match control.next(None)? {
-        Event::Order(ToWorker::Configure(settings), _) => settings,
+    let (settings, root) = match control.next(None)? {
+        Event::Order(ToWorker::Configure(settings), root) => (settings, root),
         Event::Order(..) | Event::Signal(_) | Event::Orphaned | Event::Nothing => return Ok(()),
     };
-    set_up_process(&settings)?;
+    set_up_process(&settings, root)?;
     let signals = Signals::catch()?;
     let interpreter = Interpreter::start(&settings)?;
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
@@ -180,7 +182,12 @@ fn next_order(control: &mut Control) -> Result<Event, ControlError> {
     }
 }
 
-fn set_up_process(settings: &Settings) -> Result<(), String> {
+fn set_up_process(settings: &Settings, root: Option<OwnedFd>) -> Result<(), String> {
+    if let Some(path) = &settings.root {
+        // Opened for later: there need be no /proc inside.
+        limits::resident_memory();
+        confine(root).map_err(|error| format!("chroot={}: {error}", path.display()))?;
+    }
     if let Some(mask) = settings.umask {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask & 0o777));
     }

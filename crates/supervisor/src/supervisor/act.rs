@@ -85,10 +85,10 @@ impl Supervisor {
 
     fn spawn(&mut self, worker: WorkerId, group: usize) {
         let event = match spawn(&self.groups[group], self.descriptors) {
-            Ok(Spawned { pid, control, stdout, stderr }) => {
+            Ok(Spawned { pid, control, stdout, stderr, root }) => {
                 let mut link = Link::new(group, pid, control);
                 let settings = Box::new(self.groups[group].settings.clone());
-                link.send(&ToWorker::Configure(settings), None);
+                link.send(&ToWorker::Configure(settings), root);
                 self.links.insert(worker, link);
                 // Not info: httpd writes notices to a file whatever the LogLevel is, and what an
                 // application prints must be there.

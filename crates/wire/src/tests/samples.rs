@@ -189,7 +189,8 @@ fn settings() -> impl Strategy<Value = Settings> {
     let sizes = (any::<u16>(), any::<u32>(), any::<bool>(), any::<u32>(), option::of(any::<u32>()));
     let paths = (option::of(path()), option::of(path()), option::of(path()), vec(path(), 0..4));
     let reload = proptest::sample::select(control::Reload::ALL.as_slice());
-    let queue = (option::of(any::<u32>()), any::<u32>(), option::of(any::<u32>()));
+    let queue =
+        (option::of(any::<u32>()), any::<u32>(), option::of(any::<u32>()), option::of(path()));
     let rest = (option::of(any::<u64>()), python(), limits(), reload, httpd(), queue);
     (bytes(), sizes, paths, rest).prop_map(
         |(process_group, sizes, paths, (stack_size, python, limits, reload, httpd, queue))| {
@@ -203,6 +204,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 peer_uid: sizes.3,
                 socket_user: queue.2,
                 umask: sizes.4,
+                root: queue.3,
                 working_directory: paths.0,
                 home: paths.1,
                 python_home: paths.2,
