@@ -19,7 +19,7 @@ use wire::Secret;
 use wire::exchange::Level;
 use wire::generation::{FromSupervisor, ToSupervisor};
 
-use crate::config::{ScriptOwner, install_directory};
+use crate::config::{Root, ScriptOwner, install_directory};
 use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
@@ -52,6 +52,8 @@ pub struct GroupFacts {
     pub only_for: Option<Vec<u8>>,
     /// Why it takes no requests, if it does not.
     pub not_served: Option<&'static str>,
+    /// The directory that its workers are confined to.
+    pub root: Option<Root>,
     /// Whose scripts it runs, if not anybody's.
     pub script_owner: Option<ScriptOwner>,
     /// How to speak with its workers.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use nix::unistd::Uid;
 use wire::exchange::Level;
 
-use super::registry::Registry;
+use super::chroot::Root;
+use super::registry::{Registry, Script};
 use super::values::{lossy, path};
 use super::{python, registry};
 use crate::ffi::log::log_server;
@@ -33,7 +34,9 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
     let log = |level: Level, text: &str| log_server(Some(main), level.number(), text.as_bytes());
     let registry = registry::of(pool).borrow();
     let mut warnings = groups_without_definition(&registry);
-    warnings.extend(scripts_that_cannot_be_read(&registry));
+    let roots = roots(main);
+    warnings
+        .extend(registry.scripts().iter().filter_map(|script| script_to_warn_of(script, &roots)));
     warnings.extend(groups_with_two_logs(main));
 
     let servers = || main.and_following().filter_map(Server::settings);
@@ -43,8 +46,9 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
     if serves {
         warnings.extend(socket_directory_that_httpd_cannot_enter(pool, main));
     }
+    let confined = pythons_in_roots(main, &mut warnings);
+    let problems: Vec<_> = imports_that_cannot_be(main).chain(confined).collect();
     warnings.iter().for_each(|text| log(Level::Warning, text));
-    let problems: Vec<_> = imports_that_cannot_be(main).collect();
     problems.iter().for_each(|text| log(Level::Error, text));
     if !problems.is_empty() {
         return Err(());
@@ -122,19 +126,80 @@ fn imports_that_cannot_be(main: Server<'_>) -> impl Iterator<Item = String> {
     )
 }
 
-fn scripts_that_cannot_be_read(registry: &Registry) -> Vec<String> {
-    let warn = |(script, location): &(Vec<u8>, _)| {
-        let problem = match std::fs::metadata(path(script)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => "does not exist",
-            // Who checks the configuration need not be who runs it.
-            Err(_) => return None,
-            Ok(metadata) if metadata.mode() & 0o444 == 0 => "may be read by nobody (see its mode)",
-            Ok(_) => return None,
-        };
-        let script = lossy(script);
-        Some(format!("{script}, which is named at {location}, {problem}. Correct path or mode."))
+/// The directories that groups are confined to (`chroot=`), by their names.
+fn roots(main: Server<'_>) -> HashMap<Vec<u8>, Root> {
+    let groups = main.and_following().filter_map(Server::settings);
+    let groups = groups.flat_map(|settings| &settings.groups);
+    groups.filter_map(|group| Some((group.name.clone(), group.chroot.clone()?))).collect()
+}
+
+/// What is wrong with a script for a group that may be in one of these directories.
+fn script_to_warn_of(script: &Script, roots: &HashMap<Vec<u8>, Root>) -> Option<String> {
+    let Script { path: script, location, process_group, is_mapped } = script;
+    let root = process_group.as_ref().and_then(|group| roots.get(group));
+    let place = |root: &Root| root.outside(&path(&root.named(script)));
+    let (places, inside) = match (root, process_group) {
+        (Some(root), Some(group)) if *is_mapped && root.inside(script).is_none() => {
+            return Some(format!(
+                "{}, which is named at {location}, is not in chroot={} of the process group '{}': \
+                 requests for it get status 500. Move it there, or name another group.",
+                lossy(script),
+                root.path().display(),
+                lossy(group)
+            ));
+        }
+        (Some(root), _) if !is_mapped => {
+            (vec![place(root)], format!(" in chroot={}", root.path().display()))
+        }
+        // It may be for any of them, and named as from inside.
+        (None, None) if !is_mapped => {
+            let outside = std::iter::once(path(script));
+            (outside.chain(roots.values().map(place)).collect(), String::new())
+        }
+        _ => (vec![path(script)], String::new()),
     };
-    registry.scripts().iter().filter_map(warn).collect()
+    let problem = |place: &PathBuf| match std::fs::metadata(place) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Some("does not exist"),
+        // Who checks the configuration need not be who runs it.
+        Err(_) => None,
+        Ok(metadata) if metadata.mode() & 0o444 == 0 => {
+            Some("may be read by nobody (see its mode)")
+        }
+        Ok(_) => None,
+    };
+    let problems = places.iter().map(problem).collect::<Option<Vec<_>>>()?;
+    let (script, problem) = (lossy(script), problems.last()?);
+    Some(format!(
+        "{script}, which is named at {location}, {problem}{inside}. Correct path or mode."
+    ))
+}
+
+/// Pythons for groups with a `chroot=`. Returns why some cannot be, and warns of those without a
+/// library.
+fn pythons_in_roots(main: Server<'_>, warnings: &mut Vec<String>) -> Vec<String> {
+    let globals = main.settings().map(|settings| Arc::clone(&settings.globals)).unwrap_or_default();
+    let groups = main.and_following().filter_map(Server::settings);
+    let mut problems = Vec::new();
+    for group in groups.flat_map(|settings| &settings.groups) {
+        let home = group.python_home.as_ref().or(globals.python_home.as_ref());
+        let (Some(root), Some(home)) = (&group.chroot, home) else { continue };
+        let (name, place) = (lossy(&group.name), root.path().display());
+        // What is wrong with a home of its own has been found where that is written.
+        if let Err(error) = group.find_worker(&globals) {
+            problems.push(format!(
+                "WSGIPythonHome '{}' is looked for in chroot={place} of the process group \
+                 '{name}': {error}",
+                home.display()
+            ));
+        } else if let Some(library) = python::missing_library(home, root) {
+            warnings.push(format!(
+                "The workers of the process group '{name}' will find no standard library in \
+                 chroot={place}: {} is not there. Copy it.",
+                library.display()
+            ));
+        }
+    }
+    problems
 }
 
 /// Virtual hosts that lead into the same group, but log to different files: only one of these gets

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod chroot;
 mod compatibility;
 mod daemon;
 mod directives;
@@ -14,6 +15,7 @@ mod values;
 
 pub use arguments::{Arguments, Setting};
 pub use check::{check, install_directory};
+pub use chroot::Root;
 pub use compatibility::Compatibility;
 pub use daemon::{DaemonProcess, ScriptOwner, working_directory};
 pub use directives::COMMANDS;

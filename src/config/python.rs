@@ -8,6 +8,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::chroot::Root;
+
 /// A worker, and the libpython that it should load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
@@ -90,19 +92,33 @@ fn worker_name(version: Version) -> String {
 /// The worker for the environment or prefix `home`: the one installed in it, or else the one in
 /// `installed`, the module's own directory.
 ///
+/// With a `root`, the environment is in there, where its user may write. The worker changes its root
+/// itself, so that until then it must be made of nothing from inside: it is the one in `installed`,
+/// with the libpython that it knows.
+///
 /// # Errors
 /// [`PythonError`].
-pub fn find_worker(home: &Path, installed: &Path) -> Result<Worker, PythonError> {
-    let metadata = fs::metadata(home).map_err(PythonError::NoDirectory)?;
+pub fn find_worker(
+    home: &Path,
+    root: Option<&Root>,
+    installed: &Path,
+) -> Result<Worker, PythonError> {
+    let metadata = fs::metadata(see(root, home)).map_err(PythonError::NoDirectory)?;
     if !metadata.is_dir() {
         return Err(PythonError::NoDirectory(io::ErrorKind::NotADirectory.into()));
     }
-    let (version, base) = identify(home)?;
+    let (version, base) = identify(home, root)?;
     let name = worker_name(version);
     let inside = home.join(format!("lib/python{version}/site-packages/mod_wsgi_rs"));
-    let places = [inside.as_path(), installed];
+    let places = match root {
+        None => vec![inside.as_path(), installed],
+        Some(_) => vec![installed],
+    };
     match places.iter().map(|place| place.join(&name)).find(|program| program.is_file()) {
-        Some(program) => Ok(Worker { program, libpython: find_libpython(&base, version) }),
+        Some(program) => {
+            let libpython = root.is_none().then(|| find_libpython(&base, version)).flatten();
+            Ok(Worker { program, libpython })
+        }
         None => Err(PythonError::NoWorker {
             version,
             available: available(installed),
@@ -129,6 +145,26 @@ pub fn default_worker(installed: &Path) -> Result<Worker, PythonError> {
     Ok(Worker { program, libpython: None })
 }
 
+/// Where the standard library of the environment `home` would have to be in `root`, if it is not
+/// there.
+pub fn missing_library(home: &Path, root: &Root) -> Option<PathBuf> {
+    let (version, base) = identify(home, Some(root)).ok()?;
+    let Version { major, minor, .. } = version;
+    let forms = [
+        format!("lib/python{version}/os.py"),
+        format!("lib64/python{version}/os.py"),
+        format!("lib/python{major}{minor}.zip"),
+    ];
+    let is_there = |form: &String| root.outside(&base.join(form)).is_file();
+    let library = root.outside(&base.join("lib").join(format!("python{version}")));
+    (!forms.iter().any(is_there)).then_some(library)
+}
+
+/// Where a path that a worker with this root will use is now.
+fn see(root: Option<&Root>, path: &Path) -> PathBuf {
+    root.map_or_else(|| path.to_owned(), |root| root.outside(path))
+}
+
 /// The versions for which there is a worker in `directory`.
 fn available(directory: &Path) -> Vec<String> {
     let mut versions: Vec<_> = fs::read_dir(directory)
@@ -145,10 +181,10 @@ fn available(directory: &Path) -> Vec<String> {
 }
 
 /// Version and base prefix of the environment or prefix `home`.
-fn identify(home: &Path) -> Result<(Version, PathBuf), PythonError> {
-    match read_small(&home.join("pyvenv.cfg")) {
-        Ok(text) => identify_environment(home, &text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => identify_prefix(home)
+fn identify(home: &Path, root: Option<&Root>) -> Result<(Version, PathBuf), PythonError> {
+    match read_small(&see(root, &home.join("pyvenv.cfg"))) {
+        Ok(text) => identify_environment(&see(root, home), &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => identify_prefix(&see(root, home))
             .map(|version| (version, home.to_owned()))
             .ok_or(PythonError::NoEnvironment),
         Err(error) => Err(PythonError::Unusable(error.to_string())),
@@ -251,7 +287,7 @@ mod tests {
         let plain = folder("both-plain", &[("pyvenv.cfg", config)]);
         let inside = "lib/python3.12/site-packages/mod_wsgi_rs/wsgi-worker-3.12";
         let own = folder("both-own", &[("pyvenv.cfg", config), (inside, "")]);
-        let program = |home: &Path| find_worker(home, &installed).unwrap().program;
+        let program = |home: &Path| find_worker(home, None, &installed).unwrap().program;
         assert_eq!(program(&plain), installed.join("wsgi-worker-3.12"));
         assert_eq!(program(&own), own.join(inside));
         [installed, plain, own].iter().for_each(|root| fs::remove_dir_all(root).unwrap());
@@ -261,7 +297,7 @@ mod tests {
     fn an_environment_without_a_worker_is_refused_with_both_versions() {
         let installed = folder("none-installed", &[("wsgi-worker-3.11", "")]);
         let home = folder("none", &[("pyvenv.cfg", "home = /usr/bin\nversion = 3.13.0\n")]);
-        let error = find_worker(&home, &installed).unwrap_err().to_string();
+        let error = find_worker(&home, None, &installed).unwrap_err().to_string();
         assert!(error.contains("Python 3.13") && error.contains("worker for 3.11"), "{error}");
         [installed, home].iter().for_each(|root| fs::remove_dir_all(root).unwrap());
     }
@@ -269,9 +305,9 @@ mod tests {
     #[test]
     fn what_is_no_environment_is_told_so() {
         let empty = folder("empty", &[]);
-        let error = find_worker(&empty, &empty).unwrap_err();
+        let error = find_worker(&empty, None, &empty).unwrap_err();
         assert!(matches!(error, PythonError::NoEnvironment), "{error}");
-        let error = find_worker(&empty.join("missing"), &empty).unwrap_err();
+        let error = find_worker(&empty.join("missing"), None, &empty).unwrap_err();
         assert!(matches!(error, PythonError::NoDirectory(_)), "{error}");
         fs::remove_dir_all(empty).unwrap();
     }
@@ -279,7 +315,7 @@ mod tests {
     #[test]
     fn a_prefix_is_known_by_its_library() {
         let home = folder("prefix", &[("lib/python3.9/os.py", ""), ("wsgi-worker-3.9", "")]);
-        assert_eq!(find_worker(&home, &home).unwrap().program, home.join("wsgi-worker-3.9"));
+        assert_eq!(find_worker(&home, None, &home).unwrap().program, home.join("wsgi-worker-3.9"));
         fs::remove_dir_all(home).unwrap();
     }
 

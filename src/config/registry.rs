@@ -12,8 +12,21 @@ use crate::ffi::pool::Pool;
 pub struct Registry {
     defined: Vec<(Vec<u8>, Location)>,
     used: Vec<(Vec<u8>, Location)>,
-    scripts: Vec<(Vec<u8>, Location)>,
+    scripts: Vec<Script>,
     imports: usize,
+}
+
+/// A script that is named.
+#[derive(Debug)]
+pub struct Script {
+    /// Its path, or that of a directory of scripts.
+    pub path: Vec<u8>,
+    /// Where it is named.
+    pub location: Location,
+    /// The process group that it is for, if that is known before the request.
+    pub process_group: Option<Vec<u8>>,
+    /// Whether URLs are mapped to it, so that the path is httpd's in any case.
+    pub is_mapped: bool,
 }
 
 /// The registry of the configuration cycle whose pool is `pool`.
@@ -49,8 +62,8 @@ impl Registry {
     }
 
     /// Notes that a script is named, which httpd's user will have to see.
-    pub fn use_script(&mut self, path: &[u8], location: Location) {
-        self.scripts.push((path.to_vec(), location));
+    pub fn use_script(&mut self, script: Script) {
+        self.scripts.push(script);
     }
 
     /// Counts a script that is loaded in advance. Returns its place among them.
@@ -65,8 +78,8 @@ impl Registry {
         self.used.iter().filter(move |(name, _)| !is_defined(name))
     }
 
-    /// The scripts that are named, and where.
-    pub fn scripts(&self) -> &[(Vec<u8>, Location)] {
+    /// The scripts that are named.
+    pub fn scripts(&self) -> &[Script] {
         &self.scripts
     }
 }

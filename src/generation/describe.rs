@@ -15,9 +15,7 @@ use wire::exchange::Level;
 use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits};
 
 use super::{Generation, GroupFacts, Link};
-use crate::config::{
-    DaemonProcess, Globals, HashSeed, Import, install_directory, path, python, working_directory,
-};
+use crate::config::{DaemonProcess, Globals, HashSeed, Import, path, working_directory};
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
 use crate::ffi::server::{
@@ -68,6 +66,7 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
     let facts_of = |group: &DaemonProcess, only_for| GroupFacts {
         only_for,
         not_served: group.why_not_served(),
+        root: group.chroot.clone(),
         script_owner: group.script_owner,
         link: Link {
             connect_timeout: group.connect_timeout,
@@ -117,7 +116,7 @@ pub fn configuration<'s>(
             let group = group(daemon, &globals, &imports, ids, log)?;
             // A service without a script has nothing to do.
             let is_idle = group.settings.threads == 0 && group.application_groups.is_empty();
-            if daemon.chroot.is_none() && !is_idle {
+            if !is_idle {
                 groups.push(group);
             }
         }
@@ -174,10 +173,7 @@ fn group(
     ids: (u32, u32),
     (log, log_level): (u32, Level),
 ) -> Result<Group, String> {
-    let worker = match daemon.worker.as_ref().or(globals.worker.as_ref()) {
-        Some(worker) => worker.clone(),
-        None => python::default_worker(&install_directory()).map_err(|error| error.to_string())?,
-    };
+    let worker = daemon.find_worker(globals).map_err(|error| error.to_string())?;
     let identity = daemon.identity(ids)?;
     let user = identity.as_ref().map(|identity| &identity.user);
     let interpreter = globals.interpreter_of(&daemon.name, None);
@@ -209,6 +205,7 @@ fn group(
             // Without root, httpd's children have one user, who owns everything.
             socket_user: daemon.socket_user.filter(|_| Uid::effective().is_root()),
             umask: daemon.umask,
+            root: daemon.chroot.as_ref().map(|root| root.path().to_owned()),
             working_directory: working_directory(daemon, user, ids.0),
             home: daemon.home.clone(),
             python_home: python_home.cloned(),
@@ -281,13 +278,16 @@ fn application_groups(
         })
     };
     for import in imports.iter().filter(|import| import.process_group == daemon.name) {
+        let root = daemon.chroot.as_ref();
+        let script = root.map_or_else(|| import.script.clone(), |root| root.named(&import.script));
+        let place = root.map_or_else(|| path(&script), |root| root.outside(&path(&script)));
         // The target of an alias may be a directory of scripts.
-        if path(&import.script).is_dir() {
+        if place.is_dir() {
             continue;
         }
         let at = place_of(&mut groups, &import.application_group);
-        if !groups[at].imports.contains(&import.script) {
-            groups[at].imports.push(import.script.clone());
+        if !groups[at].imports.contains(&script) {
+            groups[at].imports.push(script);
         }
     }
     for (selector, _) in &globals.blocks {

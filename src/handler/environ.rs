@@ -29,6 +29,9 @@ impl<'r> Environ<'r> {
         environ.add_headers(request.headers_in(), target.pass_authorization);
         environ.https |= request.scheme() == b"https";
         environ.add_request(request);
+        if let Some(file) = &target.file {
+            environ.add("SCRIPT_FILENAME", file.as_slice());
+        }
         if target.map_head_to_get && request.method() == b"HEAD" {
             environ.add("REQUEST_METHOD", &b"GET"[..]);
         }

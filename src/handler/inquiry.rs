@@ -33,11 +33,13 @@ pub fn ask(
     };
     let facts = may_use(&generation, GROUP, request.server().name());
     let facts = facts.inspect_err(|problem| error!("{problem}")).ok()?;
+    let script = facts.root.as_ref().map(|root| root.named(&hook.script));
+    let script = script.as_ref().unwrap_or(&hook.script);
     let application_group = hook.application_group.expand(&request);
     let reloading = request.dir_config().and_then(|config| config.script_reloading);
     let message = |attempt: Attempt| {
         ToWorker::Ask(Inquiry {
-            script: &hook.script,
+            script,
             application_group: &application_group,
             script_reloading: reloading.unwrap_or(true),
             may_refuse: attempt.may_refuse,

@@ -4,15 +4,17 @@ use wire::exchange::{Question, Verdict};
 
 use super::environ::Environ;
 use super::inquiry::ask;
-use crate::config::{DirConfig, HandlerScript, Hook, MapHead, Name, ServerConfig, lossy};
+use crate::config::{DirConfig, HandlerScript, Hook, MapHead, Name, Root, ServerConfig, lossy};
 use crate::ffi::request::Request;
 use crate::generation::{Generation, GroupFacts, Link};
 
 /// Where a request goes, and what is called there.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Path of the script: the file that the URL was mapped to, or a `WSGIHandlerScript`.
+    /// Path of the script, as the worker knows it: the file that the URL was mapped to, or a `WSGIHandlerScript`.
     pub script: Vec<u8>,
+    /// Path of the file that the URL was mapped to, where the worker knows it by another one.
+    pub file: Option<Vec<u8>>,
     /// Whether it is the latter.
     pub is_handler_script: bool,
     /// Whether the script is loaded again when it has changed.
@@ -72,6 +74,19 @@ pub enum TargetError {
     /// A Python hook should choose the group, and does not.
     #[error("WSGIDispatchScript {0} does not say where the request goes.")]
     Dispatch(String),
+    /// The group's workers could not see the file.
+    #[error(
+        "{file} is not in chroot={root} of the process group '{group}', so that its workers cannot \
+         see it: move it there, or name another group."
+    )]
+    NotInRoot {
+        /// What the URL was mapped to.
+        file: String,
+        /// The directory that they are confined to.
+        root: String,
+        /// The group.
+        group: String,
+    },
     /// `script-user=` or `script-group=` does not allow the script.
     #[error("The script is not run: {0}.")]
     Owner(String),
@@ -124,6 +139,7 @@ impl Target {
             || request.passes_authorization();
         let map_head = config.and_then(|config| config.map_head_to_get).unwrap_or(MapHead::Auto);
         let mut target = Self {
+            file: None,
             script: handler.map_or(request.filename(), |handler| &handler.script).to_vec(),
             is_handler_script: handler.is_some(),
             script_reloading: config.and_then(|config| config.script_reloading).unwrap_or(true),
@@ -148,7 +164,24 @@ impl Target {
         if let Some(owner) = facts.script_owner {
             super::owner::check(request.filename(), owner).map_err(TargetError::Owner)?;
         }
-        Ok(Self { link: facts.link, ..target })
+        target.link = facts.link;
+        if let Some(root) = &facts.root {
+            target.confine(request.filename(), root)?;
+        }
+        Ok(target)
+    }
+
+    /// Names script and file as workers do that are confined to `root`.
+    fn confine(&mut self, file: &[u8], root: &Root) -> Result<(), TargetError> {
+        let inside = root.inside(file).ok_or_else(|| TargetError::NotInRoot {
+            file: lossy(file),
+            root: root.path().display().to_string(),
+            group: lossy(&self.process_group),
+        })?;
+        self.script =
+            if self.is_handler_script { root.named(&self.script) } else { inside.clone() };
+        self.file = Some(inside);
+        Ok(())
     }
 
     /// Lets a `WSGIDispatchScript` change where the request goes.

@@ -13,9 +13,10 @@ use wire::control::Reload;
 use wire::limits::Limits;
 
 use super::arguments::{Arguments, Setting};
+use super::chroot::Root;
 use super::compatibility::Compatibility;
 use super::python::{self, Worker};
-use super::settings::ServerConfig;
+use super::settings::{Globals, ServerConfig};
 use super::values::{self, Account, Verdict, lossy};
 use super::{install_directory, registry};
 use crate::ffi::command::{Command, Location};
@@ -38,7 +39,7 @@ pub struct DaemonProcess {
     /// `threads=`; 0 is a service, which takes no requests.
     pub threads: Option<u16>,
     /// `chroot=`.
-    pub chroot: Option<PathBuf>,
+    pub chroot: Option<Root>,
     /// `home=`.
     pub home: Option<PathBuf>,
     /// `python-home=`.
@@ -129,6 +130,10 @@ enum DaemonError {
         "WSGI process blocked from running as root. user='{0}' has the user id 0; name an unprivileged user."
     )]
     Root(String),
+    #[error(
+        "Cannot chroot WSGI daemon process when not root. chroot='{0}' needs an httpd that root starts; leave the option out."
+    )]
+    NotRoot(String),
     #[error("Only one of script-user and script-group allowed.")]
     TwoOwners,
     #[error("Invalid Python home for WSGI daemon process. python-home='{}': {source}", home.display())]
@@ -189,7 +194,7 @@ pub fn daemon_process(
         },
     )?;
     if let Some(home) = &group.python_home {
-        let worker = python::find_worker(home, &install_directory())
+        let worker = python::find_worker(home, group.chroot.as_ref(), &install_directory())
             .map_err(|source| DaemonError::Python { home: home.clone(), source }.to_string())?;
         group.worker = Some(worker);
     }
@@ -247,6 +252,12 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
         let names = not_yet.join(", ");
         warn(format!("no effect yet in this version: {names}; see docs/compatibility.md"));
     }
+    for doubt in process::doubts(&group) {
+        warn(doubt);
+    }
+    if let Some(root) = group.chroot.as_ref().filter(|_| !Uid::effective().is_root()) {
+        return Err(DaemonError::NotRoot(root.path().display().to_string()));
+    }
     match &group.user {
         // An unprivileged httpd cannot become anybody, so its `user=` has no effect, as with
         // mod_wsgi.
@@ -285,12 +296,26 @@ impl DaemonProcess {
         Ok(Some(Identity { user, gid: self.group.unwrap_or(fallback.1) }))
     }
 
+    /// The program for the group's workers.
+    ///
+    /// # Errors
+    /// [`PythonError`](python::PythonError), the one of `WSGIPythonHome` only where that is looked for
+    /// in a `chroot=`.
+    pub fn find_worker(&self, globals: &Globals) -> Result<Worker, python::PythonError> {
+        match (&self.worker, &globals.python_home, &self.chroot, &globals.worker) {
+            (Some(worker), ..) => Ok(worker.clone()),
+            (None, Some(home), Some(root), _) => {
+                python::find_worker(home, Some(root), &install_directory())
+            }
+            (None, _, _, Some(worker)) => Ok(worker.clone()),
+            (None, ..) => python::default_worker(&install_directory()),
+        }
+    }
+
     /// Why the group can take no requests, if it cannot. It has no workers then.
     pub fn why_not_served(&self) -> Option<&'static str> {
         if self.threads == Some(0) {
             Some("it has threads=0, which makes it a service without requests")
-        } else if self.chroot.is_some() {
-            Some("it has chroot=, which this version cannot keep its applications in")
         } else {
             None
         }
@@ -365,12 +390,12 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_yet_is_named_in_one_warning() {
-        let (group, warnings) = parsed("site chroot=/srv server-metrics=Off threads=2");
+        let (group, warnings) = parsed("site server-metrics=On threads=2");
         group.unwrap();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("chroot"), "{warnings:?}");
+        assert!(warnings[0].contains("server-metrics"), "{warnings:?}");
         // Switched off is what it is.
-        assert!(!warnings[0].contains("server-metrics"), "{warnings:?}");
+        assert_eq!(parsed("site server-metrics=Off").1, [""; 0]);
     }
 
     #[track_caller]

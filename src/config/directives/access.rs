@@ -78,7 +78,13 @@ pub static DIRECTIVES: [Directive; 5] = [
 
 fn hook(command: Command<'_>, arguments: &[u8], what: &str) -> Result<Arc<Hook>, String> {
     let hook = parse(arguments, what)?;
-    registry::of(command.pool()).borrow_mut().use_script(&hook.script, command.location());
+    registry::of(command.pool()).borrow_mut().use_script(registry::Script {
+        path: hook.script.clone(),
+        location: command.location(),
+        // Hooks run in the default group.
+        process_group: Some(Vec::new()),
+        is_mapped: false,
+    });
     Ok(Arc::new(hook))
 }
 

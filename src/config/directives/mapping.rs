@@ -107,7 +107,12 @@ fn script_alias(
         registry.use_group(group, command.location());
     }
     if !is_pattern {
-        registry.use_script(&alias.target, command.location());
+        registry.use_script(registry::Script {
+            path: alias.target.clone(),
+            location: command.location(),
+            process_group: literal(alias.process_group.as_ref()),
+            is_mapped: true,
+        });
     }
     if let Some((process_group, application_group)) = alias.preloads() {
         config.imports.push(Arc::new(Import {
@@ -120,6 +125,11 @@ fn script_alias(
     }
     config.aliases.push(Arc::new(alias));
     Ok(())
+}
+
+/// The name of a process group, if it is known before the request.
+fn literal(name: Option<&Name>) -> Option<Vec<u8>> {
+    Some(name?.literal()?.to_vec())
 }
 
 /// The name behind an option, which must not be empty.
@@ -165,7 +175,12 @@ fn handler_script(config: &mut DirConfig, command: Command<'_>, arguments: &[u8]
     if let Some(group) = &entry.process_group {
         registry.use_group(group, command.location());
     }
-    registry.use_script(&entry.script, command.location());
+    registry.use_script(registry::Script {
+        path: entry.script.clone(),
+        location: command.location(),
+        process_group: literal(entry.process_group.as_ref()),
+        is_mapped: false,
+    });
     config.handler_scripts.retain(|other| other.handler != entry.handler);
     config.handler_scripts.push(Arc::new(entry));
     Ok(())
@@ -197,7 +212,12 @@ fn import_script(config: &mut ServerConfig, command: Command<'_>, arguments: &[u
     let application_group = application_group.ok_or("Name of WSGI application group required.")?;
     let process_group = process_group.ok_or("Name of WSGI process group required.")?;
     let mut registry = registry::of(command.pool()).borrow_mut();
-    registry.use_script(&script, command.location());
+    registry.use_script(registry::Script {
+        path: script.clone(),
+        location: command.location(),
+        process_group: Some(process_group.clone()),
+        is_mapped: false,
+    });
     config.imports.push(Arc::new(Import {
         script,
         process_group,

@@ -191,7 +191,7 @@ pub static DIRECTIVES: [Directive; 15] = [
 
 fn python_home(config: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
     let home = command.below_server_root(argument).unwrap_or_else(|| path(argument));
-    let worker = python::find_worker(&home, &install_directory())
+    let worker = python::find_worker(&home, None, &install_directory())
         .map_err(|error| format!("WSGIPythonHome '{}': {error}", home.display()))?;
     globals(config).worker = Some(worker);
     globals(config).python_home = Some(home);

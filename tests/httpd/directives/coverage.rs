@@ -26,7 +26,7 @@ const ELSEWHERE: [(&str, &str, &str); 11] = [
         "htaccess_has_what_allow_override_grants",
     ),
     ("reload=", "broken_code_with_reload_keep_loses_nothing", "the_last_reload_option_holds"),
-    ("chroot=", "groups_in_a_chroot", "groups_in_a_chroot"),
+    ("chroot=", "an_application_sees_its_root_and_nothing_else", "the_last_chroot_holds"),
     ("memory-max=", "memory_max", "memory_max"),
     ("WSGIIgnoreActivity", "inactivity", "inactivity"),
 ];
