@@ -5,6 +5,7 @@ mod bad_scripts;
 mod bodies;
 mod broken_workers;
 mod changing_over;
+mod chroot;
 mod configurations;
 mod conformance;
 mod crash_loops;
