@@ -37,10 +37,12 @@ pub enum InterpreterError {
     #[error("python-home={0:?} contains a NUL character")]
     BadHome(std::path::PathBuf),
     /// CPython says no.
-    #[error("Python {BUILT_FOR} cannot start {place}: {reason}")]
+    #[error("Python {BUILT_FOR} cannot start {place}: {reason}{}", in_root(root.as_deref()))]
     Refused {
         /// Where it looked for its library.
         place: String,
+        /// The root of that place, if it is another one than the system's.
+        root: Option<PathBuf>,
         /// What it said.
         reason: String,
     },
@@ -67,7 +69,7 @@ impl Interpreter {
                 Location::Program(path) => format!("as {}", path.to_string_lossy()),
                 Location::Home(path) => format!("with python-home={}", path.to_string_lossy()),
             };
-            InterpreterError::Refused { place, reason }
+            InterpreterError::Refused { place, root: settings.root.clone(), reason }
         })?;
         Python::attach(|py| Ok(prepare(py, settings)?))
     }
@@ -152,6 +154,15 @@ pub fn embedded<'py>(
     name: &CStr,
 ) -> PyResult<Bound<'py, PyModule>> {
     PyModule::from_code(py, source, c"<mod_wsgi>", name)
+}
+
+fn in_root(root: Option<&Path>) -> String {
+    root.map_or_else(String::new, |root| {
+        let root = root.display();
+        format!(
+            "; its standard library has to be in chroot={root}, at the place where it is outside"
+        )
+    })
 }
 
 fn location(home: Option<&Path>) -> Result<Location, InterpreterError> {

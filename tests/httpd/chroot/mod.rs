@@ -351,6 +351,26 @@ fn the_last_chroot_holds() {
 }
 
 #[test]
+fn a_root_without_python() {
+    if needs_root() || testkit::ours_only("mod_wsgi tries again every twenty seconds") {
+        return;
+    }
+    let httpd = Httpd::new()
+        .file("empty/app.wsgi", HELLO)
+        .conf(
+            "WSGIDaemonProcess app home=/ chroot={dir}/empty\n\
+             WSGIScriptAlias / {dir}/empty/app.wsgi process-group=app\n\
+             <Directory {dir}/empty>\nRequire all granted\n</Directory>",
+        )
+        // Python says much about it, too.
+        .expect_log("")
+        .start();
+    let root = format!("chroot={}/empty", httpd.dir().display());
+    httpd.wait_for_log(&["process group 'app'", "cannot start", "standard library", &root]);
+    httpd.get("/").assert(503);
+}
+
+#[test]
 fn mistakes() {
     if needs_root() || testkit::ours_only("mod_wsgi looks at a chroot= when a process starts") {
         return;
