@@ -224,7 +224,7 @@ const OPTIONS: [(&str, &str); 46] = [
     ("group={group}", "group=no-group-of-this-name"),
     ("supplementary-groups={group},#0", "supplementary-groups=no-group-of-this-name"),
     ("umask=022", "umask=8"),
-    ("chroot=/srv", "chroot=srv"),
+    ("chroot=/", "chroot=srv"),
     ("home=/", "home=x"),
     ("lang=C.UTF-8", "lang"),
     ("locale=C.UTF-8", "locale"),
