@@ -146,8 +146,8 @@ class Observation:
             exception_info=exc_info,
         )
 
-    def request_exception(self, error):
-        info = (type(error), error, error.__traceback__)
+    def request_exception(self, error, tb):
+        info = (type(error), error, tb)
         self._tell("request_exception", exception_info=info)
 
     def request_finished(self, status, reads, writes, waits):

@@ -11,8 +11,9 @@ use super::LogStream;
 use crate::exchange::Exchange;
 
 /// Stands for a text stream of Python's own, which costs several times what the rest of the environ
-/// does and which few requests use: it is made when somebody first does.
-#[pyclass(module = "mod_wsgi", frozen, weakref)]
+/// does and which few requests use: it is made when somebody first does. As with such a stream,
+/// anybody may set further attributes.
+#[pyclass(module = "mod_wsgi", frozen, weakref, dict)]
 pub struct Errors {
     exchange: Arc<Exchange>,
     stream: PyOnceLock<Py<PyAny>>,

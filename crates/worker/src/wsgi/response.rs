@@ -79,8 +79,9 @@ fn run<'py>(
 ) -> Outcome {
     let log = |error: &PyErr| {
         if let Some(observation) = observation {
-            let value = (error.value(py),);
-            let _ = observation.call_method1(intern!(py, "request_exception"), value);
+            // Before Python 3.12 an exception that no Python code has caught does not hold it itself.
+            let error = (error.value(py), error.traceback(py));
+            let _ = observation.call_method1(intern!(py, "request_exception"), error);
         }
         // A client that goes away is no failure of the application.
         if error.is_instance_of::<PyOSError>(py) && exchange.client_has_hung_up() {

@@ -48,6 +48,11 @@ fn lines_go_to_the_request_with_their_level() {
             "import traceback; traceback.print_exception(KeyError(1), file=errors)",
             &[(Error, "KeyError: 1")],
         ),
+        (
+            "errors.mark = 'm'; print(errors.mark, vars(errors), file=errors)",
+            &[(Error, "m {'mark': 'm'}")],
+        ),
+        ("errors.reconfigure(line_buffering=True); errors.write('a\\n')", &[(Error, "a")]),
         ("w = errors.write; w('a'); getattr(errors, 'write')('b\\n')", &[(Error, "ab")]),
         ("with errors as e: e.write('a\\n')", &[(Error, "a")]),
         ("print('\\u20ac' * 3000)", &[(Notice, &euro[..7800]), (Notice, &euro[7800..])]),

@@ -148,6 +148,111 @@ fn events() {
     assert!(output.contains("shutdown_signal"), "{output}");
 }
 
+/// Answers with what one event had, when that request is over.
+const KEYS: &str = "import mod_wsgi\n\
+    events, order = {}, []\n\
+    @mod_wsgi.subscribe_events\n\
+    def first(name, **event):\n    \
+        order.append('first')\n    \
+        return {'more': name}\n\
+    @mod_wsgi.subscribe_events\n\
+    def second(name, **event):\n    \
+        order.append('second')\n    \
+        events.setdefault(name, event)\n\
+    def application(environ, start_response):\n    \
+        if environ['PATH_INFO'] == '/fails': raise KeyError('x')\n    \
+        start_response('200 OK', [('A', 'b')])\n    \
+        if environ['PATH_INFO'] == '/': return [b'']\n    \
+        def look(name, event): return TELL\n    \
+        name = environ['PATH_INFO'][1:]\n    \
+        return [repr(look(name, events[name])).encode()]\n";
+
+#[test]
+fn what_events_carry() {
+    for (name, tell, expected) in [
+        (
+            "request_started",
+            "sorted(event)",
+            "['application_object', 'application_start', 'callable_object', 'daemon_connects', \
+             'daemon_restarts', 'daemon_start', 'more', 'queue_start', 'request_data', \
+             'request_environ', 'request_id', 'request_start', 'server_pid', 'thread_id']",
+        ),
+        (
+            "request_started",
+            "(event['application_object'] is application, event['callable_object'], \
+             event['request_id'], type(event['request_environ']), event['thread_id'], \
+             type(event['application_start']), event['request_environ']['PATH_INFO'])",
+            "(True, 'application', 'id', <class 'dict'>, 1, <class 'float'>, '/')",
+        ),
+        (
+            "response_started",
+            "sorted(event), event['response_status'], event['response_headers'], \
+             event['exception_info']",
+            "(['exception_info', 'more', 'request_data', 'request_id', 'response_headers', \
+             'response_status'], '200 OK', [('A', 'b')], None)",
+        ),
+        (
+            "request_exception",
+            "(sorted(event), [type(x).__name__ for x in event['exception_info']])",
+            "(['exception_info', 'more', 'request_data', 'request_id'], \
+             ['type', 'KeyError', 'traceback'])",
+        ),
+        (
+            "request_finished",
+            "(event['status'], event['application_finish'] > 0, event['output_length'])",
+            "(200, True, 0)",
+        ),
+        (
+            "request_finished",
+            "event['more'], order[:2]",
+            "('request_finished', ['first', 'second'])",
+        ),
+        // It is one dictionary from the first event to the last, and another for each request.
+        (
+            "request_finished",
+            "[other['request_data'] is event['request_data'] for other in events.values()]",
+            "[True, True, True, False]",
+        ),
+    ] {
+        let worker = Worker::serving_with(Settings { threads: 1, ..settings() });
+        let script = worker.scratch.script(&KEYS.replace("TELL", tell));
+        let ask = |path: &str| {
+            let path = path.as_bytes();
+            let mut ask = Ask::of(&script);
+            ask.request
+                .environ
+                .extend([(&b"PATH_INFO"[..], path), (b"mod_wsgi.request_id", b"id")]);
+            worker.connect().ask(&ask)
+        };
+        assert_eq!(ask("/").ok(), "");
+        assert_eq!(ask("/fails").ending, Ending::Failed(500));
+        assert_eq!(ask(&format!("/{name}")).ok(), expected, "{name}: {tell}");
+    }
+}
+
+#[test]
+fn the_end_is_told_to_those_who_subscribed_to_events_and_then_to_the_others() {
+    let worker = Worker::serving();
+    let answer = worker.run(
+        "import mod_wsgi, os\n\
+         def tell(kind):\n    \
+             return lambda name, **event: os.write(1, f'{kind} {name} {event}\\n'.encode())\n\
+         mod_wsgi.subscribe_shutdown(tell('shutdown'))\n\
+         mod_wsgi.subscribe_events(tell('event'))\n\
+         mod_wsgi.subscribe_signals(tell('signal'))\n\
+         def application(environ, start_response):\n    \
+             mod_wsgi.event_callbacks.append(mod_wsgi.event_callbacks.pop())\n    \
+             start_response('200 OK', [])\n    \
+             return []\n",
+    );
+    answer.ok();
+    let output = worker.drain();
+    let ends: Vec<_> = output.lines().filter(|line| line.contains("process_stopping")).collect();
+    let told =
+        |kind: &str| format!("{kind} process_stopping {{'shutdown_reason': 'shutdown_signal'}}");
+    assert_eq!(ends, [told("event"), told("shutdown")]);
+}
+
 #[test]
 fn signals_are_not_for_applications() {
     let mut worker = Worker::serving();

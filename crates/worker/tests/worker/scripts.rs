@@ -170,6 +170,35 @@ fn the_request_that_finds_a_change_waits_for_somebody_else() {
 }
 
 #[test]
+fn an_older_script_is_a_changed_one_too() {
+    let mut worker = Worker::serving();
+    let old = worker.scratch.write("older.wsgi", &answering("old"));
+    let new = worker.scratch.write("newer.wsgi", &answering("new"));
+    assert_eq!(worker.get(&new).ok(), "new");
+    std::fs::rename(old, &new).unwrap();
+    let mut held = worker.connect();
+    held.send(&ToWorker::Request(Ask::of(&new).request));
+    assert!(matches!(worker.report(), control::FromWorker::Retire { .. }));
+}
+
+#[test]
+fn a_thread_keeps_what_is_its_own_from_one_request_to_the_next() {
+    let worker = Worker::serving_with(wire::control::Settings { threads: 1, ..settings() });
+    let script = worker.scratch.script(
+        "import threading\n\
+         local = threading.local()\n\
+         def application(environ, start_response):\n    \
+             local.count = getattr(local, 'count', 0) + 1\n    \
+             start_response('200 OK', [])\n    \
+             kind = type(threading.current_thread()).__name__\n    \
+             return [f'{kind} {local.count}'.encode()]\n",
+    );
+    for count in 1..=3 {
+        assert_eq!(worker.get(&script).ok(), format!("_DummyThread {count}"));
+    }
+}
+
+#[test]
 fn without_a_successor_the_old_code_serves_until_the_next_change() {
     let mut worker = Worker::serving();
     let script = worker.scratch.write("change.wsgi", &answering("one"));
