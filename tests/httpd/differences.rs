@@ -53,6 +53,10 @@ def application(environ, start_response):
         body = environ["wsgi.file_wrapper"](open(__file__, "rb"))
     elif case == "upgrade":
         headers.append(("Upgrade", "x"))
+    elif case == "coding":
+        headers.append(("Transfer-Encoding", "chunked"))
+    elif case == "short":
+        headers.append(("Content-Length", "5"))
     elif case == "breaks":
         body = broken()
     start_response(status, headers)
@@ -149,6 +153,22 @@ const DIFFERENCES: &[Difference] = &[
         ours: "none",
         theirs: "x",
         why: "the connection is httpd's (PEP 3333, \"Other HTTP Features\")",
+    },
+    Difference {
+        case: "coding",
+        about: "`Transfer-Encoding: chunked` of an application that does not frame its body so",
+        look: whole,
+        ours: "a complete response",
+        theirs: "an incomplete response",
+        why: "httpd frames responses, and knows how (PEP 3333, \"Other HTTP Features\")",
+    },
+    Difference {
+        case: "short",
+        about: "status of a list that is shorter than its Content-Length",
+        look: status,
+        ours: "500",
+        theirs: "200",
+        why: "what is missing is an error; what follows would be taken for the rest",
     },
     Difference {
         case: "range",
