@@ -21,6 +21,16 @@ pub struct Brigade<'r> {
     failed: Option<BodyError>,
 }
 
+/// Whether the kernel sends a file by itself, where no filter wants to see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sendfile {
+    /// As `EnableSendfile` has it for static files.
+    AsConfigured,
+    /// Of a file on a local disk, with which it works everywhere. Otherwise httpd would read it to
+    /// memory, and wait for the client as soon as that is `FlushMaxThreshold`.
+    Always,
+}
+
 /// The client, or a filter on the way to it, takes no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientGone;
@@ -63,20 +73,29 @@ impl<'r> Brigade<'r> {
         self.append(bucket);
     }
 
-    /// Puts a part of a file into the brigade, for the next [`Brigade::pass`]. httpd sends it as it
-    /// sends any static file, and closes its copy of the descriptor afterwards. The file is not
-    /// mapped into memory: whoever cut it short then would end this process (SIGBUS).
+    /// Puts a part of a file into the brigade, for the next [`Brigade::pass`]. httpd closes its copy
+    /// of the descriptor afterwards. The file is not mapped into memory: whoever cut it short then
+    /// would end this process (SIGBUS).
     ///
     /// # Errors
     /// APR's text for why the descriptor cannot be used.
-    pub fn push_file(&mut self, file: &OwnedFd, offset: u64, length: u64) -> Result<(), String> {
+    pub fn push_file(
+        &mut self,
+        file: &OwnedFd,
+        offset: u64,
+        length: u64,
+        sendfile: Sendfile,
+    ) -> Result<(), String> {
         let too_large = |_| "a file larger than APR knows".to_owned();
         let offset = c::apr_off_t::try_from(offset).map_err(too_large)?;
         let length = c::apr_off_t::try_from(length).map_err(too_large)?;
         let pool = self.request.pool().as_ptr();
         let mut descriptor = file.as_raw_fd();
-        // SAFETY: the request is alive.
-        let sendfile = unsafe { c::mwrs_sendfile_flag(self.request.as_ptr()) };
+        let sendfile = match sendfile {
+            // SAFETY: the request is alive.
+            Sendfile::AsConfigured => unsafe { c::mwrs_sendfile_flag(self.request.as_ptr()) },
+            Sendfile::Always => c::APR_FOPEN_SENDFILE_ENABLED,
+        };
         let flags = c::APR_FOPEN_READ | sendfile;
         let mut borrowed = std::ptr::null_mut();
         // SAFETY: the pool is the request's; the descriptor is open, and APR will not close it.

@@ -34,6 +34,7 @@ mod proxies;
 mod reliability;
 mod reload;
 mod services;
+mod slow_clients;
 mod strangers;
 mod versions;
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error};
 
 use super::spool::{Part, Spool};
-use crate::ffi::bucket::{Brigade, ClientGone, Then};
+use crate::ffi::bucket::{Brigade, ClientGone, Sendfile, Then};
 use crate::ffi::request::{ClientLimit, Request};
 
 /// Most bytes that are passed at a time. The head of the response and the framing go on top.
@@ -140,7 +140,8 @@ impl<'r> Delivery<'r> {
         then: Then,
     ) -> Result<(), FileError> {
         if let Some((file, offset, length)) = part
-            && let Err(problem) = self.brigade.push_file(file, offset, length)
+            && let Err(problem) =
+                self.brigade.push_file(file, offset, length, Sendfile::AsConfigured)
         {
             self.brigade.clear();
             return Err(FileError::Unusable(problem));
@@ -300,7 +301,8 @@ impl Rest<'_> {
         let delivery = &mut self.delivery;
         let part = delivery.spool.as_mut().and_then(Spool::take_file);
         if let Some(Part { file, offset, length }) = part
-            && let Err(problem) = delivery.brigade.push_file(&file, offset, length)
+            && let Err(problem) =
+                delivery.brigade.push_file(&file, offset, length, Sendfile::Always)
         {
             return Err(delivery.lose(&io::Error::other(problem)));
         }
