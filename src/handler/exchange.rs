@@ -269,6 +269,13 @@ impl<'r, 'c> Exchange<'r, 'c> {
     /// Receives more; while it has to wait, what has come so far goes to the client.
     fn receive(&mut self, inbox: &mut Inbox) -> Result<(), Outcome> {
         let mut deadline = Instant::now() + self.patience;
+        // A full spool of a client that nobody can ask has to be emptied before more comes.
+        if !self.response.has_room()
+            && self.response.has_way()
+            && let Err(ClientGone) = self.response.settle()
+        {
+            self.note_absence(Presence::Gone)?;
+        }
         // Nothing has come yet when the request has only just been sent. A client that lags gets its
         // turn first, however much the worker sends.
         let mut look = self.heard && !self.response.lags();
@@ -283,7 +290,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                     return Err(self.lost(&format!("broke the connection ({error})")));
                 }
             }
-            if self.response.client().is_none()
+            if self.response.has_way()
                 && let Err(ClientGone) = self.response.settle()
             {
                 self.note_absence(Presence::Gone)?;

@@ -13,7 +13,8 @@ use crate::lines::Lines;
 const GATHER: usize = 64 << 10;
 /// Longest piece of body in one frame. A socket's buffer holds about three, so that the receiving
 /// end passes one on while the next ones come, and its own buffer stays small enough to be kept.
-const MAX_DATA: usize = 64 << 10;
+/// httpd takes no more at a time without waiting for a slow client.
+const MAX_DATA: usize = 56 << 10;
 /// Pieces of this length and more are sent from where they are, not copied to be gathered.
 const DIRECT: usize = 16 << 10;
 

@@ -27,6 +27,13 @@ const PIECE: usize = 56 << 10;
 /// What is left to them of `FlushMaxThreshold`.
 const OVERHEAD: usize = 8 << 10;
 
+/// What a socket that has room for more has room for at least: a third of its buffer is free
+/// (`sk_stream_is_writeable` in Linux's include/net/sock.h), which begins with some 80 KiB.
+const ROOM: usize = 8 << 10;
+
+/// What httpd adds to a piece, at most: a chunk's length, a record's header.
+const FRAMING: usize = 64;
+
 /// Larger pieces of a body are not copied to be gathered.
 const GATHER: usize = 4096;
 
@@ -41,6 +48,8 @@ pub(super) struct Delivery<'r> {
     limit: Option<ClientLimit<'r>>,
     /// Bytes in the brigade.
     gathered: usize,
+    /// How many bytes the client's socket certainly has room for.
+    room: usize,
     /// While the client lags, what comes goes in here.
     spool: Option<Spool>,
     /// Bytes have been handed to httpd that it may still hold back.
@@ -80,6 +89,7 @@ impl<'r> Delivery<'r> {
             timeout,
             limit: None,
             gathered: 0,
+            room: 0,
             spool: None,
             unflushed: false,
             passed: false,
@@ -170,9 +180,11 @@ impl<'r> Delivery<'r> {
         self.ending.map(|ending| Rest { delivery: self, ending })
     }
 
-    /// Where the client is, if it can be asked whether it takes more.
-    pub fn client(&self) -> Option<BorrowedFd<'r>> {
-        self.socket
+    /// Whether what has come so far can go to the client without asking whether it takes that.
+    pub fn has_way(&self) -> bool {
+        let fits =
+            self.gathered < self.room && self.spool.is_none() && !self.request.is_held_back();
+        self.unflushed && (fits || self.socket.is_none())
     }
 
     /// Whether the client is to be asked whether it takes more.
@@ -198,7 +210,7 @@ impl<'r> Delivery<'r> {
 
     /// The client's socket has room: passes on what it takes.
     pub fn advance(&mut self) -> Result<(), ClientGone> {
-        self.waiting = None;
+        (self.waiting, self.room) = (None, ROOM);
         let mut has_used_room = self.request.is_held_back();
         if has_used_room {
             self.request.send_held_back()?;
@@ -210,8 +222,6 @@ impl<'r> Delivery<'r> {
             return Ok(());
         }
         self.spool = None;
-        // A socket that has room has a third of its buffer free (`sk_stream_is_writeable`): more
-        // than what has been gathered, and what filters may have kept.
         if has_used_room { Ok(()) } else { self.flush() }
     }
 
@@ -271,7 +281,8 @@ impl<'r> Delivery<'r> {
         if self.gone {
             return Ok(());
         }
-        (self.passed, self.gathered) = (true, 0);
+        let len = FRAMING + self.gathered + data.len();
+        (self.passed, self.gathered, self.room) = (true, 0, self.room.saturating_sub(len));
         self.brigade.pass(data, then)
     }
 }
