@@ -279,6 +279,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
         // Nothing has come yet when the request has only just been sent. A client that lags gets its
         // turn first, however much the worker sends.
         let mut look = self.heard && !self.response.lags();
+        let mut pause = self.response.pause();
         loop {
             match std::mem::replace(&mut look, true).then(|| inbox.try_receive(self.worker)) {
                 None => {}
@@ -290,7 +291,8 @@ impl<'r, 'c> Exchange<'r, 'c> {
                     return Err(self.lost(&format!("broke the connection ({error})")));
                 }
             }
-            if self.response.has_way()
+            if pause.is_none()
+                && self.response.has_way()
                 && let Err(ClientGone) = self.response.settle()
             {
                 self.note_absence(Presence::Gone)?;
@@ -324,6 +326,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 }
                 left = left.min(client_left);
             }
+            let left = pause.map_or(left, |pause| left.min(pause));
             let timeout =
                 Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             // Bytes from the client are not waited for: they are its next request. An end that is
@@ -341,6 +344,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             let first = usize::from(!has_room && has_client);
             let last = usize::from(has_client);
             match poll(&mut sources[first..=last], Some(&timeout)) {
+                Ok(0) => pause = None,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(self.lost(&format!("poll: {error}"))),
             }

@@ -9,7 +9,7 @@
 //!
 //! A stream of HTTP/2 has no socket of its own, and httpd does not tell how much its client has
 //! taken. Of it a first piece is passed, which its buffer has room for (`H2StreamMaxMemSize`); then
-//! all is spooled until the worker has nothing more, or the spool is full.
+//! all is spooled until the worker has nothing more for a moment, or the spool is full.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -33,6 +33,9 @@ const ROOM: usize = 8 << 10;
 
 /// What httpd adds to a piece, at most: a chunk's length, a record's header.
 const FRAMING: usize = 64;
+
+/// Within this time comes what a worker sends as fast as it can.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Larger pieces of a body are not copied to be gathered.
 const GATHER: usize = 4096;
@@ -185,6 +188,12 @@ impl<'r> Delivery<'r> {
         let fits =
             self.gathered < self.room && self.spool.is_none() && !self.request.is_held_back();
         self.unflushed && (fits || self.socket.is_none())
+    }
+
+    /// How long more should be waited for before that is passed on which has come so far: whether
+    /// the client takes it cannot be known, and once it is spooled nobody waits for the client.
+    pub fn pause(&self) -> Option<Duration> {
+        (self.socket.is_none() && self.spool.is_some()).then_some(PAUSE)
     }
 
     /// Whether the client is to be asked whether it takes more.
