@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use wire::exchange::Level;
 
+use crate::embedded;
 use crate::exchange::{Exchange, Outcome};
 use crate::interruption;
 use crate::outgoing::Source;
@@ -17,16 +18,12 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Compiles what is needed.
+    /// Loads what is needed.
     ///
     /// # Errors
     /// Python's.
     pub fn new(py: Python<'_>, application_group: &[u8]) -> PyResult<Self> {
-        let module = crate::interpreter::embedded(
-            py,
-            pyo3::ffi::c_str!(include_str!("python/failure.py")),
-            c"_mod_wsgi_failure",
-        )?;
+        let module = embedded::FAILURE.load(py)?;
         let lines = module.getattr(intern!(py, "lines"))?.unbind();
         let application_group = String::from_utf8_lossy(application_group).into_owned();
         Ok(Self { lines, application_group })

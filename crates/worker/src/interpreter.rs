@@ -1,6 +1,6 @@
 //! Python itself: where it is, how it starts, what it finds, and how it ends.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyModule, PyTuple};
 use wire::control::{self, Settings};
 use wire::limits::Cause;
 
+use crate::embedded;
 use crate::ffi::{self, Location, latin1};
 use crate::forked::note_fork;
 use crate::module::Modules;
@@ -144,18 +145,6 @@ impl Interpreter {
     }
 }
 
-/// Compiles one of the modules that are part of this program.
-///
-/// # Errors
-/// Python's.
-pub fn embedded<'py>(
-    py: Python<'py>,
-    source: &CStr,
-    name: &CStr,
-) -> PyResult<Bound<'py, PyModule>> {
-    PyModule::from_code(py, source, c"<mod_wsgi>", name)
-}
-
 fn in_root(root: Option<&Path>) -> String {
     root.map_or_else(String::new, |root| {
         let root = root.display();
@@ -182,8 +171,7 @@ fn location(home: Option<&Path>) -> Result<Location, InterpreterError> {
 }
 
 fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<Interpreter> {
-    let source = pyo3::ffi::c_str!(include_str!("python/setup.py"));
-    let setup = embedded(py, source, c"_mod_wsgi_setup")?;
+    let setup = embedded::SETUP.load(py)?;
     let stdout = Bound::new(py, LogStream::of_process(Source::Stdout))?;
     let stderr = Bound::new(py, LogStream::of_process(Source::Stderr))?;
     setup.call_method1("start", (stdout, stderr, wrap_pyfunction!(note_fork, py)?))?;

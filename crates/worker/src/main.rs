@@ -8,6 +8,7 @@ mod client;
 mod confinement;
 mod connection;
 mod control;
+mod embedded;
 mod exchange;
 mod failure;
 mod fast;

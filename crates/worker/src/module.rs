@@ -10,6 +10,7 @@ use wire::exchange::Level;
 use wire::limits::Cause;
 
 use crate::control::Reporter;
+use crate::embedded;
 use crate::exchange::Exchange;
 use crate::ffi::latin1;
 use crate::forked::has_forked;
@@ -49,10 +50,8 @@ impl Modules {
     /// # Errors
     /// Python's.
     pub fn new(py: Python<'_>, settings: &Settings) -> PyResult<Self> {
-        let source = pyo3::ffi::c_str!(include_str!("python/metrics.py"));
-        crate::interpreter::embedded(py, source, c"_mod_wsgi_metrics")?;
-        let source = pyo3::ffi::c_str!(include_str!("python/module.py"));
-        let support = crate::interpreter::embedded(py, source, c"_mod_wsgi_module")?;
+        embedded::METRICS.load(py)?;
+        let support = embedded::MODULE.load(py)?;
         let module = PyModule::new(py, "mod_wsgi")?;
         module.add("version", COMPATIBLE)?;
         module.add("mod_wsgi_rs_version", VERSION)?;

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::embedded;
 use crate::ffi::latin1;
 
 /// The scripts of the application group.
@@ -46,16 +47,12 @@ pub enum ScriptError {
 }
 
 impl Scripts {
-    /// Compiles the loader.
+    /// Gets the loader.
     ///
     /// # Errors
     /// Python's.
     pub fn new(py: Python<'_>) -> PyResult<Self> {
-        let module = crate::interpreter::embedded(
-            py,
-            pyo3::ffi::c_str!(include_str!("python/script.py")),
-            c"_mod_wsgi_script",
-        )?;
+        let module = embedded::SCRIPT.load(py)?;
         Ok(Self {
             load: module.getattr("load")?.unbind(),
             script_error: module.getattr("ScriptError")?.unbind(),

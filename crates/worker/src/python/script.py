@@ -1,6 +1,5 @@
 """Loads WSGI script files."""
 
-import hashlib
 import os
 import sys
 import threading
@@ -8,6 +7,12 @@ import types
 
 import _mod_wsgi_failure
 from _mod_wsgi_module import RequestTimeout
+
+try:
+    # hashlib would load OpenSSL, for a name.
+    from _md5 import md5
+except ImportError:
+    from hashlib import md5
 
 # One script is loaded at a time: requests that come meanwhile wait, and find it loaded.
 _lock = threading.Lock()
@@ -73,7 +78,7 @@ def _compile(source, path):
 
 
 def _run(code, path, mtime):
-    digest = hashlib.md5(os.fsencode(path), usedforsecurity=False).hexdigest()
+    digest = md5(os.fsencode(path), usedforsecurity=False).hexdigest()
     name = f"_mod_wsgi_{digest}"
     module = types.ModuleType(name)
     module.__file__ = path
