@@ -17,6 +17,13 @@ use crate::worker::Worker;
 /// How many variable names are kept as Python strings. Clients make names up, with their headers.
 const MAX_NAMES: usize = 256;
 
+/// How many environs a runner keeps: a client sends the same names of headers again and again, and
+/// there are not many kinds of clients that a site is busy with.
+const MAX_KEPT: usize = 16;
+
+/// The largest environ that is kept, in bytes of names and values: clients decide how much they send.
+const MAX_KEPT_SIZE: usize = 16 << 10;
+
 /// Variables that hold paths, which PEP 3333 leaves to the platform: they are decoded as Python
 /// decodes file names.
 const PATHS: [&[u8]; 2] = [b"DOCUMENT_ROOT", b"SCRIPT_FILENAME"];
@@ -37,19 +44,25 @@ pub struct Constants {
 pub struct Environ {
     constants: Constants,
     names: HashMap<Box<[u8]>, Py<PyString>, BuildHasherDefault<NameHasher>>,
-    last: Option<Last>,
+    /// Those of earlier requests, the last one first.
+    kept: Vec<Kept>,
 }
 
-/// A string that is ASCII, and thus equal to other bytes whenever its own are; or nothing.
-type Ascii = Option<Py<PyString>>;
-
-/// The constants and string-valued entries of the last request. The next one has most often the
-/// same names, and differs in a few values.
+/// The constants and string-valued entries of an earlier request. A request that has the same names
+/// differs in a few values.
 #[derive(Debug)]
-struct Last {
+struct Kept {
     environ: Py<PyDict>,
-    /// Names and values as they came. Each name is there once, is ASCII, and is no constant's.
-    entries: Vec<(Py<PyString>, Ascii)>,
+    /// Each name is there once, and is no constant's.
+    entries: Vec<KeptEntry>,
+}
+
+/// An entry as it came, and its name in Python.
+#[derive(Debug)]
+struct KeptEntry {
+    key: Py<PyString>,
+    name: Box<[u8]>,
+    value: Vec<u8>,
 }
 
 /// When a request reached which place, in microseconds since the epoch.
@@ -92,7 +105,7 @@ impl Constants {
 impl Environ {
     /// Starts without any names.
     pub fn new(constants: Constants) -> Self {
-        Self { constants, names: HashMap::default(), last: None }
+        Self { constants, names: HashMap::default(), kept: Vec::new() }
     }
 
     /// The dictionary for a request, but for the objects that belong to its conversation.
@@ -142,40 +155,43 @@ impl Environ {
         py: Python<'py>,
         entries: &[Entry<'_>],
     ) -> PyResult<Bound<'py, PyDict>> {
-        if let Some(last) = self.last.as_mut().filter(|last| last.has_names_of(py, entries)) {
-            last.set_values(py, entries)?;
-            return last.environ.bind(py).copy();
+        let size: usize = entries.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let known = self.kept.iter().position(|kept| kept.has_names_of(entries));
+        if let Some(place) = known.filter(|_| size <= MAX_KEPT_SIZE) {
+            self.kept[..=place].rotate_right(1);
+            let kept = &mut self.kept[0];
+            kept.set_values(py, entries)?;
+            return kept.environ.bind(py).copy();
         }
         // A copy has room for more from the start.
         let environ = self.constants.entries.bind(py).copy()?;
-        let added = self.add(&environ, entries)?;
+        let keys = self.add(&environ, entries)?;
         // After what came with the request: nobody sets these from outside.
         let constants = self.constants.entries.bind(py);
         environ.update(constants.as_mapping())?;
         // Otherwise an entry takes the place of another one, and its value alone says nothing.
-        let all_differ = environ.len() == constants.len() + added.len()
-            && entries.iter().all(|(name, _)| name.is_ascii());
-        self.last = match all_differ {
-            true => Some(Last { environ: environ.copy()?.unbind(), entries: added }),
-            false => None,
-        };
+        let all_differ = environ.len() == constants.len() + entries.len();
+        if all_differ && size <= MAX_KEPT_SIZE {
+            self.kept.truncate(MAX_KEPT - 1);
+            self.kept.insert(0, Kept::new(&environ, entries, keys)?);
+        }
         Ok(environ)
     }
 
-    /// Adds the entries, and returns them as they were added.
+    /// Adds the entries, and returns their names.
     fn add(
         &mut self,
         environ: &Bound<'_, PyDict>,
         entries: &[Entry<'_>],
-    ) -> PyResult<Vec<(Py<PyString>, Ascii)>> {
+    ) -> PyResult<Vec<Py<PyString>>> {
         let py = environ.py();
-        let mut added = Vec::with_capacity(entries.len());
+        let mut keys = Vec::with_capacity(entries.len());
         for (name, bytes) in entries {
-            let (name, value) = (self.name(py, name)?, value(py, name, bytes)?);
-            environ.set_item(&name, &value)?;
-            added.push((name.unbind(), ascii(value, bytes)));
+            let key = self.name(py, name)?;
+            environ.set_item(&key, value(py, name, bytes)?)?;
+            keys.push(key.unbind());
         }
-        Ok(added)
+        Ok(keys)
     }
 
     fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {
@@ -190,32 +206,34 @@ impl Environ {
     }
 }
 
-impl Last {
-    fn has_names_of(&self, py: Python<'_>, entries: &[Entry<'_>]) -> bool {
+impl Kept {
+    fn new(
+        environ: &Bound<'_, PyDict>,
+        entries: &[Entry<'_>],
+        keys: Vec<Py<PyString>>,
+    ) -> PyResult<Self> {
+        let entries = entries.iter().zip(keys).map(|((name, value), key)| KeptEntry {
+            key,
+            name: (*name).into(),
+            value: value.to_vec(),
+        });
+        Ok(Self { environ: environ.copy()?.unbind(), entries: entries.collect() })
+    }
+
+    fn has_names_of(&self, entries: &[Entry<'_>]) -> bool {
         self.entries.len() == entries.len()
-            && self.entries.iter().zip(entries).all(|((last, _), (name, _))| is(py, last, name))
+            && self.entries.iter().zip(entries).all(|(kept, (name, _))| *kept.name == **name)
     }
 
     fn set_values(&mut self, py: Python<'_>, entries: &[Entry<'_>]) -> PyResult<()> {
-        for ((key, last), (name, bytes)) in self.entries.iter_mut().zip(entries) {
-            if !last.as_ref().is_some_and(|last| is(py, last, bytes)) {
-                let value = value(py, name, bytes)?;
-                self.environ.bind(py).set_item(&*key, &value)?;
-                *last = ascii(value, bytes);
-            }
+        let differ = |(kept, (_, bytes)): &(&mut KeptEntry, &Entry<'_>)| kept.value != *bytes;
+        for (kept, (name, bytes)) in self.entries.iter_mut().zip(entries).filter(differ) {
+            self.environ.bind(py).set_item(&kept.key, value(py, name, bytes)?)?;
+            kept.value.clear();
+            kept.value.extend_from_slice(bytes);
         }
         Ok(())
     }
-}
-
-/// Whether a string that is ASCII is what these bytes are decoded to.
-fn is(py: Python<'_>, text: &Py<PyString>, bytes: &[u8]) -> bool {
-    text.to_str(py).is_ok_and(|text| text.as_bytes() == bytes)
-}
-
-/// What these bytes have been decoded to, if they are ASCII.
-fn ascii(text: Bound<'_, PyString>, bytes: &[u8]) -> Ascii {
-    bytes.is_ascii().then(|| text.unbind())
 }
 
 fn value<'py>(py: Python<'py>, name: &[u8], bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {

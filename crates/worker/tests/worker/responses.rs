@@ -85,6 +85,27 @@ fn an_environ_has_nothing_of_the_request_before() {
 }
 
 #[test]
+fn environs_of_many_kinds_of_clients_are_told_apart() {
+    let worker = Worker::serving_with(Settings { threads: 1, ..settings() });
+    let script = worker.scratch.script(
+        "def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             seen = {name: environ[name] for name in environ if name.startswith('HTTP_')}\n    \
+             return [ascii(seen).encode()]\n",
+    );
+    let mut client = worker.connect();
+    // More kinds than are kept, and values beyond what is kept.
+    for round in ["first", "second", &"x".repeat(20_000), "last"] {
+        for kind in (0..20).chain((10..20).rev()) {
+            let (name, value) = (format!("HTTP_X_{kind}"), format!("{round} {kind}"));
+            let mut ask = Ask::of(&script);
+            ask.request.environ.push((name.as_bytes(), value.as_bytes()));
+            assert_eq!(client.ask(&ask).ok(), format!("{{'{name}': '{value}'}}"));
+        }
+    }
+}
+
+#[test]
 fn environ() {
     let worker = Worker::serving();
     let script = worker.scratch.script(
