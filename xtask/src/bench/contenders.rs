@@ -15,7 +15,7 @@ use nix::unistd::{Pid, User};
 use testkit::{Apache, Connection, Httpd, PATIENCE, Process, Running};
 
 use super::install::Installed;
-use super::rows::Row;
+use super::rows::{Many, Row};
 
 /// Threads of each worker process.
 const THREADS: &str = "15";
@@ -192,7 +192,7 @@ impl Server {
                 "<Directory \"{}\">\n    Require all granted\n</Directory>",
                 installed.applications.display()
             ))
-            .conf(&split_global(&conf))
+            .conf(&split_global(&(conf + &many(row.many, installed)), row.many))
             // What a rival logs is not ours to judge.
             .expect_log("");
         httpd = match contender {
@@ -273,14 +273,43 @@ fn sizes(threads: u32) -> String {
     )
 }
 
+/// What a row has many of, where it belongs into the virtual host that is asked.
+fn many(many: Many, installed: &Installed) -> String {
+    let script = installed.applications.join("application.py");
+    let script = script.display();
+    match many {
+        Many::Nothing | Many::Hosts(_) => String::new(),
+        Many::Groups(count) => (0..count)
+            .map(|number| {
+                format!(
+                    "WSGIDaemonProcess other-{number} user={{user}} group={{group}} threads=1\n\
+                     WSGIScriptAlias /other-{number} {script} process-group=other-{number}\n"
+                )
+            })
+            .collect(),
+        Many::Variables(count) => (0..count)
+            .map(|number| format!("SetEnv VARIABLE_{number} \"the value of {number}\"\n"))
+            .collect(),
+    }
+}
+
 /// Puts a contender's configuration into a virtual host without an access log, but for what is
 /// allowed outside of one only.
-fn split_global(conf: &str) -> String {
+fn split_global(conf: &str, many: Many) -> String {
     const GLOBAL: [&str; 3] = ["LoadModule", "WSGIPythonPath", "WSGISocketPrefix"];
     let is_global = |line: &&str| GLOBAL.iter().any(|name| line.starts_with(name));
     let (global, own): (Vec<_>, Vec<_>) = conf.lines().partition(is_global);
+    let others = if let Many::Hosts(count) = many { count } else { 0 };
+    let others: String = (0..others)
+        .map(|number| {
+            format!(
+                "<VirtualHost 127.0.0.1:{{port}}>\nServerName host-{number}.example\n\
+                 </VirtualHost>\n"
+            )
+        })
+        .collect();
     format!(
-        "{}\n<VirtualHost 127.0.0.1:{{port}}>\n{}\n\
+        "{}\n{others}<VirtualHost 127.0.0.1:{{port}}>\nServerName 127.0.0.1\n{}\n\
          CustomLog /dev/null combined env=never-set\n</VirtualHost>",
         global.join("\n"),
         own.join("\n"),

@@ -37,7 +37,8 @@ pub fn wrk(server: &Server, row: &Row, duration: Duration) -> Result<Sample> {
             .args(["--duration", &format!("{}s", duration.as_secs()), "--timeout", "10s"])
             .arg("--script")
             .arg(shell::root().join("xtask/bench/wrk.lua"))
-            .args([server.url(), "--".to_owned(), row.post.to_string()]),
+            .args([server.url(), "--".to_owned(), row.post.to_string()])
+            .arg(row.header_sets.to_string()),
     )?;
     let spent = processor_time(&processes) - before;
     let (requests, mut sample) =

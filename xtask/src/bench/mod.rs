@@ -50,20 +50,20 @@ impl Interrupted {
 
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
-    let (mut effort, mut only, mut contenders) = (FULL, None, Contender::ALL.to_vec());
+    let (mut effort, mut only, mut contenders) = (FULL, Vec::new(), Contender::ALL.to_vec());
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("quick") => {
                 effort = QUICK;
                 contenders.retain(|contender| !contender.is_optional());
             }
-            Arg::Long("row") => only = Some(arguments.value()?.to_string_lossy().into_owned()),
+            Arg::Long("row") => only.push(arguments.value()?.to_string_lossy().into_owned()),
             other => return Err(other.unexpected().into()),
         }
     }
     let rows: Vec<&Row> =
-        ROWS.iter().filter(|row| only.as_deref().is_none_or(|name| name == row.name)).collect();
-    if rows.is_empty() {
+        ROWS.iter().filter(|row| only.is_empty() || only.iter().any(|it| it == row.name)).collect();
+    if rows.len() < only.len() {
         let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
         bail!("there is no such row; there are: {}", names.join(", "));
     }
@@ -97,7 +97,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
         print!("{}", results.table(row));
     }
     // What is kept is measured in full, and in one run.
-    if only.is_none() && effort == FULL {
+    if only.is_empty() && effort == FULL {
         results.write()?;
     }
     Ok(())
@@ -126,14 +126,14 @@ fn load(
         }
     }
     for server in &servers {
-        measure::wrk(server, row, Duration::from_secs(1))?;
+        measure::wrk(server, row, row.stretch * Duration::from_secs(1))?;
         entries.push(Entry::new(server.contender));
     }
     for round in 0..effort.rounds {
         for turn in 0..servers.len() {
             let server = &servers[(turn + round) % servers.len()];
             interrupted.check()?;
-            let sample = measure::wrk(server, row, effort.duration)?;
+            let sample = measure::wrk(server, row, row.stretch * effort.duration)?;
             Entry::of(&mut entries, server.contender).samples.push(sample);
         }
     }

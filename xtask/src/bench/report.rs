@@ -76,7 +76,7 @@ impl Results {
             installed.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         let conditions = format!(
             "{}, with {}. Medians of \
-             {rounds} rounds of {} s, in each of which all take their turn. httpd has the event \
+             {rounds} rounds of {} s (4 s for large files and long computations), in each of which all take their turn. httpd has the event \
              MPM, one child of 64 threads and no access log; applications have 1 process of 15 \
              threads; `wrk` has 1 thread and, unless the row says otherwise, 32 connections that \
              are kept open. Processor time and memory (PSS) are those of httpd and everything \
@@ -171,6 +171,24 @@ impl Results {
                 let before = before.take_while(|name| *name != row.name).last()?;
                 let reached = ours.rate / of(before, Contender::Ours)?.rate;
                 (reached >= factor, format!("{reached:.2} of {factor} × the row before"))
+            }
+            Goal::Flat(factor, row) => {
+                let reached = ours.processor / of(row, Contender::Ours)?.processor;
+                let text = format!("{reached:.2} of at most {factor} × our CPU in the row {row}");
+                (reached <= factor, text)
+            }
+            Goal::PerVariable(count, without, other) => {
+                let cost = |contender| {
+                    let more =
+                        of(row.name, contender)?.processor - of(without, contender)?.processor;
+                    Some(more / f64::from(count))
+                };
+                let (reached, limit) = (cost(Contender::Ours)?, cost(other)?);
+                let text = format!(
+                    "{reached:.2} of at most {limit:.2} µs of CPU for each variable, as with {}",
+                    other.name()
+                );
+                (reached <= limit, text)
             }
             Goal::Latency => {
                 let others = Contender::ALL

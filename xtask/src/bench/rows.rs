@@ -1,6 +1,6 @@
 //! The rows of the table: what is asked for, how, and what we want to reach.
 
-use Goal::{Latency, Memory, Processor, Rate, Requests, Scale, Start};
+use Goal::{Flat, Latency, Memory, PerVariable, Processor, Rate, Requests, Scale, Start};
 
 use super::contenders::Contender::{self, Daemon, Embedded, Granian, Static, Uwsgi};
 
@@ -32,12 +32,31 @@ pub struct Row {
     pub clients: u32,
     /// Threads of httpd's child.
     pub httpd_threads: u32,
+    /// How many sets of headers they send in turn; 0: all send the same ones.
+    pub header_sets: u32,
+    /// How many times as long as others it is measured: for rows with few requests.
+    pub stretch: u32,
     /// What is measured.
     pub kind: Kind,
+    /// Of what httpd's configuration has many.
+    pub many: Many,
     /// What httpd serves by itself for comparison: the length of a file.
     pub file: Option<usize>,
     /// What we want to reach.
     pub goals: &'static [Goal],
+}
+
+/// What the configuration holds beside what is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Many {
+    /// Nothing.
+    Nothing,
+    /// So many other virtual hosts, in front of the one that is asked.
+    Hosts(u32),
+    /// So many other process groups, which are idle.
+    Groups(u32),
+    /// So many variables, which each request gets.
+    Variables(u32),
 }
 
 /// Something that we want to reach.
@@ -51,6 +70,10 @@ pub enum Goal {
     Requests(f64),
     /// So many times the requests per second of the row before.
     Scale(f64),
+    /// No more than so many times our own processor time per request in another row.
+    Flat(f64, &'static str),
+    /// A variable that costs no more processor time than with another; the named row has none.
+    PerVariable(u32, &'static str, Contender),
     /// The 99th percentile of the latency is no worse than the best of all others.
     Latency,
     /// No more memory than another.
@@ -74,13 +97,16 @@ const PLAIN: Row = Row {
     post: 0,
     clients: 32,
     httpd_threads: 64,
+    header_sets: 0,
+    stretch: 1,
     kind: Kind::Load,
+    many: Many::Nothing,
     file: None,
     goals: &[],
 };
 
 /// All rows.
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 14] = [
     Row {
         name: "hello",
         title: "hello, 14 bytes",
@@ -93,6 +119,39 @@ pub const ROWS: [Row; 10] = [
             Processor(0.32, Daemon),
             Latency,
         ],
+        ..PLAIN
+    },
+    Row {
+        name: "headers",
+        title: "hello, 20 sets of headers in turn",
+        path: "/hello",
+        header_sets: 20,
+        goals: &[Flat(1.2, "hello")],
+        ..PLAIN
+    },
+    Row {
+        name: "hosts",
+        title: "hello, behind 1,000 other virtual hosts",
+        path: "/hello",
+        many: Many::Hosts(1_000),
+        file: Some(14),
+        goals: &[Flat(1.1, "hello")],
+        ..PLAIN
+    },
+    Row {
+        name: "groups",
+        title: "hello, beside 99 other process groups",
+        path: "/hello",
+        many: Many::Groups(99),
+        goals: &[Flat(1.1, "hello")],
+        ..PLAIN
+    },
+    Row {
+        name: "variables",
+        title: "hello, with 200 variables set by SetEnv",
+        path: "/hello",
+        many: Many::Variables(200),
+        goals: &[PerVariable(200, "hello", Daemon)],
         ..PLAIN
     },
     Row {
@@ -115,6 +174,8 @@ pub const ROWS: [Row; 10] = [
         name: "file",
         title: "10 MiB file, wsgi.file_wrapper",
         path: "/file",
+        // Else the 99th percentile were that of three responses.
+        stretch: 4,
         file: Some(FILE_LENGTH),
         goals: &[Processor(1.2, Static), Latency],
         ..PLAIN
@@ -144,11 +205,18 @@ pub const ROWS: [Row; 10] = [
         goals: &[Requests(1425.0), Latency],
         ..PLAIN
     },
-    Row { name: "compute-1", title: "computes, 1 process", path: "/compute", ..PLAIN },
+    Row {
+        name: "compute-1",
+        title: "computes for 20 ms, 1 process",
+        path: "/compute",
+        stretch: 4,
+        ..PLAIN
+    },
     Row {
         name: "compute-2",
-        title: "computes, 2 processes",
+        title: "computes for 20 ms, 2 processes",
         path: "/compute",
+        stretch: 4,
         kind: Kind::TwoProcesses,
         goals: &[Scale(1.9)],
         ..PLAIN
@@ -174,6 +242,9 @@ impl Row {
     pub fn suits(&self, contender: Contender) -> bool {
         match contender {
             Contender::Static => self.file.is_some(),
+            Contender::Ours | Contender::Daemon => true,
+            // The comparison is with the same row of another.
+            _ if self.many != Many::Nothing => false,
             // Its threads and processes are httpd's own, and so are its limits.
             Contender::Embedded => self.kind != Kind::TwoProcesses && self.name != "sleep",
             _ => true,
