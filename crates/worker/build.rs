@@ -43,8 +43,7 @@ fn main() {
     println!("cargo:rustc-env=WSGI_PYTHON_PROGRAM={}", program.trim_end());
 
     let folder = std::env::var("OUT_DIR").expect("cargo sets it");
-    let compiled =
-        Command::new(executable).args(["-I", "-c", COMPILE, MODULES, &folder]).status();
+    let compiled = Command::new(executable).args(["-I", "-c", COMPILE, MODULES, &folder]).status();
     assert!(
         compiled.is_ok_and(|status| status.success()),
         "{executable} cannot compile the modules in {MODULES}"

@@ -13,7 +13,7 @@ use rustix::net::sockopt::{
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wire::broker::{FromBroker, ToBroker};
-use wire::{Secret, VERSION};
+use wire::{Fast, Secret, VERSION};
 
 use crate::generation::{Generation, Link};
 
@@ -151,7 +151,7 @@ impl Workers {
     /// Keeps a connection whose response has been read to its end. One on which more has come than
     /// that is closed: it would pass for the answer to the next request.
     pub fn keep(&self, mut connection: Connection) {
-        if !connection.inbox.is_empty() {
+        if !connection.inbox.is_empty() || !Fast::Connections.is_on() {
             return;
         }
         connection.inbox.relax();

@@ -21,6 +21,7 @@ pub mod broker;
 mod codec;
 pub mod control;
 pub mod exchange;
+mod fast;
 mod frame;
 pub mod generation;
 pub mod limits;
@@ -29,6 +30,7 @@ mod secret;
 mod tests;
 
 pub use codec::{DecodeError, Reader, Writer};
+pub use fast::Fast;
 pub use frame::{Frame, FrameError, Header, Message, encode, extend, split};
 pub use secret::Secret;
 

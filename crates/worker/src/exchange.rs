@@ -17,6 +17,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::PyDict;
 use rustix::event::PollFlags;
 use rustix::net::Shutdown;
+use wire::Fast;
 use wire::exchange::{FromWorker, Level, Verdict};
 
 use crate::client::Client;
@@ -255,8 +256,8 @@ impl Exchange {
         }
         let start = self.meter.start();
         let ready = match self.incoming.try_lock() {
-            Ok(mut incoming) => incoming.read_ready(amount),
-            Err(_) => None,
+            Ok(mut incoming) if Fast::Input.is_on() => incoming.read_ready(amount),
+            _ => None,
         };
         let data = match ready {
             Some(data) => data,

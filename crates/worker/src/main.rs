@@ -11,7 +11,6 @@ mod control;
 mod embedded;
 mod exchange;
 mod failure;
-mod fast;
 mod ffi;
 mod forked;
 mod gate;
@@ -50,15 +49,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use wire::Secret;
 use wire::control::{FromWorker, Settings, ToWorker};
 use wire::exchange::Level;
 use wire::limits::Cause;
+use wire::{Fast, Secret};
 
 use crate::confinement::confine;
 use crate::connection::Connections;
 use crate::control::{Control, ControlError, Event, Reporter, Signal};
-use crate::fast::Fast;
 use crate::gate::{Complaints, Gate};
 use crate::interpreter::Interpreter;
 use crate::io::Io;

@@ -9,6 +9,7 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use wire::Fast;
 use wire::control::FromWorker;
 use wire::exchange::ToWorker;
 
@@ -187,6 +188,9 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
                 // The runner counts as free before the peer can send more, or that would be
                 // refused as too much.
                 worker.returning.fetch_add(1, Ordering::SeqCst);
+                if !Fast::Lock.is_on() {
+                    py.detach(std::thread::yield_now);
+                }
                 let relieved = start.elapsed() >= SHIFT && worker.queue.hand_over(id);
                 job = if relieved { None } else { worker.queue.next(id) };
                 if let Some(connection) = connection {

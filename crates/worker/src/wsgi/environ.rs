@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use wire::Fast;
 use wire::exchange::Request;
 
 use super::FileWrapper;
@@ -171,7 +172,7 @@ impl Environ {
         environ.update(constants.as_mapping())?;
         // Otherwise an entry takes the place of another one, and its value alone says nothing.
         let all_differ = environ.len() == constants.len() + entries.len();
-        if all_differ && size <= MAX_KEPT_SIZE {
+        if all_differ && size <= MAX_KEPT_SIZE && Fast::Environ.is_on() {
             self.kept.truncate(MAX_KEPT - 1);
             self.kept.insert(0, Kept::new(&environ, entries, keys)?);
         }

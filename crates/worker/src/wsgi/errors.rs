@@ -8,6 +8,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::LogStream;
+use wire::Fast;
+
 use crate::exchange::Exchange;
 
 /// Stands for a text stream of Python's own, which costs several times what the rest of the environ
@@ -26,7 +28,12 @@ impl Errors {
     /// `MemoryError`.
     pub fn add_to(environ: &Bound<'_, PyDict>, exchange: &Arc<Exchange>) -> PyResult<()> {
         let errors = Self { exchange: Arc::clone(exchange), stream: PyOnceLock::new() };
-        environ.set_item(intern!(environ.py(), "wsgi.errors"), Bound::new(environ.py(), errors)?)
+        let py = environ.py();
+        let errors = Bound::new(py, errors)?;
+        if !Fast::Errors.is_on() {
+            errors.get().stream(py)?;
+        }
+        environ.set_item(intern!(py, "wsgi.errors"), errors)
     }
 
     /// Has `isinstance(errors, io.TextIOBase)` say what it says of the stream itself.
