@@ -276,12 +276,20 @@ impl<'r, 'c> Exchange<'r, 'c> {
         {
             self.note_absence(Presence::Gone)?;
         }
-        // Nothing has come yet when the request has only just been sent. A client that lags gets its
-        // turn first, however much the worker sends.
-        let mut look = self.heard && !self.response.lags();
+        // Nothing has come yet when the request has only just been sent. The answer to most comes
+        // within a moment, for which the socket itself waits (`workers::MOMENT`); only who waits
+        // longer looks for his client as well. A client that lags gets its turn first, however much
+        // the worker sends.
+        let mut waits = !self.heard;
+        let mut look = !self.response.lags();
         let mut pause = self.response.pause();
         loop {
-            match std::mem::replace(&mut look, true).then(|| inbox.try_receive(self.worker)) {
+            let received = if std::mem::take(&mut waits) {
+                Some(inbox.receive(self.worker))
+            } else {
+                std::mem::replace(&mut look, true).then(|| inbox.try_receive(self.worker))
+            };
+            match received {
                 None => {}
                 Some(Ok(0)) => return Err(self.lost("closed the connection")),
                 Some(Ok(_)) => return Ok(()),

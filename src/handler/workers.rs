@@ -25,6 +25,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// as it may be full only for one.
 const FULL_PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long receiving from a worker waits by itself.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// Between two looks for a supervisor.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -238,6 +241,7 @@ pub fn connect(path: &Path, link: Link, patience: Duration) -> io::Result<UnixSt
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
     // unix(7): a full queue blocks connect for as long as a send may block.
     set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(MOMENT))?;
     match link.send_buffer_size {
         Some(bytes) => set_socket_send_buffer_size(&socket, bytes as usize)?,
         None => channel::widen(&socket),
