@@ -192,7 +192,7 @@ impl Server {
                 "<Directory \"{}\">\n    Require all granted\n</Directory>",
                 installed.applications.display()
             ))
-            .conf(&split_global(&(conf + &many(row.many, installed)), row.many))
+            .conf(&split_global(&(many(row.many, installed) + &conf), row.many))
             // What a rival logs is not ours to judge.
             .expect_log("");
         httpd = match contender {
@@ -273,7 +273,7 @@ fn sizes(threads: u32) -> String {
     )
 }
 
-/// What a row has many of, where it belongs into the virtual host that is asked.
+/// What a row has many of, in front of what is asked for, where it belongs into its virtual host.
 fn many(many: Many, installed: &Installed) -> String {
     let script = installed.applications.join("application.py");
     let script = script.display();
