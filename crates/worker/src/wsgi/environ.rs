@@ -20,7 +20,7 @@ const MAX_NAMES: usize = 256;
 
 /// How many environs a runner keeps: a client sends the same names of headers again and again, and
 /// there are not many kinds of clients that a site is busy with.
-const MAX_KEPT: usize = 16;
+const MAX_KEPT: usize = 32;
 
 /// The largest environ that is kept, in bytes of names and values: clients decide how much they send.
 const MAX_KEPT_SIZE: usize = 16 << 10;
@@ -45,7 +45,8 @@ pub struct Constants {
 pub struct Environ {
     constants: Constants,
     names: HashMap<Box<[u8]>, Py<PyString>, BuildHasherDefault<NameHasher>>,
-    /// Those of earlier requests, the last one first.
+    /// Those of earlier requests: in front the one used last, at the end one that was used once and
+    /// makes room for the next new one. So many kinds in turn do not displace each other.
     kept: Vec<Kept>,
 }
 
@@ -174,7 +175,7 @@ impl Environ {
         let all_differ = environ.len() == constants.len() + entries.len();
         if all_differ && size <= MAX_KEPT_SIZE && Fast::Environ.is_on() {
             self.kept.truncate(MAX_KEPT - 1);
-            self.kept.insert(0, Kept::new(&environ, entries, keys)?);
+            self.kept.push(Kept::new(&environ, entries, keys)?);
         }
         Ok(environ)
     }
