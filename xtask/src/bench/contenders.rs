@@ -309,7 +309,8 @@ fn split_global(conf: &str, many: Many) -> String {
         })
         .collect();
     format!(
-        "{}\n{others}<VirtualHost 127.0.0.1:{{port}}>\nServerName 127.0.0.1\n{}\n\
+        "{}\n{others}<VirtualHost 127.0.0.1:{{port}}>\nServerName 127.0.0.1\n\
+         ServerAlias localhost\n{}\n\
          CustomLog /dev/null combined env=never-set\n</VirtualHost>",
         global.join("\n"),
         own.join("\n"),
