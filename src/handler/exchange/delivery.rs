@@ -24,8 +24,8 @@ use crate::ffi::request::{ClientLimit, Request};
 /// Most bytes that are passed at a time. The head of the response and the framing go on top.
 const PIECE: usize = 56 << 10;
 
-/// What is left to them of `FlushMaxThreshold`.
-const OVERHEAD: usize = 8 << 10;
+/// What is left to them of `FlushMaxThreshold`, which is 65,535 bytes unless configured.
+const OVERHEAD: usize = 7 << 10;
 
 /// What a socket that has room for more has room for at least: a third of its buffer is free
 /// (`sk_stream_is_writeable` in Linux's include/net/sock.h), which begins with some 80 KiB.
@@ -37,7 +37,8 @@ const FRAMING: usize = 64;
 /// Within this time comes what a worker sends as fast as it can.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Larger pieces of a body are not copied to be gathered.
+/// Larger pieces of a body are not copied to be gathered. httpd holds back less than that as long
+/// as there may be more (`THRESHOLD_MIN_WRITE`).
 const GATHER: usize = 4096;
 
 /// A response on its way.
@@ -127,15 +128,15 @@ impl<'r> Delivery<'r> {
         }
         self.unflushed = true;
         let largest = self.largest();
-        if data.len() < GATHER && self.gathered < largest / 4 && self.spool.is_none() {
-            self.brigade.push(data);
-            self.gathered += data.len();
-            return Ok(());
-        }
         let mut rest = data;
         while !rest.is_empty() {
             if self.must_wait() {
                 self.spool.get_or_insert_default().push(rest);
+                return Ok(());
+            }
+            if rest.len() < GATHER && self.gathered < largest / 4 {
+                self.brigade.push(rest);
+                self.gathered += rest.len();
                 return Ok(());
             }
             let room = largest.saturating_sub(self.gathered);
