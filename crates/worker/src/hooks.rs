@@ -4,6 +4,8 @@
 //! what mod_wsgi takes it for; anything else goes to the log, and counts as a failure.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
@@ -82,7 +84,8 @@ impl<'py> Call<'py> {
             return Outcome::Failed(500);
         }
         let wants_reload = |globals: &Bound<'_, PyDict>| {
-            reloading && toolbox.wants_reload(globals, exchange, script)
+            let resource = || Ok(OsStr::from_bytes(script).into_pyobject(py)?.into_any());
+            reloading && toolbox.wants_reload(globals, exchange, script, resource)
         };
         let verdict = match toolbox.scripts.globals(py, script, wants_reload) {
             Ok(globals) => self.ask(&asked, &globals),

@@ -118,13 +118,14 @@ impl Toolbox {
     }
 
     /// Whether a script wants to be loaded again, see [`Scripts::wants_reload`].
-    pub fn wants_reload(
+    pub fn wants_reload<'py>(
         &self,
-        globals: &Bound<'_, PyDict>,
+        globals: &Bound<'py, PyDict>,
         exchange: &Exchange,
         script: &[u8],
+        resource: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
     ) -> bool {
-        self.scripts.wants_reload(globals, script).unwrap_or_else(|error| {
+        self.scripts.wants_reload(globals, resource).unwrap_or_else(|error| {
             let what = "reload_required() failed in";
             self.failures.log(globals.py(), exchange, what, script, &error);
             false
@@ -334,7 +335,8 @@ impl Runner<'_> {
     ) -> Outcome {
         let Toolbox { scripts, failures, .. } = self.toolbox;
         let wants_reload = |globals: &Bound<'_, PyDict>| {
-            reloading && self.toolbox.wants_reload(globals, exchange, script)
+            let resource = || environ.as_any().get_item(intern!(py, "SCRIPT_FILENAME"));
+            reloading && self.toolbox.wants_reload(globals, exchange, script, resource)
         };
         self.monitor.note_loading();
         let application = match scripts.application(py, script, callable, wants_reload) {

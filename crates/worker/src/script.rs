@@ -155,19 +155,23 @@ impl Scripts {
     }
 
     /// Whether a script wants to be loaded again: it has lost its `__mtime__`, or its function
-    /// `reload_required` says so of the resource asked for.
+    /// `reload_required` says so of the resource asked for: the file that the URL leads to, which a
+    /// handler script answers for.
     ///
     /// # Errors
     /// What that function raises.
-    pub fn wants_reload(&self, globals: &Bound<'_, PyDict>, resource: &[u8]) -> PyResult<bool> {
+    pub fn wants_reload<'py>(
+        &self,
+        globals: &Bound<'py, PyDict>,
+        resource: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<bool> {
         let py = globals.py();
         let settled = globals.contains(intern!(py, "__mtime__"))?
             && !globals.contains(intern!(py, "reload_required"))?;
         if settled {
             return Ok(false);
         }
-        let resource = OsStr::from_bytes(resource);
-        self.is_outdated.bind(py).call1((globals, resource))?.extract()
+        self.is_outdated.bind(py).call1((globals, resource()?))?.extract()
     }
 
     /// Loads the script at `path`, unless another thread just has. What is in `outdated` is not

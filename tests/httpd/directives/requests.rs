@@ -163,6 +163,48 @@ fn handler_scripts() {
     }
 }
 
+/// Counts how often it is loaded, which it asks for by what the URL leads to.
+const AGAIN: &str = r#"
+import os, sys
+
+sys.loads = getattr(sys, "loads", 0) + 1
+asked = []
+
+
+def reload_required(resource):
+    asked.append(os.path.basename(resource))
+    return resource.endswith("again.txt")
+
+
+def handle_request(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{sys.loads} {asked}".encode()]
+"#;
+
+#[test]
+fn handler_scripts_say_when_they_are_loaded_again() {
+    let httpd = telling(
+        "WSGIHandlerScript mine {apps}/handler.py process-group=app\n\
+         Alias /files {dir}/htdocs\n<Location /files>\nSetHandler mine\n</Location>",
+    )
+    .app("handler.py", AGAIN)
+    .start();
+    for (name, expected) in [
+        ("a.txt", "1 []"),
+        ("b.txt", "1 ['b.txt']"),
+        ("again.txt", "2 []"),
+        ("a.txt", "2 ['a.txt']"),
+    ] {
+        let loads = httpd.get(&format!("/files/{name}")).assert(200).text();
+        // mod_wsgi loads it in a new process.
+        let expected = match UnderTest::chosen() {
+            UnderTest::Ours => expected.to_owned(),
+            _ => expected.replace("2 ", "1 "),
+        };
+        assert_eq!(loads, expected, "{name}");
+    }
+}
+
 #[test]
 fn restricted_groups() {
     let status = |conf: &str, status| {
