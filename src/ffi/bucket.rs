@@ -5,6 +5,8 @@ use std::ffi::{c_char, c_int};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 
+use channel::Bytes;
+
 use super::bindings as c;
 use super::request::Request;
 use super::string;
@@ -19,6 +21,8 @@ pub struct Brigade<'r> {
     request: Request<'r>,
     /// What a read found after it had something to give.
     failed: Option<BodyError>,
+    /// What a filter gave beyond what it was asked for.
+    surplus: Vec<u8>,
 }
 
 /// Whether the kernel sends a file by itself, where no filter wants to see it.
@@ -51,7 +55,7 @@ impl<'r> Brigade<'r> {
         // SAFETY: the pool is the request's; the connection's allocator outlives it.
         let raw = unsafe { c::apr_brigade_create(request.pool().as_ptr(), allocator) };
         let raw = NonNull::new(raw).expect("APR aborts when memory is short");
-        Self { raw, request, failed: None }
+        Self { raw, request, failed: None, surplus: Vec::new() }
     }
 
     fn allocator(&self) -> *mut c::apr_bucket_alloc_t {
@@ -64,7 +68,8 @@ impl<'r> Brigade<'r> {
     }
 
     /// Puts a copy of `data` into the brigade, for the next [`Brigade::pass`].
-    pub fn push(&mut self, data: &[u8]) {
+    pub fn push<'d>(&mut self, data: impl Into<Bytes<'d>>) {
+        let data = data.into();
         // SAFETY: without a function to free them, a heap bucket copies its bytes at once
         // (apr_buckets_heap.c).
         let bucket = unsafe {
@@ -130,7 +135,8 @@ impl<'r> Brigade<'r> {
     ///
     /// # Errors
     /// [`ClientGone`]; nothing further may be passed.
-    pub fn pass(&mut self, data: &[u8], then: Then) -> Result<(), ClientGone> {
+    pub fn pass<'d>(&mut self, data: impl Into<Bytes<'d>>, then: Then) -> Result<(), ClientGone> {
+        let data = data.into();
         if !data.is_empty() {
             // SAFETY: a transient bucket borrows its bytes until the pass ends: whoever keeps it
             // longer has to copy it (apr_buckets.h, "apr_bucket_setaside"). The brigade is
@@ -185,45 +191,51 @@ impl<'r> Brigade<'r> {
         self.append(bucket);
     }
 
-    /// Waits for the next piece of the request body, takes what else is there already, and appends
-    /// it to `into`: between 1 and `at_most` bytes, or none at the end of the body (`false`). httpd
-    /// sends `100 Continue` first where the client waits for it.
+    /// Waits for the next piece of the request body, takes what else is there already, or waits for
+    /// `all`, and gives it to `sink`: between 1 and `at_most` bytes, or none at the end of the body
+    /// (`false`). httpd sends `100 Continue` first where the client waits for it.
     ///
     /// # Errors
     /// [`BodyError`]; nothing further can be read.
-    pub fn read(&mut self, at_most: u32, into: &mut Vec<u8>) -> Result<bool, BodyError> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
-        let start = into.len();
-        loop {
-            // A read gives what one call of recv brought (`ap_core_input_filter`), 8000 bytes at
-            // most, however much has come.
-            let got = into.len() - start;
-            match self.read_once(at_most as usize, got, into) {
-                // An end that came along with data is seen again at the next read
-                // (`ap_http_filter` goes on answering with EOS).
-                Ok(Piece::End) => return Ok(into.len() > start),
-                Ok(Piece::Data) if into.len() - start < at_most as usize => {}
-                Ok(Piece::Data | Piece::NotYet) => return Ok(true),
-                Err(error) if into.len() == start => return Err(error),
-                Err(error) => {
-                    self.failed = Some(error);
-                    return Ok(true);
-                }
-            }
-        }
-    }
-
-    /// Reads what comes first; when something has been `got` already, what is there.
-    fn read_once(
+    pub fn read(
         &mut self,
         at_most: usize,
-        got: usize,
-        into: &mut Vec<u8>,
+        all: bool,
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<bool, BodyError> {
+        let mut room = at_most;
+        self.give_surplus(&mut room, &mut sink);
+        while room > 0 {
+            if let Some(error) = self.failed.take() {
+                // The data before it goes first.
+                if room < at_most {
+                    self.failed = Some(error);
+                    break;
+                }
+                return Err(error);
+            }
+            // A read gives what one call of recv brought (`ap_core_input_filter`), 8000 bytes at
+            // most, however much has come.
+            let waits = all || room == at_most;
+            match self.read_once(waits, &mut room, &mut sink) {
+                // An end that came along with data is seen again at the next read
+                // (`ap_http_filter` goes on answering with EOS).
+                Ok(Piece::End) => return Ok(room < at_most),
+                Ok(Piece::Data) => {}
+                Ok(Piece::NotYet) => break,
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads what comes first; unless it `waits`, what is there.
+    fn read_once(
+        &mut self,
+        waits: bool,
+        room: &mut usize,
+        sink: &mut impl FnMut(&[u8]),
     ) -> Result<Piece, BodyError> {
-        let waits = got == 0;
-        let wanted = (at_most - got).cast_signed() as c::apr_off_t;
         // SAFETY: input filters and brigade belong to the request.
         let status = unsafe {
             c::ap_get_brigade(
@@ -231,7 +243,7 @@ impl<'r> Brigade<'r> {
                 self.raw.as_ptr(),
                 c::AP_MODE_READBYTES,
                 if waits { c::APR_BLOCK_READ } else { c::APR_NONBLOCK_READ },
-                wanted,
+                room.cast_signed() as c::apr_off_t,
             )
         };
         if !waits && status == libc::EAGAIN {
@@ -240,17 +252,17 @@ impl<'r> Brigade<'r> {
         if status != c::APR_SUCCESS as c_int {
             return Err(self.error(status));
         }
-        let before = into.len();
-        Ok(match self.drain(into)? {
+        let before = *room;
+        Ok(match self.drain(room, sink)? {
             true => Piece::End,
             // Some filters answer so instead of with EAGAIN.
-            false if !waits && into.len() == before => Piece::NotYet,
+            false if !waits && *room == before => Piece::NotYet,
             false => Piece::Data,
         })
     }
 
-    /// Moves the data of all buckets to `into`. Says whether one of them was the end.
-    fn drain(&mut self, into: &mut Vec<u8>) -> Result<bool, BodyError> {
+    /// Moves the data of all buckets to `sink`. Says whether one of them was the end.
+    fn drain(&mut self, room: &mut usize, sink: &mut impl FnMut(&[u8])) -> Result<bool, BodyError> {
         let mut ended = false;
         loop {
             // SAFETY: the brigade is alive.
@@ -272,11 +284,25 @@ impl<'r> Brigade<'r> {
                 if length > 0 {
                     let data = data.cast::<u8>();
                     // SAFETY: the bucket holds that many bytes until it is deleted, below.
-                    into.extend_from_slice(unsafe { std::slice::from_raw_parts(data, length) });
+                    let data = unsafe { std::slice::from_raw_parts(data, length) };
+                    let (fits, surplus) = data.split_at(length.min(*room));
+                    sink(fits);
+                    *room -= fits.len();
+                    self.surplus.extend_from_slice(surplus);
                 }
             }
             // SAFETY: a bucket of the brigade, not used after this.
             unsafe { c::mwrs_bucket_delete(bucket) };
+        }
+    }
+
+    /// Gives what a filter had given beyond what it was asked for.
+    fn give_surplus(&mut self, room: &mut usize, sink: &mut impl FnMut(&[u8])) {
+        let len = self.surplus.len().min(*room);
+        if len > 0 {
+            sink(&self.surplus[..len]);
+            self.surplus.drain(..len);
+            *room -= len;
         }
     }
 

@@ -78,9 +78,9 @@ pub fn run(
     let repeatable = matches!(request.method(), b"GET" | b"HEAD");
     let mut rest = None;
     let converse = |connection: &mut Connection| {
-        let Connection { stream, inbox, worker, .. } = connection;
+        let Connection { stream, inbox, worker, windows, .. } = connection;
         let outcome;
-        (outcome, rest) = Exchange::new(request, target, stream, worker).run(inbox);
+        (outcome, rest) = Exchange::new(request, target, stream, worker, windows).run(inbox);
         outcome
     };
     let answer = deliver(request, &destination, generation, repeatable, message, converse);
@@ -125,8 +125,13 @@ pub fn deliver<'m>(
         let mut bytes = std::mem::take(&mut connection.greeting);
         bytes.reserve(MESSAGE);
         attempt.connects += 1;
+        let memory = connection.windows.offer(&mut bytes);
         wire::encode(&message(attempt), &mut bytes);
-        let outcome = match channel::send(&connection.stream, &bytes) {
+        let sent = match memory {
+            None => channel::send(&connection.stream, &bytes),
+            Some(memory) => channel::send_with_descriptor(&connection.stream, &bytes, memory),
+        };
+        let outcome = match sent {
             // Only part of the frame has arrived, if any: no worker begins that.
             Err(error) => Outcome::NotBegun(format!("cannot be sent ({error})")),
             Ok(()) => converse(&mut connection),

@@ -7,17 +7,18 @@ mod delivery;
 mod file;
 mod response;
 mod spool;
+mod window;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use channel::Inbox;
+use channel::{Bytes, Inbox, Window};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tracing::error;
-use wire::exchange::{FromWorker, Refusal};
+use wire::exchange::{FromWorker, Purpose, Refusal};
 
 pub use self::delivery::Rest;
 
@@ -26,6 +27,7 @@ use self::delivery::Delivery;
 use self::response::keep_in_error_page;
 use super::head::Head;
 use super::target::Target;
+use super::windows::Windows;
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
@@ -117,6 +119,14 @@ pub struct Exchange<'r, 'c> {
     has_data: bool,
     /// The end of the response has been handed to httpd; the worker's is still to come.
     complete: bool,
+    /// Memory in which the worker may put pieces of the response.
+    window: Option<&'c Window>,
+    /// How many bytes of it have been passed on, and not given back.
+    used: usize,
+    /// Memory for pieces of the request body.
+    body_window: Option<&'c mut Window>,
+    /// What the next request on this connection could use.
+    wanted: &'c mut Option<Purpose>,
     /// Where the client is, as long as its end of the connection is worth watching.
     client: Option<BorrowedFd<'r>>,
     presence: Presence,
@@ -129,6 +139,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
         target: &Target,
         worker: &'c UnixStream,
         pid: &'c mut Option<u32>,
+        windows: &'c mut Windows,
     ) -> Self {
         Self {
             request,
@@ -148,6 +159,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
             heard: false,
             has_data: false,
             complete: false,
+            window: windows.response.as_ref().map(|counted| &counted.window),
+            used: 0,
+            body_window: windows.body.as_mut().map(|counted| &mut counted.window),
+            wanted: &mut windows.wanted,
             client: request.client_socket(),
             presence: Presence::There,
         }
@@ -225,14 +240,14 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 let why = "takes a request for a question";
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
             }
-            FromWorker::NeedBody { at_most } => return self.send_body(*at_most),
+            FromWorker::NeedBody { at_most, all } => return self.send_body(*at_most, *all),
             FromWorker::Head { .. } if self.begun => {
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a second head")));
             }
             FromWorker::Head { .. } if self.page.is_some() => {
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a second head")));
             }
-            FromWorker::Data(_) if self.page.is_some() => {}
+            FromWorker::Data(_) | FromWorker::DataAt { .. } if self.page.is_some() => {}
             FromWorker::End if self.page.is_some() => {
                 let status = self.page.unwrap_or(HTTP_INTERNAL_SERVER_ERROR);
                 return Ok(Some(Outcome::Failed(status)));
@@ -248,15 +263,21 @@ impl<'r, 'c> Exchange<'r, 'c> {
                     return Ok(Some(Outcome::Answered(Err(HTTP_INTERNAL_SERVER_ERROR))));
                 }
             },
-            FromWorker::EarlyHints { .. } | FromWorker::Data(_) if self.complete => {
+            FromWorker::EarlyHints { .. } | FromWorker::Data(_) | FromWorker::DataAt { .. }
+                if self.complete =>
+            {
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "goes on after the end")));
             }
             FromWorker::EarlyHints { .. } if self.begun => {}
             FromWorker::EarlyHints { headers } => self.send_hints(headers),
-            FromWorker::Data(_) | FromWorker::End if !self.begun => {
+            FromWorker::Data(_) | FromWorker::DataAt { .. } | FromWorker::End if !self.begun => {
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a body without a head")));
             }
-            FromWorker::Data(data) => self.send_data(data)?,
+            FromWorker::Data(data) => {
+                self.note_data(data.len());
+                self.send_data(Bytes::from(*data))?;
+            }
+            FromWorker::DataAt { offset, len } => return self.send_from_window(*offset, *len),
             FromWorker::End => return self.end().map(Some),
             FromWorker::Failed { status } => return Ok(Some(self.failed(*status))),
             FromWorker::File { .. } | FromWorker::Welcome { .. } => {
@@ -299,6 +320,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                     return Err(self.lost(&format!("broke the connection ({error})")));
                 }
             }
+            self.give_back()?;
             if pause.is_none()
                 && self.response.has_way()
                 && let Err(ClientGone) = self.response.settle()

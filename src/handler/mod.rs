@@ -9,6 +9,7 @@ mod inquiry;
 mod owner;
 mod target;
 mod trust;
+mod windows;
 mod workers;
 
 use tracing::{error, info};

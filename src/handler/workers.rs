@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wire::broker::{FromBroker, ToBroker};
 use wire::{Fast, Secret, VERSION};
 
+use super::windows::Windows;
 use crate::generation::{Generation, Link};
 
 /// How long a request waits for workers to start without `connect-timeout=`; also how long what is
@@ -50,6 +51,8 @@ pub struct Connection {
     pub inbox: Inbox,
     /// The worker's process id, once it has said it.
     pub worker: Option<u32>,
+    /// Memory shared with the worker, for large bodies.
+    pub windows: Windows,
     /// Whether it has served a request before: its worker may have gone since.
     pub reused: bool,
     /// What still has to be sent in front of the first request.
@@ -143,7 +146,8 @@ impl Workers {
         wire::encode(&wire::exchange::hello(self.secret), &mut greeting);
         // File descriptors come with responses that are files.
         let inbox = Inbox::with_descriptors();
-        Ok(Connection { stream, inbox, worker: None, reused: false, greeting })
+        let windows = Windows::default();
+        Ok(Connection { stream, inbox, worker: None, windows, reused: false, greeting })
     }
 
     /// Whether a worker that is busy may turn a request away, as another one may be free.

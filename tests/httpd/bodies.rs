@@ -1,6 +1,10 @@
 //! Bodies of any size and shape: what they cost, how soon they arrive, and where they end.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use testkit::{Connection, Running};
+use wire::Fast;
 
 use crate::serving;
 
@@ -14,6 +18,10 @@ def application(environ, start_response):
     if path == "/echo":
         start_response("200 OK", PLAIN)
         return iter(lambda: stream.read(65536), b"")
+    if path.endswith("/list"):
+        data = stream.read()
+        start_response("200 OK", PLAIN)
+        return [data[:1000], data[1000:300_000], data[300_000:]]
     if path == "/lines":
         start_response("200 OK", PLAIN)
         return (line.upper() for line in stream)
@@ -132,4 +140,61 @@ fn a_body_that_is_framed_wrongly_is_an_error_of_the_read() {
     let response = connection.read_response("POST").expect("a response");
     assert!(response.status >= 400, "{response}");
     httpd.wait_for_log(&["the body failed: mod_wsgi request data read error: "]);
+}
+
+/// Whether a process has memory that httpd's children share with workers.
+fn shares_memory(process: &testkit::Process) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", process.pid));
+    maps.is_ok_and(|maps| maps.contains("memfd:wsgi-window"))
+}
+
+#[test]
+fn large_bodies_go_through_shared_memory_and_arrive_as_they_are() {
+    if testkit::ours_only("mod_wsgi has no worker that could share memory") {
+        return;
+    }
+    let one_child = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 4\nThreadsPerChild 4\n\
+                     MaxSpareThreads 4\n<Location /compressed>\nSetOutputFilter DEFLATE\n</Location>";
+    let httpd = serving(BODIES).conf(one_child).expect_log("AH10159").start();
+    let mut connection = httpd.connect();
+    let mut echo = |path: &str, body: &[u8]| {
+        let response = connection.request("POST", path, &[], body).expect("a response").assert(200);
+        assert!(response.body == body, "{path}, {} bytes", body.len());
+    };
+    let is_shared = || httpd.children().iter().any(shares_memory);
+    for _ in 0..3 {
+        echo("/list", b"small");
+        echo("/echo", &piece(7)[..10_000]);
+    }
+    assert!(!is_shared(), "small bodies do without");
+    // Three windows and more, and what just fits, or just does not.
+    let large = [piece(1), piece(2), piece(3), piece(4)[..1234].to_vec()].concat();
+    for round in 0..3 {
+        for len in [large.len(), 65_536, 300_000, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 20_000] {
+            let body = &large[round..][..len.min(large.len() - round)];
+            echo("/list", body);
+            echo("/echo", body);
+        }
+    }
+    // A connection that is not used again gets none.
+    assert_eq!(is_shared(), Fast::Window.is_on() && Fast::Connections.is_on());
+    let headers = [("Accept-Encoding", "gzip")];
+    let response = connection.request("POST", "/compressed/list", &headers, &large);
+    let response = response.expect("a response").assert(200);
+    assert_eq!(response.header("Content-Encoding"), Some("gzip"));
+    assert!(unzip(&response.body) == large);
+}
+
+fn unzip(data: &[u8]) -> Vec<u8> {
+    let mut gzip = Command::new("gzip")
+        .arg("-dc")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("gzip is everywhere");
+    let mut stdin = gzip.stdin.take().expect("it is a pipe");
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(data).expect("gzip reads"));
+        gzip.wait_with_output().expect("gzip ends").stdout
+    })
 }

@@ -10,9 +10,10 @@ use crate::broken_workers::Programs;
 
 /// The query string names what comes in answer to a request.
 const WORKER: &str = r#"#!/usr/bin/python3 -I
-import array, os, select, socket, struct, sys, threading
+import array, mmap, os, select, socket, struct, sys, threading
 
-HEAD, DATA, LOG, END, FAILED, GOODBYE, FILE, HINTS = 3, 4, 5, 6, 7, 8, 9, 10
+HEAD, DATA, LOG, END, FAILED, GOODBYE, FILE, HINTS, DATA_AT = 3, 4, 5, 6, 7, 8, 9, 10, 15
+WINDOW = 9
 
 
 def frame(kind, payload=b"", descriptors=0, length=None):
@@ -92,7 +93,33 @@ CASES = {
     "descriptor_counted": (head() + frame(DATA, b"body", 1) + end, [null]),
     "descriptors": (head() + body + end, [null] * 50),
     "descriptors_and_garbage": (b"\xff" * 1000, [null] * 250),
+    # So large that a window comes before the next request.
+    "large": (head() + frame(DATA, b"x" * 100_000) + end, []),
 }
+
+
+def at(offset, length):
+    return frame(DATA_AT, struct.pack("<II", offset, length))
+
+
+# What is said about a window that is there, or is not.
+for name, said in {
+    "start": at(0, 4),
+    "end": at((1 << 20) - 4, 4),
+    "nothing": at(1 << 20, 0) + body,
+    "one_beyond": at((1 << 20) - 3, 4),
+    "beyond": at(1 << 20, 1),
+    "too_long": at(0, (1 << 20) + 1),
+    "huge": at(0, 0xffffffff),
+    "far": at(0xffffffff, 1),
+    "far_and_huge": at(0xffffffff, 0xffffffff),
+    "much": at(0, 1 << 20) * 20,
+}.items():
+    CASES["window_" + name] = CASES["no_window_" + name] = (head() + said + end, [])
+CASES["window_first"] = (at(0, 4) + head() + end, [])
+CASES["window_after_end"] = (head() + body + end + at(0, 4), [])
+# Whoever has a window tries these first.
+CASES["window_cut_short"] = CASES["window_changing"] = (head() + at(0, 1 << 20) * 20 + end, [])
 
 
 def receive(connection, length):
@@ -110,26 +137,68 @@ def read_frame(connection):
     return kind, receive(connection, length)
 
 
+def read_request(connection):
+    """The next frame that is no window, and the window that came before it."""
+    first, rights, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(4))
+    if not first:
+        raise EOFError
+    length, kind, _, _ = struct.unpack("<IBBH", first + receive(connection, 7))
+    payload = receive(connection, length)
+    if kind != WINDOW:
+        return kind, payload, None
+    memory = array.array("i", rights[0][2])[0]
+    return *read_frame(connection), memory
+
+
+def misuse(memory, case, done):
+    """Put something into the window, and do what may not be done."""
+    window = mmap.mmap(memory, 1 << 20)
+    window[:4] = window[-4:] = b"body"
+    if case == "window_cut_short":
+        for size in (0, 4096, 1 << 30):
+            try:
+                os.ftruncate(memory, size)
+            except OSError:
+                continue
+            os.abort()
+    while case == "window_changing" and not done.is_set():
+        window[:] = os.urandom(1 << 20)
+
+
 def serve(connection):
+    done, had_window = threading.Event(), False
     try:
         read_frame(connection)
         connection.sendall(frame(13, struct.pack("<I", os.getpid())))
         while True:
-            kind, payload = read_frame(connection)
+            kind, payload, memory = read_request(connection)
+            # Whoever sends a request has seen all of the response before it.
+            done.set()
+            done = threading.Event()
             if kind != 2:
                 continue
             case = payload.split(b"case=", 1)[1].split(b"&", 1)[0].decode()
             data, descriptors = CASES[case]
+            # The window comes with the request after the large response, and only then.
+            if case.startswith("window_") != (memory is not None):
+                os.abort()
+            had_window |= memory is not None
+            if memory is not None:
+                changes = threading.Thread(target=misuse, args=(memory, case, done))
+                changes.start()
+                if case != "window_changing":
+                    changes.join()
             if descriptors:
                 rights = array.array("i", descriptors)
                 connection.sendmsg([data[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
                 data = data[1:]
             connection.sendall(data)
-            if case != "good":
+            if case not in ("good", "large", "window_changing") or had_window and case == "good":
                 break
     except (EOFError, OSError):
         pass
     finally:
+        done.set()
         connection.close()
 
 
@@ -215,6 +284,23 @@ const CASES: &[(&str, Answer)] = &[
     ("descriptors", Either(502)),
     ("descriptor_counted", Either(502)),
     ("descriptors_and_garbage", Page(502)),
+    ("window_start", Whole),
+    ("window_end", Whole),
+    ("window_nothing", Whole),
+    ("window_one_beyond", Either(502)),
+    ("window_beyond", Either(502)),
+    ("window_too_long", Either(502)),
+    ("window_huge", Either(502)),
+    ("window_far", Either(502)),
+    ("window_far_and_huge", Either(502)),
+    ("window_much", Whole),
+    ("window_first", Page(502)),
+    ("window_cut_short", Whole),
+    ("window_changing", Whole),
+    ("no_window_start", Either(502)),
+    ("no_window_nothing", Either(502)),
+    ("no_window_huge", Either(502)),
+    ("no_window_far", Either(502)),
 ];
 
 /// Cases whose outcome is a matter of taste, as long as nothing suffers.
@@ -230,10 +316,15 @@ const OTHERS: &[&str] = &[
     "file_twice",
     "file_and_data",
     "failed_fine",
+    "window_after_end",
 ];
 
 #[track_caller]
 fn check(httpd: &Running, case: &str, expected: Option<Answer>) {
+    if case.starts_with("window_") {
+        // Over the connection that is used again, which gets a window for it.
+        httpd.get("/?case=large&").assert(200);
+    }
     let path = format!("/?case={case}&");
     // A POST is not tried a second time.
     let response = httpd.request("POST", &path, &[], b"a body");
@@ -248,6 +339,9 @@ fn check(httpd: &Running, case: &str, expected: Option<Answer>) {
         }
     };
     assert!(fits, "{case}: {expected:?}, but complete={} {response}", response.complete);
+    if ["window_start", "window_end", "window_nothing"].contains(&case) {
+        assert_eq!(response.text(), "body", "{case}");
+    }
     let response = httpd.get("/?case=good&").assert(200);
     assert_eq!(response.text(), "body", "{case}");
 }

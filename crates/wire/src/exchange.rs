@@ -51,6 +51,35 @@ pub enum ToWorker<'a> {
     Ask(Inquiry<'a>),
     /// The value that a hook has asked for, if there is one.
     Variable(Option<&'a [u8]>),
+    /// From now on there is memory for large pieces, whose descriptor travels along. Comes between
+    /// two requests, once for each use.
+    Window {
+        /// What it is for.
+        purpose: Purpose,
+        /// How many bytes it has.
+        size: u32,
+    },
+    /// As [`ToWorker::Body`], for a piece that stands at the start of the window.
+    BodyAt {
+        /// How long it is.
+        len: u32,
+    },
+    /// The oldest bytes of the window that have not been given back are free again. May cross the
+    /// end of the response.
+    Taken {
+        /// How many.
+        len: u32,
+    },
+}
+
+/// What a window is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// Response bodies, which the worker writes.
+    Response = 1,
+    /// Request bodies, which the httpd child writes.
+    Body = 2,
 }
 
 /// One request: what httpd decided about it, apart from what the client sent.
@@ -91,6 +120,8 @@ pub enum FromWorker<'a> {
     NeedBody {
         /// Upper bound of the next [`ToWorker::Body`], in bytes.
         at_most: u32,
+        /// Whether the application gets nothing before it gets so many, or all that there are.
+        all: bool,
     },
     /// The response's status line and headers, as the application gave them.
     Head {
@@ -150,6 +181,14 @@ pub enum FromWorker<'a> {
     NeedVariable(&'a [u8]),
     /// What the hook has answered. Nothing comes after it.
     Verdict(Verdict<'a>),
+    /// As [`FromWorker::Data`], for a piece that stands in the window until it is
+    /// [`ToWorker::Taken`], or the response has ended.
+    DataAt {
+        /// Where it begins.
+        offset: u32,
+        /// How long it is.
+        len: u32,
+    },
 }
 
 /// Why a worker did not begin a request.
@@ -227,6 +266,16 @@ impl Level {
     }
 }
 
+impl Purpose {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match reader.u8("purpose")? {
+            1 => Self::Response,
+            2 => Self::Body,
+            value => return Err(DecodeError::Unknown { what: "purpose", value: value.into() }),
+        })
+    }
+}
+
 impl Refusal {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match reader.u8("refusal")? {
@@ -282,7 +331,14 @@ impl<'a> Message<'a> for ToWorker<'a> {
             Self::ClientGone { .. } => 6,
             Self::Ask(_) => 7,
             Self::Variable(_) => 8,
+            Self::Window { .. } => 9,
+            Self::BodyAt { .. } => 10,
+            Self::Taken { .. } => 11,
         }
+    }
+
+    fn descriptors(&self) -> u8 {
+        u8::from(matches!(self, Self::Window { .. }))
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
@@ -312,6 +368,11 @@ impl<'a> Message<'a> for ToWorker<'a> {
             Self::ClientGone { certain } => writer.bool(*certain),
             Self::Ask(inquiry) => inquiry.write(writer),
             Self::Variable(value) => writer.option(*value, Writer::bytes),
+            Self::Window { purpose, size } => {
+                writer.u8(*purpose as u8);
+                writer.u32(*size);
+            }
+            Self::BodyAt { len } | Self::Taken { len } => writer.u32(*len),
         }
     }
 
@@ -343,6 +404,9 @@ impl<'a> Message<'a> for ToWorker<'a> {
             6 => Self::ClientGone { certain: reader.bool("certain")? },
             7 => Self::Ask(Inquiry::read(reader)?),
             8 => Self::Variable(reader.option("value", |reader| reader.bytes("value"))?),
+            9 => Self::Window { purpose: Purpose::read(reader)?, size: reader.u32("size")? },
+            10 => Self::BodyAt { len: reader.u32("length")? },
+            11 => Self::Taken { len: reader.u32("length")? },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message to a worker",
@@ -373,6 +437,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             Self::Verdict(_) => 12,
             Self::Welcome { .. } => 13,
             Self::NeedVariable(_) => 14,
+            Self::DataAt { .. } => 15,
         }
     }
 
@@ -383,7 +448,10 @@ impl<'a> Message<'a> for FromWorker<'a> {
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
             Self::Refused(refusal) => writer.u8(*refusal as u8),
-            Self::NeedBody { at_most } => writer.u32(*at_most),
+            Self::NeedBody { at_most, all } => {
+                writer.u32(*at_most);
+                writer.bool(*all);
+            }
             Self::Head { status, headers } => {
                 writer.bytes(status);
                 write_pairs(writer, headers);
@@ -409,13 +477,17 @@ impl<'a> Message<'a> for FromWorker<'a> {
             }
             Self::Verdict(verdict) => verdict.write(writer),
             Self::NeedVariable(name) => writer.bytes(name),
+            Self::DataAt { offset, len } => {
+                writer.u32(*offset);
+                writer.u32(*len);
+            }
         }
     }
 
     fn decode_payload(kind: u8, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(match kind {
             1 => Self::Refused(Refusal::read(reader)?),
-            2 => Self::NeedBody { at_most: reader.u32("at most")? },
+            2 => Self::NeedBody { at_most: reader.u32("at most")?, all: reader.bool("all")? },
             3 => Self::Head {
                 status: reader.bytes("status")?,
                 headers: read_pairs(reader, "headers")?,
@@ -436,6 +508,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             12 => Self::Verdict(Verdict::read(reader)?),
             13 => Self::Welcome { worker: reader.u32("worker")? },
             14 => Self::NeedVariable(reader.bytes("name")?),
+            15 => Self::DataAt { offset: reader.u32("offset")?, len: reader.u32("length")? },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from a worker",

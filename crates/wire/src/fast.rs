@@ -27,13 +27,15 @@ pub enum Fast {
     Lock,
     /// No further runner is woken while those at work compute.
     Watch,
+    /// Large bodies go through memory that httpd's child and worker share.
+    Window,
 }
 
 static OFF: LazyLock<String> = LazyLock::new(|| std::env::var(VARIABLE).unwrap_or_default());
 
 impl Fast {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Connections,
         Self::Environ,
         Self::Errors,
@@ -43,6 +45,7 @@ impl Fast {
         Self::Input,
         Self::Lock,
         Self::Watch,
+        Self::Window,
     ];
 
     /// What the variable calls it.
@@ -57,6 +60,7 @@ impl Fast {
             Self::Input => "input",
             Self::Lock => "lock",
             Self::Watch => "watch",
+            Self::Window => "window",
         }
     }
 

@@ -11,6 +11,7 @@ pub struct Client {
     hung_up: AtomicBool,
     lost: AtomicBool,
     looked: AtomicU64,
+    taken: AtomicU64,
 }
 
 impl Client {
@@ -23,6 +24,16 @@ impl Client {
     /// Notes that nothing can reach the client.
     pub fn lose(&self) {
         self.note(true);
+    }
+
+    /// Notes that httpd has passed on so many more bytes of the window.
+    pub fn note_taken(&self, len: u32) {
+        self.taken.fetch_add(len.into(), Ordering::Relaxed);
+    }
+
+    /// How many bytes of the window httpd has passed on.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Whether the client has closed its direction at least.

@@ -7,12 +7,12 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use channel::Inbox;
+use channel::{Inbox, Window};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{Shutdown, UCred};
 use wire::FrameError;
-use wire::exchange::{FromWorker, Refusal, ToWorker};
+use wire::exchange::{FromWorker, Purpose, Refusal, ToWorker};
 
 use crate::forked::has_forked;
 
@@ -32,8 +32,19 @@ pub struct Connection {
     pub peer: UCred,
     /// Its number.
     pub token: Token,
+    /// Shared memory for large bodies.
+    pub windows: Windows,
     registered: bool,
     open: Arc<AtomicUsize>,
+}
+
+/// Memory that is shared with the peer for as long as the connection lasts.
+#[derive(Debug, Default)]
+pub struct Windows {
+    /// For response bodies.
+    pub response: Option<Window>,
+    /// For request bodies.
+    pub body: Option<Window>,
 }
 
 impl Drop for Connection {
@@ -52,6 +63,21 @@ impl Connection {
     pub fn refuse(&mut self, refusal: Refusal) -> bool {
         let taken: Result<Option<ToWorker<'_>>, FrameError> = self.inbox.next();
         taken.is_ok() && self.tell(&FromWorker::Refused(refusal))
+    }
+
+    /// Takes the window that the message at the front of the inbox brings.
+    ///
+    /// # Errors
+    /// It cannot be used; or the system's.
+    pub fn take_window(&mut self, purpose: Purpose, size: u32) -> io::Result<()> {
+        let _ = self.inbox.next::<ToWorker<'_>>();
+        let memory = self.inbox.take_descriptor().ok_or(io::ErrorKind::NotFound)?;
+        let window = Window::adopt(&memory, size)?;
+        match purpose {
+            Purpose::Response => self.windows.response = Some(window),
+            Purpose::Body => self.windows.body = Some(window),
+        }
+        Ok(())
     }
 
     /// Sends a small message to a peer that awaits it, and therefore has room for it. Returns
@@ -127,10 +153,11 @@ impl Connections {
         idle.last += 1;
         Connection {
             socket: Arc::new(socket),
-            inbox: Inbox::new(),
+            inbox: Inbox::with_descriptors(),
             authentic: false,
             peer,
             token: idle.last,
+            windows: Windows::default(),
             registered: false,
             open: Arc::clone(&self.open),
         }

@@ -32,6 +32,8 @@ use crate::reply::{Head, Reply, Surplus};
 use crate::sender::Sender;
 use crate::worker::now;
 
+/// After so much of a large block a look for what httpd has passed on of it is worth its price.
+const PART: usize = 256 << 10;
 /// In microseconds: blocks that follow each other no slower than this are left to the sender.
 const QUICK: u64 = 1000;
 
@@ -115,7 +117,7 @@ pub enum Urgency {
 impl Exchange {
     /// Starts on a request whose frame has been taken from the connection's inbox.
     pub fn new(
-        connection: Connection,
+        mut connection: Connection,
         about: About,
         buffer: Vec<u8>,
         slot: Arc<Slot>,
@@ -126,7 +128,8 @@ impl Exchange {
         if let Some(waited) = waited {
             meter.lock.add_time(waited);
         }
-        let outgoing = Outgoing::new(Arc::clone(&connection.socket), buffer);
+        let mut outgoing = Outgoing::new(Arc::clone(&connection.socket), buffer);
+        outgoing.use_window(connection.windows.response.take());
         let client = Arc::<Client>::default();
         Self {
             incoming: Mutex::new(Incoming::new(
@@ -225,8 +228,9 @@ impl Exchange {
         let socket = outgoing.socket();
         let buffer = outgoing.finish(&last, &mut self.detached(py));
         let broken = outgoing.is_broken();
+        let window = outgoing.take_window();
         drop(outgoing);
-        let connection = match self.incoming.try_lock() {
+        let mut connection = match self.incoming.try_lock() {
             Ok(mut incoming) => incoming.finish(),
             // Some other thread of the application is still reading. What it asked for will come
             // some time, so the connection cannot serve another request. This ends its wait.
@@ -238,6 +242,9 @@ impl Exchange {
             }
             Err(TryLockError::Poisoned(_)) => unreachable!("panics abort"),
         };
+        if let Some(connection) = &mut connection {
+            connection.windows.response = window;
+        }
         (connection.filter(|_| !broken), buffer)
     }
 
@@ -451,7 +458,13 @@ impl Exchange {
     fn send_now(&self, py: Python<'_>, block: &[u8], urgency: Urgency) -> Result<(), ReplyError> {
         let mut outgoing = self.sending(py);
         let mut wait = self.detached(py);
-        outgoing.push_data(block, &mut wait)?;
+        for part in block.chunks(PART) {
+            if outgoing.uses_window() {
+                self.look();
+                outgoing.note_taken(self.client.taken());
+            }
+            outgoing.push_data(part, &mut wait)?;
+        }
         if urgency == Urgency::Send {
             outgoing.flush(&mut wait)?;
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use channel::Bytes;
 use rustix::event::PollFlags;
 use wire::exchange::{FromWorker, ToWorker};
 
@@ -89,7 +90,8 @@ impl Incoming {
         }
     }
 
-    /// Takes what httpd has said without being asked: that the client has gone. Does not wait.
+    /// Takes what httpd has said without being asked: that the client has gone, that it has passed on
+    /// something. Does not wait.
     pub fn look(&mut self) {
         let Some(connection) = &mut self.connection else {
             return;
@@ -97,12 +99,7 @@ impl Incoming {
         match connection.inbox.try_receive(&connection.socket) {
             Ok(0) => self.client.lose(),
             // Nothing has been asked for, so it can be nothing else.
-            Ok(_) => {
-                while let Ok(Some(ToWorker::ClientGone { certain })) = connection.inbox.peek() {
-                    let _ = connection.inbox.next::<ToWorker<'_>>();
-                    self.client.note(certain);
-                }
-            }
+            Ok(_) => while take_aside(connection, &self.client) {},
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
                 _ => self.client.lose(),
@@ -186,6 +183,7 @@ impl Incoming {
         if self.connection.is_none() {
             return Err(InputError::Over);
         }
+        let is_line = matches!(amount, Amount::Line | Amount::LineWithin(_));
         let missing = match amount {
             Amount::All => MOST_PULL,
             Amount::Bytes(len) => len.saturating_sub(self.data.len() - self.start),
@@ -193,7 +191,7 @@ impl Incoming {
         };
         let at_most = missing.clamp(LEAST_PULL, MOST_PULL);
         self.state = State::Open;
-        let outcome = self.ask(at_most as u32, outlet);
+        let outcome = self.ask(at_most as u32, at_most <= missing && !is_line, outlet);
         if outcome.is_err() {
             self.state = State::Failed;
         }
@@ -245,29 +243,31 @@ impl Incoming {
         Ok(())
     }
 
-    fn ask(&mut self, at_most: u32, outlet: &Outlet) -> Result<(), InputError> {
-        self.send(&FromWorker::NeedBody { at_most }, outlet)?;
+    fn ask(&mut self, at_most: u32, all: bool, outlet: &Outlet) -> Result<(), InputError> {
+        self.send(&FromWorker::NeedBody { at_most, all }, outlet)?;
         let connection = self.connection.as_mut().ok_or(InputError::Over)?;
-        match connection.inbox.next() {
-            Ok(Some(ToWorker::Body(piece))) => {
-                if self.start > 0 {
-                    self.data.drain(..self.start);
-                    self.start = 0;
-                }
-                self.data.extend_from_slice(piece);
-                Ok(())
+        let piece = match connection.inbox.next() {
+            Ok(Some(ToWorker::Body(piece))) => Some(Bytes::from(piece)),
+            Ok(Some(ToWorker::BodyAt { len })) => {
+                connection.windows.body.as_ref().and_then(|window| window.bytes(0, len))
             }
             Ok(Some(ToWorker::BodyEnd)) => {
                 self.state = State::Ended;
-                Ok(())
+                return Ok(());
             }
-            Ok(Some(ToWorker::BodyFailed { reason })) => Err(InputError::Failed(reason.to_owned())),
-            Ok(_) | Err(_) => {
-                self.connection = None;
-                outlet.break_off();
-                Err(InputError::Failed("httpd sent something unexpected".to_owned()))
+            Ok(Some(ToWorker::BodyFailed { reason })) => {
+                return Err(InputError::Failed(reason.to_owned()));
             }
-        }
+            Ok(_) | Err(_) => None,
+        };
+        let Some(piece) = piece else {
+            self.connection = None;
+            outlet.break_off();
+            return Err(InputError::Failed("httpd sent something unexpected".to_owned()));
+        };
+        self.data.drain(..std::mem::take(&mut self.start));
+        piece.append_to(&mut self.data);
+        Ok(())
     }
 
     /// Waits until the answer is whole.
@@ -278,13 +278,22 @@ impl Incoming {
         loop {
             let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
             await_message(connection, &self.slot)?;
-            let Ok(Some(ToWorker::ClientGone { certain })) = connection.inbox.peek() else {
+            if !take_aside(connection, &self.client) {
                 return Ok(());
-            };
-            let _ = connection.inbox.next::<ToWorker<'_>>();
-            self.client.note(certain);
+            }
         }
     }
+}
+
+/// Takes the next message, if it is one that comes without being asked for.
+fn take_aside(connection: &mut Connection, client: &Client) -> bool {
+    match connection.inbox.peek() {
+        Ok(Some(ToWorker::ClientGone { certain })) => client.note(certain),
+        Ok(Some(ToWorker::Taken { len })) => client.note_taken(len),
+        _ => return false,
+    }
+    let _ = connection.inbox.next::<ToWorker<'_>>();
+    true
 }
 
 /// Waits until a message is whole.

@@ -12,7 +12,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use wire::exchange::{FromWorker, Inquiry, Refusal, Request, ToWorker};
+use wire::exchange::{FromWorker, Inquiry, Purpose, Refusal, Request, ToWorker};
 
 use crate::connection::{Connection, LISTENER, Token, WAKE};
 use crate::gate::{Complaints, Gate, Greeting, Offence};
@@ -234,6 +234,13 @@ impl Io {
                 Ok(Step::Wait) => return self.worker.connections.put_back(connection),
                 // About the request before, whose end it crossed on the way.
                 Ok(Step::Late) => {}
+                Ok(Step::Window { purpose, size }) => {
+                    // Without room for it in our memory, the peer has to be served without it.
+                    if let Err(error) = connection.take_window(purpose, size) {
+                        self.complaints.note(format!("cannot share memory with httpd: {error}"));
+                        return connection.say_goodbye();
+                    }
+                }
                 Ok(Step::Greeted) => {
                     connection.authentic = true;
                     self.forget(connection.token);
@@ -289,6 +296,11 @@ impl Io {
                 let reloading = inquiry.script_reloading;
                 Ok(self.queue(script, application_group, reloading, may_refuse, now()))
             }
+            Some(ToWorker::Window { purpose, size }) => Ok(Step::Window { purpose, size }),
+            Some(ToWorker::Taken { .. }) => {
+                let _ = connection.inbox.next::<ToWorker<'_>>();
+                Ok(Step::Late)
+            }
             Some(ToWorker::ClientGone { certain }) => {
                 if certain {
                     self.worker.monitor.count_deserted();
@@ -342,6 +354,8 @@ enum Step {
     Wait,
     /// A message that has become meaningless was taken away.
     Late,
+    /// Memory is to be shared.
+    Window { purpose: Purpose, size: u32 },
     /// The connection is authentic.
     Greeted,
     /// A request is there, or a question about one.

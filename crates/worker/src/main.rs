@@ -30,6 +30,7 @@ mod process_log;
 mod queue;
 mod reload;
 mod reply;
+mod ring;
 mod runner;
 mod schedule;
 mod script;

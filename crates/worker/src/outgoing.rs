@@ -4,10 +4,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use channel::Window;
+
 use wire::exchange::{FromWorker, Level};
 use wire::{Header, Message};
 
 use crate::lines::Lines;
+use crate::ring::Ring;
 
 /// How much is gathered before it is sent.
 const GATHER: usize = 64 << 10;
@@ -37,6 +40,8 @@ pub struct Outgoing {
     pub awaited: usize,
     broken: Option<io::ErrorKind>,
     partial: [Lines; 3],
+    /// Shared memory for large pieces.
+    ring: Option<Ring>,
 }
 
 /// Frames that the sender has taken to send them.
@@ -106,6 +111,29 @@ impl Outgoing {
             awaited: 0,
             broken: None,
             partial: Default::default(),
+            ring: None,
+        }
+    }
+
+    /// Sends large pieces through `window`, if there is one.
+    pub fn use_window(&mut self, window: Option<Window>) {
+        self.ring = window.map(Ring::new);
+    }
+
+    /// Gives the window back.
+    pub fn take_window(&mut self) -> Option<Window> {
+        self.ring.take().map(Ring::into_window)
+    }
+
+    /// Whether httpd may have given back a part of the window since the last time.
+    pub fn uses_window(&self) -> bool {
+        self.ring.as_ref().is_some_and(Ring::is_in_use)
+    }
+
+    /// Notes how much httpd has given back of the window, all in all.
+    pub fn note_taken(&mut self, taken: u64) {
+        if let Some(ring) = &mut self.ring {
+            ring.note_taken(taken);
         }
     }
 
@@ -218,10 +246,16 @@ impl Outgoing {
     /// The connection is broken.
     pub fn push_data(
         &mut self,
-        data: &[u8],
+        mut data: &[u8],
         wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>,
     ) -> io::Result<()> {
-        for piece in data.chunks(MAX_DATA) {
+        while !data.is_empty() {
+            if let Some(len) = self.put_into_window(data) {
+                data = &data[len..];
+                continue;
+            }
+            let (piece, rest) = data.split_at(data.len().min(MAX_DATA));
+            data = rest;
             if piece.len() >= DIRECT {
                 self.send_directly(piece, wait)?;
                 continue;
@@ -232,6 +266,18 @@ impl Outgoing {
             }
         }
         Ok(())
+    }
+
+    /// Puts the start of a large piece into the window, as far as there is room for it, and gathers
+    /// a frame that says so. Returns how much that is.
+    fn put_into_window(&mut self, data: &[u8]) -> Option<usize> {
+        if data.len() < DIRECT || self.is_broken() {
+            return None;
+        }
+        let (offset, len) = self.ring.as_mut()?.put(data, DIRECT)?;
+        let number = |size| u32::try_from(size).expect("windows are below 4 GiB");
+        self.push(&FromWorker::DataAt { offset: number(offset), len: number(len) });
+        Some(len)
     }
 
     /// Sends what has been gathered, and then a frame with a piece of the response body.

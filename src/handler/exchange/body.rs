@@ -2,17 +2,19 @@
 
 use std::cell::Cell;
 
+use channel::Window;
 use tracing::{debug, info};
-use wire::exchange::ToWorker;
+use wire::exchange::{Purpose, ToWorker};
 use wire::{Header, Message};
 
 use super::client::Presence;
 use super::{Exchange, Outcome};
 use crate::ffi::HTTP_BAD_REQUEST;
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
+use crate::handler::windows::LARGE;
 
 /// Most bytes of a request body that are read at a time.
-const BODY_PIECE: u32 = 128 << 10;
+const BODY_PIECE: usize = 128 << 10;
 
 thread_local! {
     /// Where a piece of a body is read to. Taking new memory for each piece and giving it back costs
@@ -22,7 +24,11 @@ thread_local! {
 
 impl Exchange<'_, '_> {
     /// The application reads: the next piece of the request body goes to the worker.
-    pub(super) fn send_body(&mut self, at_most: u32) -> Result<Option<Outcome>, ClientGone> {
+    pub(super) fn send_body(
+        &mut self,
+        at_most: u32,
+        all: bool,
+    ) -> Result<Option<Outcome>, ClientGone> {
         // What the client has been promised so far may be what it waits for.
         self.response.settle()?;
         if self.presence == Presence::Gone && self.body_error.is_none() {
@@ -35,9 +41,15 @@ impl Exchange<'_, '_> {
         let brigade = self.body.get_or_insert_with(|| Brigade::new(self.request));
         let reply = match &self.body_error {
             Some(error) => ToWorker::BodyFailed { reason: &error.text },
-            None => match brigade.read(at_most.clamp(1, BODY_PIECE), &mut data) {
-                Ok(true) => ToWorker::Body(&data),
-                Ok(false) => ToWorker::BodyEnd,
+            None => match pull(brigade, self.body_window.as_deref_mut(), at_most, all, &mut data) {
+                Ok(Pulled::InWindow(len)) => ToWorker::BodyAt { len },
+                Ok(Pulled::InPiece) => {
+                    if data.len() >= LARGE {
+                        *self.wanted = Some(Purpose::Body);
+                    }
+                    ToWorker::Body(&data)
+                }
+                Ok(Pulled::End) => ToWorker::BodyEnd,
                 Err(error) => {
                     failed = true;
                     ToWorker::BodyFailed { reason: &self.body_error.insert(error).text }
@@ -66,6 +78,39 @@ impl Exchange<'_, '_> {
         PIECE.set(data);
         Ok(None)
     }
+}
+
+/// Where a piece of the body has been read to.
+enum Pulled {
+    /// To the start of the window, so many bytes.
+    InWindow(u32),
+    /// To memory.
+    InPiece,
+    /// Nowhere: there is nothing more.
+    End,
+}
+
+/// Reads a piece of the body into the window, or into `data` without one.
+fn pull(
+    brigade: &mut Brigade<'_>,
+    window: Option<&mut Window>,
+    at_most: u32,
+    all: bool,
+    data: &mut Vec<u8>,
+) -> Result<Pulled, BodyError> {
+    let at_most = at_most.max(1) as usize;
+    let Some(window) = window else {
+        let at_most = at_most.min(BODY_PIECE);
+        let more = brigade.read(at_most, all, |piece| data.extend_from_slice(piece))?;
+        return Ok(if more { Pulled::InPiece } else { Pulled::End });
+    };
+    let mut len = 0;
+    let more = brigade.read(at_most.min(window.size()), all, |piece| {
+        window.write(len, piece);
+        len += piece.len();
+    })?;
+    let len = u32::try_from(len).expect("windows are below 4 GiB");
+    Ok(if more { Pulled::InWindow(len) } else { Pulled::End })
 }
 
 /// The header of a frame whose payload has this length.

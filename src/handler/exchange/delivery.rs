@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use channel::Bytes;
 use tracing::{debug, error};
 
 use super::spool::{Part, Spool};
@@ -122,7 +123,7 @@ impl<'r> Delivery<'r> {
     }
 
     /// Sends a piece of the body. This alone decides whether it is passed now, or spooled.
-    pub fn send(&mut self, data: &[u8]) -> Result<(), ClientGone> {
+    pub fn send(&mut self, data: Bytes<'_>) -> Result<(), ClientGone> {
         if self.gone {
             return Ok(());
         }
@@ -140,7 +141,7 @@ impl<'r> Delivery<'r> {
                 return Ok(());
             }
             let room = largest.saturating_sub(self.gathered);
-            let (now, later) = rest.split_at(rest.len().min(room));
+            let (now, later) = rest.split_at(room);
             self.pass(now, Then::More)?;
             rest = later;
         }
@@ -263,7 +264,7 @@ impl<'r> Delivery<'r> {
         if let Err(problem) = spool.take(at_most, &mut piece) {
             return Err(self.lose(&problem));
         }
-        self.pass(&piece, Then::More)?;
+        self.pass(&piece[..], Then::More)?;
         Ok(true)
     }
 
@@ -287,10 +288,11 @@ impl<'r> Delivery<'r> {
         self.request.flush_threshold().saturating_sub(OVERHEAD).clamp(GATHER, PIECE)
     }
 
-    fn pass(&mut self, data: &[u8], then: Then) -> Result<(), ClientGone> {
+    fn pass<'d>(&mut self, data: impl Into<Bytes<'d>>, then: Then) -> Result<(), ClientGone> {
         if self.gone {
             return Ok(());
         }
+        let data = data.into();
         let len = FRAMING + self.gathered + data.len();
         (self.passed, self.gathered, self.room) = (true, 0, self.room.saturating_sub(len));
         self.brigade.pass(data, then)

@@ -1,5 +1,6 @@
 //! The response on its way to the client: its head, its body and its end, good or bad.
 
+use channel::Bytes;
 use tracing::error;
 
 use super::client::Presence;
@@ -59,7 +60,7 @@ impl Exchange<'_, '_> {
         }
     }
 
-    pub(super) fn send_data(&mut self, data: &[u8]) -> Result<(), ClientGone> {
+    pub(super) fn send_data(&mut self, data: Bytes<'_>) -> Result<(), ClientGone> {
         let allowed = self.allowance.map_or(data.len(), |allowance| {
             data.len().min(usize::try_from(allowance).unwrap_or(usize::MAX))
         });
@@ -72,7 +73,7 @@ impl Exchange<'_, '_> {
             );
         }
         self.has_data = true;
-        self.response.send(&data[..allowed])
+        self.response.send(data.split_at(allowed).0)
     }
 
     pub(super) fn end(&mut self) -> Result<Outcome, ClientGone> {

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use channel::Bytes;
 use rustix::fs::{Mode, OFlags};
 use tracing::warn;
 
@@ -53,8 +54,8 @@ impl Spool {
     }
 
     /// Takes `data` in.
-    pub fn push(&mut self, data: &[u8]) {
-        self.memory.extend_from_slice(data);
+    pub fn push<'d>(&mut self, data: impl Into<Bytes<'d>>) {
+        data.into().append_to(&mut self.memory);
         if self.is_full() {
             self.spill();
         }
@@ -183,7 +184,7 @@ mod tests {
         let (mut pushed, mut taken) = (0, 0);
         for round in 0..400 {
             let len = 1 + round * 37;
-            spool.push(&bytes(pushed, len));
+            spool.push(&bytes(pushed, len)[..]);
             pushed += len;
             if round % 3 == 0 {
                 spool.take(20_000, &mut piece).unwrap();
@@ -195,7 +196,7 @@ mod tests {
         assert_eq!(drain(&mut spool, taken), pushed);
         assert_eq!((spool.begin, spool.end), (0, 0));
         // And once more from the start of the file.
-        spool.push(&bytes(0, MEMORY + 1));
+        spool.push(&bytes(0, MEMORY + 1)[..]);
         assert_eq!((spool.begin, spool.end), (0, MEMORY as u64 + 1));
         assert_eq!(drain(&mut spool, 0), MEMORY + 1);
     }
@@ -217,9 +218,9 @@ mod tests {
     fn a_full_disk_leaves_the_bytes_in_memory() {
         let full = File::options().read(true).write(true).open("/dev/full").unwrap();
         let mut spool = Spool { file: Some(full), ..Spool::default() };
-        spool.push(&bytes(0, MEMORY));
+        spool.push(&bytes(0, MEMORY)[..]);
         assert!(!spool.is_full());
-        spool.push(&bytes(MEMORY, 1));
+        spool.push(&bytes(MEMORY, 1)[..]);
         assert!(spool.is_full());
         assert!(spool.take_file().is_none());
         assert_eq!(drain(&mut spool, 0), MEMORY + 1);
@@ -229,10 +230,10 @@ mod tests {
     #[test]
     fn a_file_that_has_as_much_as_it_may_takes_no_more() {
         let mut spool = Spool { begin: FILE - 10, end: FILE - 10, ..Spool::default() };
-        spool.push(&bytes(0, MEMORY + 1));
+        spool.push(&bytes(0, MEMORY + 1)[..]);
         assert_eq!(spool.end, FILE);
         assert!(!spool.is_full());
-        spool.push(&bytes(MEMORY + 1, 100));
+        spool.push(&bytes(MEMORY + 1, 100)[..]);
         assert!(spool.is_full());
         assert_eq!(drain(&mut spool, 0), MEMORY + 101);
     }

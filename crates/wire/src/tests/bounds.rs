@@ -23,8 +23,8 @@ fn refused<M: Message<'static> + Debug>(
 
 #[test]
 fn kinds_that_do_not_exist_are_refused_in_each_direction() {
-    check_kinds::<exchange::ToWorker<'_>>(8);
-    check_kinds::<exchange::FromWorker<'_>>(14);
+    check_kinds::<exchange::ToWorker<'_>>(11);
+    check_kinds::<exchange::FromWorker<'_>>(15);
     check_kinds::<broker::ToBroker<'_>>(2);
     check_kinds::<broker::FromBroker>(5);
     check_kinds::<admin::ToAdmin<'_>>(2);

@@ -122,6 +122,10 @@ fn verdict() -> impl Strategy<Value = Verdict<'static>> {
     ]
 }
 
+fn purpose() -> impl Strategy<Value = exchange::Purpose> {
+    prop_oneof![Just(exchange::Purpose::Response), Just(exchange::Purpose::Body)]
+}
+
 pub fn exchange_to_worker() -> impl Strategy<Value = exchange::ToWorker<'static>> {
     use exchange::ToWorker;
     prop_oneof![
@@ -133,6 +137,9 @@ pub fn exchange_to_worker() -> impl Strategy<Value = exchange::ToWorker<'static>
         any::<bool>().prop_map(|certain| ToWorker::ClientGone { certain }),
         inquiry().prop_map(ToWorker::Ask),
         option::of(slice()).prop_map(ToWorker::Variable),
+        (purpose(), any::<u32>()).prop_map(|(purpose, size)| ToWorker::Window { purpose, size }),
+        any::<u32>().prop_map(|len| ToWorker::BodyAt { len }),
+        any::<u32>().prop_map(|len| ToWorker::Taken { len }),
     ]
 }
 
@@ -140,7 +147,7 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
     use exchange::FromWorker;
     prop_oneof![
         refusal().prop_map(FromWorker::Refused),
-        any::<u32>().prop_map(|at_most| FromWorker::NeedBody { at_most }),
+        any::<(u32, bool)>().prop_map(|(at_most, all)| FromWorker::NeedBody { at_most, all }),
         (slice(), pairs()).prop_map(|(status, headers)| FromWorker::Head { status, headers }),
         slice().prop_map(FromWorker::Data),
         (level(), slice()).prop_map(|(level, text)| FromWorker::Log { level, text }),
@@ -154,6 +161,7 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
             .prop_map(|(level, path, line, text)| FromWorker::LogFrom { level, path, line, text }),
         verdict().prop_map(FromWorker::Verdict),
         slice().prop_map(FromWorker::NeedVariable),
+        any::<(u32, u32)>().prop_map(|(offset, len)| FromWorker::DataAt { offset, len }),
     ]
 }
 

@@ -31,7 +31,7 @@ fn body(
         let (mut inbox, mut asked) = (Inbox::new(), Vec::new());
         let mut pieces = pieces.iter();
         while let Ok(message) = inbox.wait::<FromWorker<'_>>(&far, PATIENCE) {
-            let FromWorker::NeedBody { at_most } = message else { panic!("{message:?}") };
+            let FromWorker::NeedBody { at_most, .. } = message else { panic!("{message:?}") };
             asked.push(at_most);
             let answer = match pieces.next() {
                 Some(&"fail") => ToWorker::BodyFailed { reason: "because" },

@@ -443,7 +443,7 @@ impl Client {
                     let (path, text) = (latin1(path), String::from_utf8_lossy(text));
                     answer.log.push((level, format!("{path}({line}): {text}")));
                 }
-                FromWorker::NeedBody { at_most } => {
+                FromWorker::NeedBody { at_most, .. } => {
                     answer.asked += 1;
                     let reply = match (pieces.next(), ask.failure) {
                         (Some(piece), _) => {
@@ -469,6 +469,7 @@ impl Client {
                 FromWorker::Verdict(verdict) => panic!("{verdict:?} about a request"),
                 FromWorker::Welcome { worker } => assert!(worker > 0),
                 FromWorker::NeedVariable(name) => panic!("asks for {name:?} in a request"),
+                FromWorker::DataAt { .. } => panic!("uses a window that it has not"),
                 FromWorker::End => return answer,
                 FromWorker::Failed { status } => {
                     answer.ending = Ending::Failed(status);

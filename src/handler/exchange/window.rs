@@ -1,0 +1,60 @@
+//! Pieces of the response that the worker has put into the window.
+
+use channel::Bytes;
+use wire::exchange::{Purpose, ToWorker};
+
+use super::{Exchange, Outcome};
+use crate::ffi::HTTP_BAD_GATEWAY;
+use crate::ffi::bucket::ClientGone;
+use crate::handler::windows::LARGE;
+
+impl Exchange<'_, '_> {
+    /// Sends a piece of the body that stands in the window. A worker may say anything about where
+    /// that is, and change it while it is sent.
+    pub(super) fn send_from_window(
+        &mut self,
+        offset: u32,
+        len: u32,
+    ) -> Result<Option<Outcome>, ClientGone> {
+        let Some(window) = self.window else {
+            let why = "sends from a window that it has not";
+            return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
+        };
+        let Some(data) = window.bytes(offset, len) else {
+            return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends from outside of its window")));
+        };
+        // A filter that looks for something must not find it changed.
+        let sent = if self.request.has_content_filter() {
+            let mut copy = Vec::new();
+            data.append_to(&mut copy);
+            self.send_data(Bytes::from(&copy[..]))
+        } else {
+            self.send_data(data)
+        };
+        self.used += len as usize;
+        sent?;
+        if self.used >= window.size() / 2
+            && let Err(outcome) = self.give_back()
+        {
+            return Ok(Some(outcome));
+        }
+        Ok(None)
+    }
+
+    /// Tells the worker what it can use of the window again.
+    pub(super) fn give_back(&mut self) -> Result<(), Outcome> {
+        // More than the window has is for nobody but a worker that has lost count.
+        let Ok(len @ 1..) = u32::try_from(std::mem::take(&mut self.used)) else {
+            return Ok(());
+        };
+        channel::send_message(self.worker, &ToWorker::Taken { len })
+            .map_err(|_| self.lost("closed the connection"))
+    }
+
+    /// Notes that a piece of the response has come over the socket.
+    pub(super) fn note_data(&mut self, len: usize) {
+        if len >= LARGE && self.window.is_none() {
+            *self.wanted = Some(Purpose::Response);
+        }
+    }
+}
