@@ -219,7 +219,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
             *self.pid = Some(*worker);
             return Ok(None);
         }
-        if !std::mem::replace(&mut self.heard, true)
+        // What is printed while a script is loaded does not say whether the request is begun.
+        let is_word = !matches!(message, FromWorker::Log { .. } | FromWorker::LogFrom { .. });
+        if is_word
+            && !std::mem::replace(&mut self.heard, true)
             && let Some(outcome) = Outcome::of_first(message)
         {
             return Ok(Some(outcome));

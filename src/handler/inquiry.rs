@@ -103,7 +103,9 @@ fn await_verdict(
             *worker = Some(pid);
             continue;
         }
-        if !std::mem::replace(&mut heard, true)
+        let is_word = !matches!(message, FromWorker::Log { .. } | FromWorker::LogFrom { .. });
+        if is_word
+            && !std::mem::replace(&mut heard, true)
             && let Some(outcome) = Outcome::of_first(&message)
         {
             return Err(outcome);

@@ -174,6 +174,91 @@ fn a_worker_that_dies_while_the_code_is_broken_is_missed_until_it_is_mended() {
     assert_eq!(answer(&httpd).0, "mended");
 }
 
+/// Three workers that load the script when a request asks for it.
+fn lazy_site(source: &str) -> Httpd {
+    Httpd::new().app("app.wsgi", WRAPPER).app("site_code.py", source).conf(
+        "WSGIDaemonProcess app user={user} group={group} processes=3 threads=5 reload=keep\n\
+         WSGIProcessGroup app\n\
+         WSGIApplicationGroup %{GLOBAL}\n\
+         WSGIScriptAlias / {apps}/app.wsgi",
+    )
+}
+
+/// Code that nobody can load as long as the first process lives that has.
+fn code_for_one(word: &str) -> String {
+    format!(
+        "import socket\n\nprint('tries')\nonce = socket.socket(socket.AF_UNIX)\n\
+         once.bind('\\0' + __file__)\n{}",
+        code(word)
+    )
+}
+
+/// Sends so many requests at a time that all workers of a set have some of them. Each has to be
+/// answered with this word.
+fn all_workers_say(httpd: &Running, word: &str) {
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..8 {
+                    let answer = httpd.connect().get("/").expect("an answer").assert(200);
+                    assert!(answer.text().starts_with(word), "{answer}");
+                }
+            });
+        }
+    });
+}
+
+/// Waits until all workers of a set say this word.
+fn wait_for_word_of_all(httpd: &Running, word: &str) {
+    let mut said = 0;
+    let all = until(|| {
+        let right =
+            httpd.connect().get("/").expect("an answer").assert(200).text().starts_with(word);
+        said = if right { said + 1 } else { 0 };
+        (said == 20).then_some(())
+    });
+    assert!(all.is_some(), "not all say {word}");
+}
+
+#[test]
+fn a_worker_that_cannot_load_what_another_one_has_takes_no_requests() {
+    let httpd = lazy_site(&code_for_one("first")).expect_log("OSError").start();
+    assert_eq!(answer(&httpd).0, "first");
+    all_workers_say(&httpd, "first");
+    httpd.wait_for_log(&["[wsgi:error]", "OSError", "others serve on"]);
+    all_workers_say(&httpd, "first");
+    deploy(&httpd, &code("mended"));
+    wait_for_word_of_all(&httpd, "mended");
+    let serving = || httpd.workers().len() == 3;
+    assert!(until(|| serving().then_some(())).is_some(), "all are there again");
+}
+
+#[test]
+fn workers_that_have_not_been_asked_yet_keep_what_one_has_loaded() {
+    let told = "print('loaded', file=__import__('sys').stderr, flush=True)\n";
+    let httpd = lazy_site(&format!("{told}{}", code("old")))
+        .expect_log("loaded")
+        .expect_log("half of it is missing")
+        .expect_log(" died after ")
+        .expect_log("another worker")
+        .start();
+    answer(&httpd);
+    // One request, and all three have it.
+    let loaded = || httpd.error_log().matches("loaded").count();
+    assert!(until(|| (loaded() == 3).then_some(())).is_some(), "{}", loaded());
+    deploy(&httpd, "raise ImportError('half of it is missing')\n");
+    all_workers_say(&httpd, "old");
+    httpd.wait_for_log(&["[wsgi:error]", "half of it is missing", "keeps serving the code"]);
+    // One dies, whose place nobody can take.
+    let pid = answer(&httpd).1.parse().expect("a process id");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+    all_workers_say(&httpd, "old");
+    httpd.wait_for_log(&["[wsgi:error]", "cannot start", "half of it is missing"]);
+    all_workers_say(&httpd, "old");
+    deploy(&httpd, &code("mended"));
+    wait_for_word_of_all(&httpd, "mended");
+}
+
 #[test]
 fn scripts_of_a_group_with_reload_off_are_not_looked_at() {
     let httpd = site_with(1, "reload=off").start();

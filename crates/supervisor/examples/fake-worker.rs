@@ -66,7 +66,7 @@ fn main() {
                     Command::new("sh").args(["-c", script]).status().expect("there is a shell");
                 }
             }
-            Ok(ToWorker::Keep | ToWorker::Retire) => {}
+            Ok(ToWorker::Keep | ToWorker::Retire | ToWorker::Load { .. } | ToWorker::Alone) => {}
             Ok(ToWorker::Drain { .. }) if behaviour == "deaf" => {}
             Ok(ToWorker::Drain { .. }) => {
                 say(&FromWorker::Drained);

@@ -2,10 +2,11 @@
 //!
 //! `workers` has the life of one worker, `sets` the application groups and how many workers they
 //! want, `renewal` how a worker that wants to be replaced gives way to a new one, `backoff` the
-//! patience with what fails, `roster` who there is, `fates` how workers ended, `stop` the end of everything.
+//! patience with what fails, `keeping` how a set serves what it has served, `roster` who there is, `fates` how workers ended, `stop` the end of everything.
 
 mod backoff;
 mod fates;
+mod keeping;
 mod renewal;
 mod roster;
 mod sets;
@@ -111,6 +112,11 @@ pub enum Event {
     Proven(WorkerId),
     /// The worker wants to be replaced: why, the same in words, and what the next one shall load.
     Retire(WorkerId, Cause, String, Vec<Vec<u8>>),
+    /// The worker has loaded this script for the first time (`reload=keep`).
+    Loaded(WorkerId, Vec<u8>),
+    /// The worker cannot load this script, for this reason (`reload=keep`). [`Action::Drain`] or
+    /// [`Action::Alone`] has to follow.
+    Unfit(WorkerId, Vec<u8>, String),
     /// The worker says that it cannot start, and is about to exit.
     Failed(WorkerId, String),
     /// The worker has finished its requests and is about to exit.
@@ -146,6 +152,10 @@ pub enum Action {
     Assign(WorkerId, SetId, Vec<u8>, Vec<Vec<u8>>),
     /// Tell the worker that nobody takes its place.
     Keep(WorkerId),
+    /// Tell the worker, which serves, to load these scripts.
+    Load(WorkerId, Vec<Vec<u8>>),
+    /// Tell the worker that nobody else can run what it cannot load.
+    Alone(WorkerId),
     /// Tell the worker to ask for its replacement. [`Event::Retire`] has to follow.
     Retire(WorkerId),
     /// Ask the worker to finish. Its requests have so many seconds before its `shutdown-timeout=`
@@ -237,6 +247,8 @@ impl Logic {
             Event::Retire(id, cause, reason, scripts) => {
                 self.retire(id, cause, &reason, scripts, now);
             }
+            Event::Loaded(id, script) => self.loaded(id, script, now),
+            Event::Unfit(id, script, reason) => self.unfit(id, &script, &reason, now),
             Event::Failed(id, reason) => self.failed(id, &reason, now),
             Event::Drained(id) => self.drained(id, now),
             Event::Broken(id, reason) => self.broken(id, &reason, now),

@@ -36,6 +36,14 @@ pub enum ToWorker {
     /// Ask to be replaced, even though nothing has changed: [`FromWorker::Retire`] answers, unless
     /// the worker has asked already.
     Retire,
+    /// Load these scripts, as another worker of the set has: it must not depend on which of them a
+    /// request comes to whether its code is that of before a deployment that broke it.
+    Load {
+        /// Their paths.
+        scripts: Vec<Vec<u8>>,
+    },
+    /// No other worker can stand in for this one, which has said that it is [unfit](FromWorker::Unfit).
+    Alone,
     /// Finish the requests that are running, begin no others, then exit with status 0.
     Drain {
         /// How many seconds the requests have before `shutdown-timeout=` begins.
@@ -66,6 +74,19 @@ pub enum FromWorker {
         reason: String,
         /// Paths of scripts that the next worker is to load before it serves.
         scripts: Vec<Vec<u8>>,
+    },
+    /// Where `reload=keep`: a script has been loaded for the first time.
+    Loaded {
+        /// Its path.
+        script: Vec<u8>,
+    },
+    /// Where `reload=keep`: a script cannot be loaded. [`ToWorker::Drain`] answers if others can stand
+    /// in for this worker, and [`ToWorker::Alone`] if not.
+    Unfit {
+        /// Path of the script.
+        script: Vec<u8>,
+        /// What is wrong, in one line for the error log.
+        reason: String,
     },
     /// The worker cannot start and is about to exit.
     Failed {
@@ -217,6 +238,8 @@ impl Message<'_> for ToWorker {
             Self::Drain { .. } => 3,
             Self::Keep => 4,
             Self::Retire => 5,
+            Self::Load { .. } => 6,
+            Self::Alone => 7,
         }
     }
 
@@ -224,7 +247,7 @@ impl Message<'_> for ToWorker {
         match self {
             Self::Configure(settings) => settings.root.is_some().into(),
             Self::Assign { .. } => 1,
-            Self::Drain { .. } | Self::Keep | Self::Retire => 0,
+            Self::Drain { .. } | Self::Keep | Self::Retire | Self::Load { .. } | Self::Alone => 0,
         }
     }
 
@@ -234,11 +257,12 @@ impl Message<'_> for ToWorker {
             Self::Assign { application_group, secret, preload, interpreter } => {
                 writer.bytes(application_group);
                 secret.write(writer);
-                writer.list(preload, |writer, script| writer.bytes(script));
+                write_paths(writer, preload);
                 interpreter.write(writer);
             }
             Self::Drain { grace } => writer.u32(*grace),
-            Self::Keep | Self::Retire => {}
+            Self::Load { scripts } => write_paths(writer, scripts),
+            Self::Keep | Self::Retire | Self::Alone => {}
         }
     }
 
@@ -254,6 +278,8 @@ impl Message<'_> for ToWorker {
             3 => Self::Drain { grace: reader.u32("grace")? },
             4 => Self::Keep,
             5 => Self::Retire,
+            6 => Self::Load { scripts: read_paths(reader, "scripts")? },
+            7 => Self::Alone,
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of order", value: kind.into() });
             }
@@ -274,6 +300,8 @@ impl Message<'_> for FromWorker {
             Self::Drained => 5,
             Self::Retire { .. } => 6,
             Self::Proven => 7,
+            Self::Loaded { .. } => 8,
+            Self::Unfit { .. } => 9,
         }
     }
 
@@ -284,7 +312,12 @@ impl Message<'_> for FromWorker {
             Self::Retire { cause, reason, scripts } => {
                 cause.write(writer);
                 writer.bytes(reason.as_bytes());
-                writer.list(scripts, |writer, script| writer.bytes(script));
+                write_paths(writer, scripts);
+            }
+            Self::Loaded { script } => writer.bytes(script),
+            Self::Unfit { script, reason } => {
+                writer.bytes(script);
+                writer.bytes(reason.as_bytes());
             }
             Self::Failed { reason } => writer.bytes(reason.as_bytes()),
             Self::Log { level, text } => {
@@ -307,11 +340,20 @@ impl Message<'_> for FromWorker {
                 reason: reader.text("reason")?.to_owned(),
                 scripts: read_paths(reader, "scripts")?,
             },
+            8 => Self::Loaded { script: reader.bytes("script")?.to_owned() },
+            9 => Self::Unfit {
+                script: reader.bytes("script")?.to_owned(),
+                reason: reader.text("reason")?.to_owned(),
+            },
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of report", value: kind.into() });
             }
         })
     }
+}
+
+fn write_paths(writer: &mut Writer<'_>, paths: &[Vec<u8>]) {
+    writer.list(paths, |writer, path| writer.bytes(path));
 }
 
 fn read_paths(reader: &mut Reader<'_>, what: &'static str) -> Result<Vec<Vec<u8>>, DecodeError> {

@@ -118,7 +118,11 @@ impl Control {
                     ToWorker::Configure(_) | ToWorker::Assign { .. } => {
                         self.inbox.take_descriptor()
                     }
-                    ToWorker::Drain { .. } | ToWorker::Keep | ToWorker::Retire => None,
+                    ToWorker::Drain { .. }
+                    | ToWorker::Keep
+                    | ToWorker::Retire
+                    | ToWorker::Load { .. }
+                    | ToWorker::Alone => None,
                 };
                 return Ok(Event::Order(order, descriptor));
             }

@@ -18,7 +18,7 @@ use pyo3::types::PyDict;
 use rustix::event::PollFlags;
 use rustix::net::Shutdown;
 use wire::Fast;
-use wire::exchange::{FromWorker, Level, Verdict};
+use wire::exchange::{FromWorker, Level, Refusal, Verdict};
 
 use crate::client::Client;
 use crate::connection::Connection;
@@ -88,6 +88,8 @@ pub enum Outcome {
     Verdict(Verdict<'static>),
     /// It is not; with this status if nothing of it has been sent.
     Failed(u16),
+    /// It has not been begun: another worker is to run it. Nothing but log lines has been sent.
+    NotBegun,
 }
 
 /// Why a piece of the response was not sent.
@@ -223,6 +225,7 @@ impl Exchange {
             Outcome::Complete => FromWorker::End,
             Outcome::Verdict(verdict) => FromWorker::Verdict(verdict),
             Outcome::Failed(status) => FromWorker::Failed { status },
+            Outcome::NotBegun => FromWorker::Refused(Refusal::Draining),
         };
         let mut outgoing = self.sending(py);
         let socket = outgoing.socket();

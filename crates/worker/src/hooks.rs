@@ -18,6 +18,7 @@ use crate::exchange::{Exchange, Outcome};
 use crate::ffi::latin1;
 use crate::outgoing::Source;
 use crate::runner::Toolbox;
+use crate::script::ScriptError;
 use crate::wsgi::{Environ, Errors};
 
 /// Most bytes of an answer: no name and no list of groups is longer.
@@ -89,6 +90,7 @@ impl<'py> Call<'py> {
         };
         let verdict = match toolbox.scripts.globals(py, script, wants_reload) {
             Ok(globals) => self.ask(&asked, &globals),
+            Err(ScriptError::Elsewhere) => return Outcome::NotBegun,
             Err(error) => {
                 toolbox.log_script_error(py, exchange, script, &error);
                 match self.hook {

@@ -36,6 +36,7 @@ mod schedule;
 mod script;
 mod sender;
 mod service;
+mod siblings;
 mod signals;
 mod watch;
 mod worker;
@@ -67,6 +68,7 @@ use crate::reload::Reload;
 use crate::runner::Toolbox;
 use crate::schedule::Policy;
 use crate::sender::Sender;
+use crate::siblings::{Answer, Siblings};
 use crate::signals::Signals;
 use crate::watch::Thread;
 use crate::worker::{Job, Worker};
@@ -131,9 +133,11 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
         ) => {
             let name = describe(&settings.process_group, &application_group);
             let monitor = Arc::new(Monitor::new(&settings, name, reporter.clone())?);
+            let keeps = settings.threads > 0 && settings.reload == wire::control::Reload::Keep;
+            let siblings = keeps.then(|| Arc::new(Siblings::new(reporter.clone())));
             let toolbox = Python::attach(|py| {
                 interpreter.assign(py, &application_group, &settings.python, &own)?;
-                Toolbox::new(py, &application_group)
+                Toolbox::new(py, &application_group, siblings)
             })?;
             if settings.threads == 0 {
                 service::run(control, reporter, &interpreter, &toolbox, &preload)?;
@@ -141,11 +145,9 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
                     interpreter.stopping(Cause::ShutdownSignal);
                 }
             } else {
-                Python::attach(|py| match settings.reload {
-                    wire::control::Reload::Keep => {
-                        preload.iter().try_for_each(|script| toolbox.load(py, &monitor, script))
-                    }
-                    _ => {
+                Python::attach(|py| match keeps {
+                    true => toolbox.scripts.load_all(py, &preload, || monitor.note_loaded()),
+                    false => {
                         preload.iter().for_each(|script| toolbox.preload(py, &monitor, script));
                         Ok(())
                     }
@@ -313,6 +315,10 @@ fn wait_for_the_end(
                 worker.monitor.keep();
                 serving.resume(Python::attach(|py| worker.reload.keep(py, &toolbox.scripts)));
             }
+            Event::Order(ToWorker::Load { scripts }, _) => serving.load(scripts)?,
+            Event::Order(ToWorker::Alone, _) => {
+                toolbox.siblings.iter().for_each(|siblings| siblings.answer(Answer::Alone));
+            }
             Event::Order(..) => {
                 let text = "the supervisor gave an order that makes no sense now".to_owned();
                 reporter.log(Level::Error, text);
@@ -320,6 +326,7 @@ fn wait_for_the_end(
             Event::Orphaned => {
                 orphaned = true;
                 serving.resume(worker.reload.cease());
+                toolbox.siblings.iter().for_each(|siblings| siblings.close(Answer::Alone));
             }
             Event::Nothing if worker.connections.open() > 0 => lonely = Duration::ZERO,
             Event::Nothing => lonely += LOOK,
@@ -339,6 +346,18 @@ impl Serving {
     /// Begins to watch the limits, now that the supervisor may be asked for another worker.
     fn monitor(&mut self) -> std::io::Result<()> {
         self.worker.monitor.start(&self.toolbox, self.stacks.take(), self.has_lock)
+    }
+
+    /// Loads scripts, as other workers have, while requests run.
+    fn load(&self, scripts: Vec<Vec<u8>>) -> std::io::Result<()> {
+        let (toolbox, monitor) = (Arc::clone(&self.toolbox), Arc::clone(&self.worker.monitor));
+        let load = move || {
+            monitor.note_loading();
+            if Python::attach(|py| toolbox.scripts.load_as_others(py, &scripts)) {
+                monitor.note_loaded();
+            }
+        };
+        std::thread::Builder::new().name("wsgi-loader".to_owned()).spawn(load).map(drop)
     }
 
     /// Runs requests that have been held back for another worker.
@@ -361,6 +380,7 @@ impl Serving {
         let _ = self.io.join();
         // Not sooner: they come back over the listening socket, to somebody else.
         let held = worker.reload.cease();
+        self.toolbox.siblings.iter().for_each(|siblings| siblings.close(Answer::Leave));
         // Who is stuck begins nothing any more.
         let queued = if end.cause.is_urgent() { worker.queue.withdraw() } else { Vec::new() };
         held.into_iter().chain(queued).for_each(|job| job.connection.say_goodbye());

@@ -25,6 +25,7 @@ use crate::outgoing::Source;
 use crate::schedule::RunnerId;
 use crate::script::{ScriptError, Scripts};
 use crate::sender::Sender;
+use crate::siblings::Siblings;
 use crate::worker::{Job, Worker, now};
 use crate::wsgi::{Client, Constants, Environ, Errors, Input, Times, respond, seconds};
 
@@ -45,6 +46,8 @@ pub struct Toolbox {
     /// How exceptions get into the log.
     pub failures: Failures,
     subscribers: Subscribers,
+    /// Where `reload=keep`: the other workers of the set.
+    pub siblings: Option<Arc<Siblings>>,
 }
 
 impl Toolbox {
@@ -52,13 +55,17 @@ impl Toolbox {
     ///
     /// # Errors
     /// Python's.
-    pub fn new(py: Python<'_>, application_group: &[u8]) -> PyResult<Self> {
+    pub fn new(
+        py: Python<'_>,
+        application_group: &[u8],
+        siblings: Option<Arc<Siblings>>,
+    ) -> PyResult<Self> {
         // The scripts' module imports the failures' one.
         let failures = Failures::new(py, application_group)?;
-        let scripts = Scripts::new(py)?;
+        let scripts = Scripts::new(py, siblings.clone())?;
         Errors::register(py)?;
         let subscribers = Subscribers::new(py)?;
-        Ok(Self { scripts, failures, subscribers })
+        Ok(Self { scripts, failures, subscribers, siblings })
     }
 
     /// Loads a script before any request asks for it. What is wrong with it goes to the log, and
@@ -68,24 +75,7 @@ impl Toolbox {
             Ok(_) => monitor.note_loaded(),
             Err(ScriptError::Script(lines)) => eprintln!("{}", lines.join("\n")),
             Err(ScriptError::Python(error)) => error.print(py),
-        }
-    }
-
-    /// Loads a script without which this worker is not to serve.
-    ///
-    /// # Errors
-    /// One line for the log: what is wrong, and the last line of the traceback.
-    pub fn load(&self, py: Python<'_>, monitor: &Monitor, script: &[u8]) -> Result<(), String> {
-        match self.scripts.load(py, script, None) {
-            Ok(_) => {
-                monitor.note_loaded();
-                Ok(())
-            }
-            Err(ScriptError::Script(lines)) => match lines.as_slice() {
-                [first, .., last] => Err(format!("{first}: {}", last.trim())),
-                lines => Err(lines.concat()),
-            },
-            Err(ScriptError::Python(error)) => Err(error.to_string()),
+            Err(ScriptError::Elsewhere) => unreachable!("a worker that does not serve asks nobody"),
         }
     }
 
@@ -114,6 +104,7 @@ impl Toolbox {
             ScriptError::Python(error) => {
                 self.failures.log(py, exchange, "cannot load", script, error);
             }
+            ScriptError::Elsewhere => {}
         }
     }
 
@@ -348,6 +339,7 @@ impl Runner<'_> {
                 self.toolbox.log_script_error(py, exchange, script, &error);
                 return match error {
                     ScriptError::Script(_) => Outcome::Failed(500),
+                    ScriptError::Elsewhere => Outcome::NotBegun,
                     ScriptError::Python(error) => Failures::outcome(py, &error),
                 };
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::embedded;
 use crate::ffi::latin1;
+use crate::siblings::{Answer, Siblings};
 
 /// The scripts of the application group.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Scripts {
     script_error: Py<PyAny>,
     is_outdated: Py<PyAny>,
     run_service: Py<PyAny>,
+    /// Where `reload=keep`: who else has them.
+    siblings: Option<Arc<Siblings>>,
     /// A copy of what `load` knows, so that a request needs neither it nor its lock. No Python
     /// object is dropped while this lock is held: a destructor could want it, too.
     known: Mutex<BTreeMap<Box<[u8]>, Loaded>>,
@@ -44,6 +47,22 @@ pub enum ScriptError {
     Script(Vec<String>),
     /// Something else raised this.
     Python(PyErr),
+    /// The script cannot be loaded here, and this worker gives way to those that have loaded it.
+    Elsewhere,
+}
+
+impl ScriptError {
+    /// One line for the log: what is wrong, and the last line of the traceback.
+    pub fn in_one_line(&self) -> String {
+        match self {
+            Self::Script(lines) => match lines.as_slice() {
+                [first, .., last] => format!("{first}: {}", last.trim()),
+                lines => lines.concat(),
+            },
+            Self::Python(error) => error.to_string(),
+            Self::Elsewhere => "others have loaded it".to_owned(),
+        }
+    }
 }
 
 impl Scripts {
@@ -51,13 +70,14 @@ impl Scripts {
     ///
     /// # Errors
     /// Python's.
-    pub fn new(py: Python<'_>) -> PyResult<Self> {
+    pub fn new(py: Python<'_>, siblings: Option<Arc<Siblings>>) -> PyResult<Self> {
         let module = embedded::SCRIPT.load(py)?;
         Ok(Self {
             load: module.getattr("load")?.unbind(),
             script_error: module.getattr("ScriptError")?.unbind(),
             is_outdated: module.getattr("is_outdated")?.unbind(),
             run_service: module.getattr("run_service")?.unbind(),
+            siblings,
             known: Mutex::default(),
         })
     }
@@ -100,8 +120,60 @@ impl Scripts {
         match self.loaded(py, path) {
             Some(globals) if wants_reload(&globals) => self.load(py, path, Some(globals)),
             Some(globals) => Ok(globals),
-            None => self.load(py, path, None),
+            None => self.load(py, path, None).map_err(|error| self.refer(py, path, error)),
         }
+    }
+
+    /// Whether there is somebody else to run what this worker cannot load.
+    fn refer(&self, py: Python<'_>, path: &[u8], error: ScriptError) -> ScriptError {
+        match &self.siblings {
+            Some(siblings) if matches!(error, ScriptError::Script(_)) => {
+                match siblings.ask(py, path, error.in_one_line()) {
+                    Answer::Leave => ScriptError::Elsewhere,
+                    Answer::Alone => error,
+                }
+            }
+            _ => error,
+        }
+    }
+
+    /// Loads scripts, as others have. What is wrong with one is between the supervisor and us; one
+    /// whose file is gone is no script any more. Returns whether any could be loaded.
+    pub fn load_as_others(&self, py: Python<'_>, paths: &[Vec<u8>]) -> bool {
+        let mut loaded = false;
+        for path in paths {
+            if is_there(path) {
+                loaded |= self.globals(py, path, |_| false).is_ok();
+            } else if let Some(siblings) = &self.siblings {
+                py.detach(|| siblings.tell(path));
+            }
+        }
+        loaded
+    }
+
+    /// Loads scripts without which this worker is not to serve. Those whose files are gone are no
+    /// scripts any more, as long as there are others.
+    ///
+    /// # Errors
+    /// One line for the log.
+    pub fn load_all(
+        &self,
+        py: Python<'_>,
+        paths: &[Vec<u8>],
+        mut loaded: impl FnMut(),
+    ) -> Result<(), String> {
+        let some_are_there = paths.iter().any(|path| is_there(path));
+        for path in paths {
+            if some_are_there && !is_there(path) {
+                if let Some(siblings) = &self.siblings {
+                    py.detach(|| siblings.tell(path));
+                }
+                continue;
+            }
+            self.load(py, path, None).map_err(|error| error.in_one_line())?;
+            loaded();
+        }
+        Ok(())
     }
 
     /// Runs the script of a service until it ends. Returns log lines, if it ended badly.
@@ -191,7 +263,9 @@ impl Scripts {
             .map_err(|error| self.explain(py, error))?;
         let loaded = Loaded { mtime: Some(mtime), globals: globals.clone().unbind() };
         let before = self.lock(py).insert(path.into(), loaded);
-        drop(before);
+        if let (None, Some(siblings)) = (before, &self.siblings) {
+            py.detach(|| siblings.tell(path));
+        }
         Ok(globals)
     }
 
@@ -204,6 +278,10 @@ impl Scripts {
         }
         ScriptError::Python(error)
     }
+}
+
+fn is_there(path: &[u8]) -> bool {
+    !matches!(rustix::fs::stat(OsStr::from_bytes(path)), Err(rustix::io::Errno::NOENT))
 }
 
 /// When the file was changed last, in nanoseconds since the epoch.

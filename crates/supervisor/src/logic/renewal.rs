@@ -65,13 +65,12 @@ impl Logic {
         let group = worker.group;
         worker.cause = Some(cause);
         worker.doom = Some(Doom::wished(cause, reason));
-        if let Some(set) = worker.set.and_then(|set| self.sets.get_mut(&set))
-            && self.groups[group].plan.keeps
-        {
-            set.scripts.clone_from(&scripts);
-        }
+        let set = worker.set.filter(|_| self.groups[group].plan.keeps);
         if !cause.is_urgent() {
-            worker.successor_loads = Some(scripts);
+            worker.successor_loads = Some(scripts.clone());
+        }
+        if let Some(set) = set {
+            self.note_scripts(set, &scripts);
         }
         let line = format!("{}: {reason}; a new worker takes over", self.name(id));
         if cause.is_urgent() {
@@ -105,6 +104,28 @@ impl Logic {
             worker.preload = scripts.unwrap_or_default();
         }
         self.adopt(new, set, now);
+    }
+
+    /// A worker that serves takes the place of the one for which it was started, once it has all
+    /// that the group keeps of that one's: a request may have made it load more in the meantime.
+    pub(super) fn succeed(&mut self, id: WorkerId, now: Instant) {
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.phase == Phase::Serving)
+        else {
+            return;
+        };
+        let Some(old) = worker.replaces else { return };
+        let mut grace = self.groups[worker.group].plan.limits.graceful_timeout;
+        if let Some(old) = self.workers.get(&old) {
+            if !old.is_leaving() && !worker.scripts.cover(&old.scripts) {
+                return;
+            }
+            grace =
+                old.cause.map_or(grace, |cause| self.groups[old.group].plan.limits.grace(cause));
+        }
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.replaces = None;
+        }
+        self.send_away(old, grace, now);
     }
 
     /// How loud to say that a worker failed. Each worker of a set finds out for itself that new code

@@ -40,8 +40,7 @@ pub struct Set {
     waiting: Vec<Ticket>,
     /// Whether connections to its socket are closed, as workers keep failing.
     forsaken: bool,
-    /// What its workers have loaded, as far as one has told: where the group keeps what works, a new
-    /// one has to load it, too.
+    /// What its workers have loaded, where the group keeps what works: a new one has to load it, too.
     pub(super) scripts: Vec<Vec<u8>>,
     /// Why the last of its workers failed that should have taken another one's place.
     pub(super) last_failure: String,

@@ -1,6 +1,7 @@
 //! Random events against the rules that must hold whatever happens, and a few stories told
 //! step by step.
 
+mod keeping;
 mod world;
 
 use std::time::Duration;
@@ -21,6 +22,8 @@ enum Step {
     Proven(u8),
     Retire(u8, Cause),
     Reload(Option<u8>),
+    Loaded(u8, u8),
+    Unfit(u8, u8),
     Failed(u8),
     Drained(u8),
     Broken(u8),
@@ -51,6 +54,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any::<u8>(), prop::sample::select(Cause::ALL.as_slice()))
             .prop_map(|(worker, cause)| Step::Retire(worker, cause)),
         2 => prop::option::of(0..3_u8).prop_map(Step::Reload),
+        2 => (any::<u8>(), 0..3_u8).prop_map(|(worker, script)| Step::Loaded(worker, script)),
+        2 => (any::<u8>(), 0..3_u8).prop_map(|(worker, script)| Step::Unfit(worker, script)),
         1 => any::<u8>().prop_map(Step::Failed),
         2 => any::<u8>().prop_map(Step::Drained),
         1 => any::<u8>().prop_map(Step::Broken),
@@ -91,6 +96,12 @@ fn run(world: &mut World, steps: &[Step]) {
             Step::Proven(which) => world.tell(which, Event::Proven),
             Step::Retire(which, cause) => world.tell(which, |id| retire(id, cause)),
             Step::Reload(group) => world.feed(Event::Reload(group.map(usize::from))),
+            Step::Loaded(which, script) => {
+                world.tell(which, |id| Event::Loaded(id, vec![script]));
+            }
+            Step::Unfit(which, script) => {
+                world.tell(which, |id| Event::Unfit(id, vec![script], "unfit".to_owned()));
+            }
             Step::Failed(which) => world.tell(which, |id| Event::Failed(id, "failed".to_owned())),
             Step::Drained(which) => world.tell(which, Event::Drained),
             Step::Broken(which) => world.tell(which, |id| Event::Broken(id, "broken".to_owned())),

@@ -6,6 +6,7 @@ use wire::exchange::Level;
 use wire::limits::Cause;
 
 use super::fates::{Doom, Fate};
+use super::keeping::Scripts;
 use super::sets::display_application_group;
 use super::{Action, Exit, GroupIndex, Logic, SetId, WorkerId};
 
@@ -54,6 +55,8 @@ pub struct Worker {
     pub(super) replaces: Option<WorkerId>,
     /// What it loads before it serves.
     pub(super) preload: Vec<Vec<u8>>,
+    /// What it has loaded, where that matters.
+    pub(super) scripts: Scripts,
 }
 
 /// How far a worker has come.
@@ -171,6 +174,7 @@ impl Logic {
             doom: None,
             replaces: None,
             preload: Vec::new(),
+            scripts: Scripts::default(),
         };
         self.workers.insert(id, worker);
         self.actions.push(Action::Spawn(id, group));
@@ -188,10 +192,10 @@ impl Logic {
         if worker.phase == Phase::Idle {
             worker.phase = Phase::Assigned;
             let name = set.application_group.clone();
-            let preload = match std::mem::take(&mut worker.preload) {
-                scripts if scripts.is_empty() => set.scripts.clone(),
-                scripts => scripts,
-            };
+            let mut preload = std::mem::take(&mut worker.preload);
+            let others = set.scripts.iter().filter(|script| !preload.contains(script));
+            preload.extend(others.cloned().collect::<Vec<_>>());
+            worker.scripts.tell(&preload);
             let startup = self.groups[worker.group].plan.limits.startup_timeout;
             let patience = match Duration::from_secs(startup.into()) {
                 // Nobody knows how long scripts take that are loaded in advance.
@@ -281,17 +285,14 @@ impl Logic {
         worker.phase = Phase::Serving;
         worker.limit = None;
         worker.serving_since = Some(now);
-        let (group, old) = (worker.group, worker.replaces.take());
-        let reloads = worker.reload_ordered;
+        let (group, set, reloads) = (worker.group, worker.set, worker.reload_ordered);
         self.say(id, group, format!("{}: serving", self.name(id)));
         if reloads {
             self.order_reload(id, now);
         }
-        if let Some(old) = old {
-            let cause = self.workers.get(&old).and_then(|old| old.cause);
-            let limits = &self.groups[group].plan.limits;
-            let grace = cause.map_or(limits.graceful_timeout, |cause| limits.grace(cause));
-            self.send_away(old, grace, now);
+        self.succeed(id, now);
+        if let Some(set) = set {
+            self.share_scripts(set);
         }
         self.refill(group, now);
     }

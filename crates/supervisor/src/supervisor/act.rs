@@ -34,21 +34,11 @@ impl Supervisor {
                 }
             }
             Action::Assign(worker, set, name, preload) => self.assign(worker, set, name, preload),
-            Action::Keep(worker) => {
-                if let Some(link) = self.links.get_mut(&worker) {
-                    link.send(&ToWorker::Keep, None);
-                }
-            }
-            Action::Retire(worker) => {
-                if let Some(link) = self.links.get_mut(&worker) {
-                    link.send(&ToWorker::Retire, None);
-                }
-            }
-            Action::Drain(worker, grace) => {
-                if let Some(link) = self.links.get_mut(&worker) {
-                    link.send(&ToWorker::Drain { grace }, None);
-                }
-            }
+            Action::Keep(worker) => self.order(worker, &ToWorker::Keep),
+            Action::Load(worker, scripts) => self.order(worker, &ToWorker::Load { scripts }),
+            Action::Alone(worker) => self.order(worker, &ToWorker::Alone),
+            Action::Retire(worker) => self.order(worker, &ToWorker::Retire),
+            Action::Drain(worker, grace) => self.order(worker, &ToWorker::Drain { grace }),
             Action::Terminate(worker) => self.signal(worker, rustix::process::Signal::TERM),
             Action::Kill(worker) => self.signal(worker, rustix::process::Signal::KILL),
             Action::Grant(ticket, set, processes) => {
@@ -81,6 +71,12 @@ impl Supervisor {
     pub(super) fn log(&mut self, group: usize, level: Level, pid: u32, text: &[u8]) {
         let group = &self.groups[group];
         self.logs.write(group.log as usize, group.log_level, level, pid, text);
+    }
+
+    fn order(&mut self, worker: WorkerId, order: &ToWorker) {
+        if let Some(link) = self.links.get_mut(&worker) {
+            link.send(order, None);
+        }
     }
 
     fn spawn(&mut self, worker: WorkerId, group: usize) {

@@ -227,6 +227,8 @@ impl Supervisor {
             FromWorker::Retire { cause, reason, scripts } => {
                 Event::Retire(worker, cause, reason, scripts)
             }
+            FromWorker::Loaded { script } => Event::Loaded(worker, script),
+            FromWorker::Unfit { script, reason } => Event::Unfit(worker, script, reason),
             FromWorker::Failed { reason } => Event::Failed(worker, reason),
             FromWorker::Drained => Event::Drained(worker),
             FromWorker::Log { level, text } => {

@@ -267,6 +267,8 @@ pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
         ),
         Just(ToWorker::Keep),
         Just(ToWorker::Retire),
+        vec(bytes(), 0..3).prop_map(|scripts| ToWorker::Load { scripts }),
+        Just(ToWorker::Alone),
         any::<u32>().prop_map(|grace| ToWorker::Drain { grace }),
     ]
 }
@@ -282,6 +284,8 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
         (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
         Just(FromWorker::Drained),
         Just(FromWorker::Proven),
+        bytes().prop_map(|script| FromWorker::Loaded { script }),
+        (bytes(), text()).prop_map(|(script, reason)| FromWorker::Unfit { script, reason }),
     ]
 }
 

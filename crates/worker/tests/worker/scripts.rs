@@ -1,9 +1,10 @@
 //! WSGI script files: loading, failing to load, and loading again.
 
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use wire::control;
-use wire::exchange::ToWorker;
+use wire::exchange::{Refusal, ToWorker};
 use wire::limits::Cause;
 
 use crate::harness::*;
@@ -244,6 +245,69 @@ fn what_takes_a_place_is_loaded_first() {
     );
     worker.assign_with(vec![script.as_os_str().as_bytes().to_vec()]);
     assert_eq!(worker.get(&script).ok(), "MainThread");
+}
+
+fn keeping() -> control::Settings {
+    control::Settings { reload: control::Reload::Keep, ..settings() }
+}
+
+fn path_of(script: &Path) -> Vec<u8> {
+    script.as_os_str().as_bytes().to_vec()
+}
+
+#[test]
+fn where_code_is_kept_others_hear_what_has_been_loaded() {
+    let mut worker = Worker::serving_with(keeping());
+    let script = worker.scratch.script(&answering("one"));
+    assert_eq!(worker.get(&script).ok(), "one");
+    assert_eq!(worker.report(), control::FromWorker::Loaded { script: path_of(&script) });
+    let other = worker.scratch.script(
+        "import threading\n\
+         where = threading.current_thread().name\n\
+         def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    \
+             return [where.encode()]\n",
+    );
+    let gone = worker.scratch.path("gone.wsgi");
+    let scripts = vec![path_of(&script), path_of(&gone), path_of(&other)];
+    worker.order(&control::ToWorker::Load { scripts });
+    assert_eq!(worker.report(), control::FromWorker::Loaded { script: path_of(&gone) });
+    assert_eq!(worker.report(), control::FromWorker::Loaded { script: path_of(&other) });
+    assert!(worker.get(&other).ok().starts_with("Dummy-"), "no thread of Python's own");
+}
+
+#[test]
+fn who_cannot_load_a_script_asks_and_gives_way_before_the_request_is_begun() {
+    let mut worker = Worker::serving_with(keeping());
+    let script = worker.scratch.script("print('half')\n1 / 0\n");
+    let ask = Ask::of(&script);
+    let mut client = worker.connect();
+    client.send(&ToWorker::Request(ask.request.clone()));
+    let unfit = worker.report();
+    let control::FromWorker::Unfit { script: path, reason } = &unfit else { panic!("{unfit:?}") };
+    assert_eq!(*path, path_of(&script));
+    assert!(reason.contains("cannot load WSGI script"), "{reason}");
+    assert!(reason.ends_with("ZeroDivisionError: division by zero"), "{reason}");
+    worker.order(&control::ToWorker::Alone);
+    assert!(client.answer(&ask).failure().contains("ZeroDivisionError"));
+
+    client.send(&ToWorker::Request(ask.request.clone()));
+    assert_eq!(worker.report(), unfit, "it may have changed who has it");
+    worker.order(&control::ToWorker::Drain { grace: 10 });
+    assert_eq!(client.answer(&ask).ending, Ending::Refused(Refusal::Draining));
+}
+
+#[test]
+fn who_cannot_ask_anybody_answers_as_it_can() {
+    let mut worker = Worker::serving_with(keeping());
+    let script = worker.scratch.script("1 / 0\n");
+    let ask = Ask::of(&script);
+    let mut client = worker.connect();
+    client.send(&ToWorker::Request(ask.request.clone()));
+    assert!(matches!(worker.report(), control::FromWorker::Unfit { .. }));
+    worker.hang_up();
+    assert!(client.answer(&ask).failure().contains("ZeroDivisionError"));
+    assert!(client.ask(&ask).failure().contains("ZeroDivisionError"));
 }
 
 #[test]

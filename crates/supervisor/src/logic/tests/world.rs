@@ -26,6 +26,8 @@ pub struct World {
     last_id: u64,
     pub spawns_fail: bool,
     pub sockets_fail: bool,
+    /// Whether scripts cannot be loaded.
+    pub code_is_broken: bool,
     pub granted: usize,
     pub refused: usize,
     pub fates: Vec<Known>,
@@ -43,6 +45,11 @@ struct Process {
     asked_to_leave: bool,
     asked_to_retire: bool,
     killed: bool,
+    /// The scripts that it has loaded, and those that it has been told to.
+    loaded: BTreeSet<Vec<u8>>,
+    to_load: BTreeSet<Vec<u8>>,
+    /// The script that it could not load, as long as it waits to hear what becomes of it.
+    unfit_for: Option<Vec<u8>>,
     /// The grace that it was given with the order to drain.
     grace: Option<u32>,
 }
@@ -85,6 +92,7 @@ impl World {
             last_id: 0,
             spawns_fail: false,
             sockets_fail: false,
+            code_is_broken: false,
             granted: 0,
             refused: 0,
             fates: Vec::new(),
@@ -171,6 +179,69 @@ impl World {
         }
     }
 
+    /// A request makes one of the processes that serve load a script, if it can.
+    pub fn request(&mut self, which: u8, script: u8) {
+        let serving: Vec<_> = self.serving().into_iter().collect();
+        if let Some(id) = choose(&serving, which) {
+            self.try_to_load(id, vec![script]);
+        }
+    }
+
+    /// Each set's scripts that a worker which serves has loaded.
+    pub fn kept(&self) -> BTreeSet<(SetId, Vec<u8>)> {
+        let serving = self.processes.values().filter(|p| p.serving && !p.asked_to_leave);
+        let of = |process: &Process| {
+            let set = process.set.expect("who serves does it for a set");
+            process.loaded.iter().map(move |script| (set, script.clone())).collect::<Vec<_>>()
+        };
+        serving.flat_map(of).collect()
+    }
+
+    /// The scripts that a worker which serves lacks, although another one of its set has them.
+    pub fn lacking(&self) -> usize {
+        let kept = self.kept();
+        let serving = self.processes.values().filter(|p| p.serving && !p.asked_to_leave);
+        let lacks = |p: &Process| {
+            kept.iter()
+                .filter(|(set, script)| p.set == Some(*set) && !p.loaded.contains(script))
+                .count()
+        };
+        serving.map(lacks).sum()
+    }
+
+    /// A request makes one of the processes that serve ask for another one with the code as it is.
+    pub fn change(&mut self, which: u8) {
+        let serving: Vec<_> = self.serving().into_iter().collect();
+        if let Some(id) = choose(&serving, which) {
+            let process = self.process(id);
+            process.asked_to_retire = false;
+            let scripts = process.loaded.iter().cloned().collect();
+            self.feed(Event::Retire(id, Cause::ScriptReload, "it has changed".to_owned(), scripts));
+        }
+    }
+
+    /// How many scripts the newest process has to load before it serves.
+    pub fn preloaded(&mut self) -> usize {
+        self.tell(0, |id| Event::Ready(id, "3.14".to_owned()));
+        self.processes.values().map(|process| process.to_load.len()).sum()
+    }
+
+    fn try_to_load(&mut self, id: WorkerId, script: Vec<u8>) {
+        let broken = self.code_is_broken;
+        let process = self.process(id);
+        process.to_load.remove(&script);
+        if process.loaded.contains(&script) || process.unfit_for.is_some() {
+            return;
+        }
+        if broken {
+            process.unfit_for = Some(script.clone());
+            self.feed(Event::Unfit(id, script, "cannot load it".to_owned()));
+        } else {
+            process.loaded.insert(script.clone());
+            self.feed(Event::Loaded(id, script));
+        }
+    }
+
     /// All processes do what is expected of them next, until nothing is.
     pub fn cooperate(&mut self) {
         while self.cooperate_once() {}
@@ -179,21 +250,39 @@ impl World {
     /// One process does what is expected of it next. Returns whether there was one.
     pub fn cooperate_once(&mut self) -> bool {
         let next = self.processes.iter().find_map(|(id, process)| {
+            let script = process.to_load.first().filter(|_| process.unfit_for.is_none());
             let Process { ready, set, serving, asked_to_leave, asked_to_retire, killed, .. } =
                 *process;
             match () {
                 () if asked_to_leave || killed => Some((*id, "exit")),
                 () if !ready => Some((*id, "ready")),
+                () if set.is_some() && script.is_some() && self.code_is_broken && !serving => {
+                    Some((*id, "fail"))
+                }
+                () if set.is_some() && script.is_some() => Some((*id, "load")),
                 () if set.is_some() && !serving => Some((*id, "serving")),
                 () if asked_to_retire => Some((*id, "retire")),
                 () => None,
             }
         });
         let Some((id, what)) = next else { return false };
+        if what == "load" {
+            let script = self.process(id).to_load.first().cloned().expect("there is one");
+            self.try_to_load(id, script);
+            return true;
+        }
+        if what == "fail" {
+            self.process(id).asked_to_leave = true;
+            self.feed(Event::Failed(id, "cannot load it".to_owned()));
+            return true;
+        }
         let event = match what {
             "exit" => Event::Exited(id, Exit::Status(0), String::new()),
             "ready" => Event::Ready(id, "3.14".to_owned()),
-            "retire" => super::retire(id, Cause::ReloadOrder),
+            "retire" => {
+                let scripts = self.process(id).loaded.iter().cloned().collect();
+                Event::Retire(id, Cause::ReloadOrder, "a reload was ordered".to_owned(), scripts)
+            }
             _ => Event::Serving(id),
         };
         if what == "exit" {
@@ -317,11 +406,34 @@ impl World {
                 process.asked_to_retire = true;
             }
             Action::Keep(id) => assert!(self.process(id).serving),
-            Action::Assign(id, set, _, _) => {
+            Action::Assign(id, set, _, preload) => {
                 assert!(self.sets.contains(&set));
+                let keeps = self.keeps(id);
                 let process = self.process(id);
                 assert!(process.ready && process.set.is_none(), "{id:?} was assigned twice");
                 process.set = Some(set);
+                if keeps {
+                    process.to_load = preload.into_iter().collect();
+                }
+            }
+            Action::Load(id, scripts) => {
+                assert!(self.keeps(id));
+                let process = self.process(id);
+                assert!(process.serving && !process.asked_to_leave);
+                process.to_load.extend(scripts);
+            }
+            Action::Alone(id) => {
+                assert!(!self.process(id).asked_to_leave, "one answer is enough");
+                let script = self.process(id).unfit_for.take();
+                let this = &self.processes[&id];
+                let stands_in = |other: &Process| {
+                    other.set == this.set
+                        && other.serving
+                        && !other.asked_to_leave
+                        && other.loaded.is_superset(&this.loaded)
+                        && script.as_ref().is_some_and(|script| other.loaded.contains(script))
+                };
+                assert!(!self.processes.values().any(stands_in), "{id:?} is not alone");
             }
             // A worker can be sent away before its process exists: it is started just then.
             Action::Drain(id, grace) => {
@@ -359,6 +471,11 @@ impl World {
             }
         }
         None
+    }
+
+    fn keeps(&self, id: WorkerId) -> bool {
+        let group = self.logic.workers.get(&id).map(|worker| worker.group);
+        group.is_some_and(|group| self.plans[group].keeps)
     }
 
     fn process(&mut self, id: WorkerId) -> &mut Process {
