@@ -205,6 +205,7 @@ fn group(
             // Without root, httpd's children have one user, who owns everything.
             socket_user: daemon.socket_user.filter(|_| Uid::effective().is_root()),
             umask: daemon.umask,
+            locale: daemon.locale.clone(),
             root: daemon.chroot.as_ref().map(|root| root.path().to_owned()),
             working_directory: working_directory(daemon, user, ids.0),
             home: daemon.home.clone(),

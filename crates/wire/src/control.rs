@@ -127,6 +127,8 @@ pub struct Settings {
     pub socket_user: Option<u32>,
     /// `umask=`.
     pub umask: Option<u32>,
+    /// `locale=`, which the environment has as `LC_ALL` already.
+    pub locale: Option<Vec<u8>>,
     /// `chroot=`: the directory that is the root of all other paths here, and of those of scripts.
     pub root: Option<PathBuf>,
     /// Where to change to before Python starts: `home=`, or the user's own directory.
@@ -371,6 +373,7 @@ impl Settings {
         writer.u32(self.peer_uid);
         writer.option(self.socket_user, Writer::u32);
         writer.option(self.umask, Writer::u32);
+        writer.option(self.locale.as_deref(), Writer::bytes);
         writer.option(self.root.as_deref(), Writer::path);
         writer.option(self.working_directory.as_deref(), Writer::path);
         writer.option(self.home.as_deref(), Writer::path);
@@ -394,6 +397,7 @@ impl Settings {
             peer_uid: reader.u32("peer uid")?,
             socket_user: reader.option("socket user", |reader| reader.u32("socket user"))?,
             umask: reader.option("umask", |reader| reader.u32("umask"))?,
+            locale: reader.option("locale", |reader| Ok(reader.bytes("locale")?.to_owned()))?,
             root: reader.option("root", |reader| reader.path("root"))?,
             working_directory: reader.option("working directory", |reader| reader.path("cwd"))?,
             home: reader.option("home", |reader| reader.path("home"))?,

@@ -20,6 +20,19 @@ pub fn forget_variable(name: &str) {
     unsafe { std::env::remove_var(name) };
 }
 
+/// Sets the locale of the process, in all its categories. Returns whether the system has it.
+///
+/// # Panics
+/// When Python is initialised already: threads could be reading the locale.
+pub fn set_locale(name: &CStr) -> bool {
+    // SAFETY: `Py_IsInitialized` can be called at any time.
+    let already = unsafe { python::Py_IsInitialized() };
+    assert_eq!(already, 0, "the locale is changed before threads start");
+    // SAFETY: the name is a C string. Before Python is initialised, which starts what runs in other
+    // threads, nobody else reads the locale.
+    !unsafe { libc::setlocale(libc::LC_ALL, name.as_ptr()) }.is_null()
+}
+
 /// Ends the process at once, without the exit handlers of C libraries: other threads still run, and
 /// what those handlers take down would be in use.
 pub fn exit_now(status: i32) -> ! {

@@ -43,6 +43,7 @@ mod worker;
 mod wsgi;
 
 use std::error::Error;
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -121,6 +122,7 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
         Event::Order(..) | Event::Signal(_) | Event::Orphaned | Event::Nothing => return Ok(()),
     };
     set_up_process(&settings, root)?;
+    set_locale(&settings, reporter);
     let signals = Signals::catch()?;
     let interpreter = Interpreter::start(&settings)?;
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
@@ -205,6 +207,17 @@ fn set_up_process(settings: &Settings, root: Option<OwnedFd>) -> Result<(), Stri
         rustix::process::chdir("/").map_err(|error| format!("cannot change to /: {error}"))?;
     }
     Ok(())
+}
+
+/// Python itself sets the category of characters alone.
+fn set_locale(settings: &Settings, reporter: &Reporter) {
+    let Some(locale) = &settings.locale else { return };
+    let is_set = CString::new(locale.as_slice()).is_ok_and(|name| ffi::set_locale(&name));
+    if !is_set {
+        let locale = String::from_utf8_lossy(locale);
+        let text = format!("locale={locale} is not installed: applications run in the C locale");
+        reporter.log(Level::Warning, text);
+    }
 }
 
 /// A worker as it stands in log lines.

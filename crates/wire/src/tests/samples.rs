@@ -197,11 +197,17 @@ fn settings() -> impl Strategy<Value = Settings> {
     let sizes = (any::<u16>(), any::<u32>(), any::<bool>(), any::<u32>(), option::of(any::<u32>()));
     let paths = (option::of(path()), option::of(path()), option::of(path()), vec(path(), 0..4));
     let reload = proptest::sample::select(control::Reload::ALL.as_slice());
-    let queue =
-        (option::of(any::<u32>()), any::<u32>(), option::of(any::<u32>()), option::of(path()));
+    let queue = (option::of(any::<u32>()), any::<u32>(), option::of(any::<u32>()));
+    let process = (option::of(bytes()), option::of(path()));
     let rest = (option::of(any::<u64>()), python(), limits(), reload, httpd(), queue);
-    (bytes(), sizes, paths, rest).prop_map(
-        |(process_group, sizes, paths, (stack_size, python, limits, reload, httpd, queue))| {
+    (bytes(), sizes, paths, process, rest).prop_map(
+        |(
+            process_group,
+            sizes,
+            paths,
+            process,
+            (stack_size, python, limits, reload, httpd, queue),
+        )| {
             Settings {
                 process_group,
                 threads: sizes.0,
@@ -212,7 +218,8 @@ fn settings() -> impl Strategy<Value = Settings> {
                 peer_uid: sizes.3,
                 socket_user: queue.2,
                 umask: sizes.4,
-                root: queue.3,
+                locale: process.0,
+                root: process.1,
                 working_directory: paths.0,
                 home: paths.1,
                 python_home: paths.2,
