@@ -3,8 +3,10 @@
 //! An environment may belong to an application's user, so what is read here is not trusted: only
 //! regular files, only so much of them, and nothing of their text goes into messages but versions.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -103,6 +105,7 @@ pub fn find_worker(
     root: Option<&Root>,
     installed: &Path,
 ) -> Result<Worker, PythonError> {
+    let home = prefix(home, root);
     let metadata = fs::metadata(see(root, home)).map_err(PythonError::NoDirectory)?;
     if !metadata.is_dir() {
         return Err(PythonError::NoDirectory(io::ErrorKind::NotADirectory.into()));
@@ -148,7 +151,7 @@ pub fn default_worker(installed: &Path) -> Result<Worker, PythonError> {
 /// Where the standard library of the environment `home` would have to be in `root`, if it is not
 /// there.
 pub fn missing_library(home: &Path, root: &Root) -> Option<PathBuf> {
-    let (version, base) = identify(home, Some(root)).ok()?;
+    let (version, base) = identify(prefix(home, Some(root)), Some(root)).ok()?;
     let Version { major, minor, .. } = version;
     let forms = [
         format!("lib/python{version}/os.py"),
@@ -158,6 +161,15 @@ pub fn missing_library(home: &Path, root: &Root) -> Option<PathBuf> {
     let is_there = |form: &String| root.outside(&base.join(form)).is_file();
     let library = root.outside(&base.join("lib").join(format!("python{version}")));
     (!forms.iter().any(is_there)).then_some(library)
+}
+
+/// The prefix, where `home` is of the form `prefix:exec_prefix` (`Modules/getpath.py` of CPython).
+fn prefix<'h>(home: &'h Path, root: Option<&Root>) -> &'h Path {
+    let bytes = home.as_os_str().as_bytes();
+    match bytes.iter().position(|byte| *byte == b':') {
+        Some(end) if !see(root, home).is_dir() => Path::new(OsStr::from_bytes(&bytes[..end])),
+        _ => home,
+    }
 }
 
 /// Where a path that a worker with this root will use is now.
