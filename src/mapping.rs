@@ -78,7 +78,8 @@ impl Alias {
     /// [`AliasError`].
     pub fn parse(arguments: &[u8]) -> Result<Self, AliasError> {
         let mut arguments = Arguments::new(arguments);
-        let (Some(mount), Some(target)) = (arguments.word(), arguments.word()) else {
+        let mut word = || arguments.word().filter(|word| !word.is_empty());
+        let (Some(mount), Some(target)) = (word(), word()) else {
             return Err(AliasError::Arguments);
         };
         let mut alias = Self {

@@ -1,7 +1,8 @@
 //! Values of directives and options: flags, numbers, paths, users.
 
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User};
 
@@ -88,12 +89,16 @@ pub fn number<N: TryFrom<i64>>(
     })
 }
 
-/// A positive number of seconds, in microseconds.
+/// A positive number of seconds, in microseconds: the nearest that Python can count.
 pub fn interval(value: &[u8]) -> Option<u64> {
     let seconds: f64 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
-    let micros = (seconds * 1e6).round();
     // Rounded and bounded, so that nothing is cut off.
-    (1.0..=1e15).contains(&micros).then_some(micros as u64)
+    (seconds > 0.0).then(|| (seconds * 1e6).round().clamp(1.0, 1e15) as u64)
+}
+
+/// Whether nothing is at this path, as far as may be seen.
+pub fn is_missing(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// A path in the file system's own bytes.
@@ -215,7 +220,9 @@ mod tests {
     #[test]
     fn intervals_are_positive() {
         assert_eq!(interval(b"0.005"), Some(5000));
-        for value in ["0", "-1", "x", "", "nan", "inf", "1e99"] {
+        assert_eq!(interval(b"1e-9"), Some(1));
+        assert_eq!(interval(b"1e99"), Some(1_000_000_000_000_000));
+        for value in ["0", "-1", "x", "", "nan", "5s"] {
             assert_eq!(interval(value.as_bytes()), None, "{value}");
         }
     }

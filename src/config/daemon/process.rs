@@ -1,12 +1,13 @@
 //! Options about the process: identity, environment, Python, size.
 
-use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use super::{DaemonOption, DaemonProcess};
 use crate::config::chroot::Root;
 use crate::config::compatibility::Compatibility;
 use crate::config::values::{
-    Verdict, absolute, find_group, find_user, flag, interval, lossy, number, path, search_path,
+    Verdict, absolute, find_group, find_user, flag, interval, is_missing, lossy, number, path,
+    search_path,
 };
 
 /// As large as C's `int`.
@@ -203,11 +204,15 @@ pub static OPTIONS: [DaemonOption; 18] = [
 
 fn supplementary_groups(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
     let names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    let found = names.map(|name| {
+    let found = names.clone().filter(|name| !name.is_empty()).map(|name| {
         find_group(name).map_err(|why| format!("names '{}', which {why}", path(name).display()))
     });
     group.supplementary_groups = Some(found.collect::<Result<_, _>>()?);
-    Ok(Verdict::Good)
+    Ok(if names.clone().any(<[u8]>::is_empty) {
+        Verdict::Doubtful("has a comma too many: write names with one between them".into())
+    } else {
+        Verdict::Good
+    })
 }
 
 fn umask(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
@@ -248,16 +253,20 @@ pub fn doubts(group: &DaemonProcess) -> Vec<String> {
             lossy(locale)
         ));
     }
-    let missing = group.python_path.iter().find(|entry| {
-        let place = root.map_or_else(|| entry.to_path_buf(), |root| root.outside(entry));
-        std::fs::metadata(place).is_err_and(|error| error.kind() == ErrorKind::NotFound)
-    });
-    if let Some(entry) = missing {
-        let place = root.map(|root| format!(" in chroot='{}'", root.path().display()));
+    let is_missing = |path: &&PathBuf| match root {
+        None => is_missing(path),
+        Some(root) => is_missing(&root.outside(path)),
+    };
+    let place = root.map(|root| format!(" in chroot='{}'", root.path().display()));
+    let place = place.unwrap_or_default();
+    if let Some(entry) = group.python_path.iter().find(is_missing) {
+        let entry = entry.display();
+        doubts.push(format!("python-path= names {entry}, which is not there{place}"));
+    }
+    if let Some(home) = group.home.as_ref().filter(is_missing) {
         doubts.push(format!(
-            "python-path= names {}, which is not there{}",
-            entry.display(),
-            place.unwrap_or_default()
+            "home='{}' is not there{place}: workers cannot start before it is",
+            home.display()
         ));
     }
     doubts

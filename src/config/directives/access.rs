@@ -91,16 +91,24 @@ fn hook(command: Command<'_>, arguments: &[u8], what: &str) -> Result<Arc<Hook>,
 fn parse(arguments: &[u8], what: &str) -> Result<Hook, String> {
     let mut arguments = Arguments::new(arguments);
     let script = arguments.word().filter(|word| !word.is_empty());
-    let script = script.ok_or_else(|| format!("Location of {what} script not supplied."))?;
+    let script = script
+        .ok_or_else(|| format!("Location of {what} script not supplied. Write its path first."))?;
     let mut application_group = Name::Literal(Vec::new());
     let wrong = |word: &[u8]| {
         let word = lossy(word);
-        format!("Invalid option to WSGI {what} script definition. '{word}' is none.")
+        format!(
+            "Invalid option to WSGI {what} script definition. '{word}' is none; there is \
+             application-group=NAME."
+        )
     };
     while let Some(option) = arguments.option() {
         match option.map_err(|word| wrong(&word))? {
             Setting { name: b"application-group", value } if value.is_empty() => {
-                return Err("Invalid name for WSGI application group.".into());
+                return Err(
+                    "Invalid name for WSGI application group. Write application-group=NAME, or \
+                            leave the option out."
+                        .into(),
+                );
             }
             Setting { name: b"application-group", value } => {
                 application_group = Name::parse_hook_group(&value);

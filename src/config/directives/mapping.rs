@@ -132,10 +132,14 @@ fn literal(name: Option<&Name>) -> Option<Vec<u8>> {
     Some(name?.literal()?.to_vec())
 }
 
+fn empty_name(what: &str) -> String {
+    format!("Invalid name for WSGI {what} group. Write {what}-group=NAME.")
+}
+
 /// The name behind an option, which must not be empty.
 fn group_name(value: &[u8], what: &str) -> Result<Name, String> {
     if value.is_empty() {
-        return Err(format!("Invalid name for WSGI {what} group."));
+        return Err(empty_name(what));
     }
     Ok(Name::parse_group(value))
 }
@@ -143,9 +147,11 @@ fn group_name(value: &[u8], what: &str) -> Result<Name, String> {
 fn handler_script(config: &mut DirConfig, command: Command<'_>, arguments: &[u8]) -> Outcome {
     let mut arguments = Arguments::new(arguments);
     let handler = arguments.word().filter(|word| !word.is_empty());
-    let handler = handler.ok_or("Name for handler script not supplied.")?;
+    let handler = handler
+        .ok_or("Name for handler script not supplied. Write WSGIHandlerScript NAME PATH.")?;
     let script = arguments.word().filter(|word| !word.is_empty());
-    let script = script.ok_or("Location of handler script not supplied.")?;
+    let script = script
+        .ok_or("Location of handler script not supplied. Write WSGIHandlerScript NAME PATH.")?;
     let mut entry = HandlerScript {
         handler,
         script,
@@ -155,7 +161,10 @@ fn handler_script(config: &mut DirConfig, command: Command<'_>, arguments: &[u8]
     };
     let wrong = |word: &[u8]| {
         let word = lossy(word);
-        format!("Invalid option to WSGI handler script definition. '{word}' is none.")
+        format!(
+            "Invalid option to WSGI handler script definition. '{word}' is none of \
+             process-group=NAME, application-group=NAME, pass-authorization=On|Off."
+        )
     };
     while let Some(option) = arguments.option() {
         let Setting { name, value } = option.map_err(|word| wrong(&word))?;
@@ -165,7 +174,13 @@ fn handler_script(config: &mut DirConfig, command: Command<'_>, arguments: &[u8]
                 entry.application_group = Some(group_name(&value, "application")?);
             }
             b"pass-authorization" => {
-                let passed = flag(&value).ok_or("Invalid value for authorization flag.")?;
+                let passed = flag(&value).ok_or_else(|| {
+                    let value = lossy(&value);
+                    format!(
+                        "Invalid value for authorization flag. pass-authorization must be On or \
+                         Off, not '{value}'."
+                    )
+                })?;
                 entry.pass_authorization = Some(passed);
             }
             _ => return Err(wrong(name)),
@@ -188,15 +203,21 @@ fn handler_script(config: &mut DirConfig, command: Command<'_>, arguments: &[u8]
 
 fn import_script(config: &mut ServerConfig, command: Command<'_>, arguments: &[u8]) -> Outcome {
     let mut arguments = Arguments::new(arguments);
+    let missing = |what: &str| {
+        format!("{what} Write WSGIImportScript PATH process-group=NAME application-group=NAME.")
+    };
     let script = arguments.word().filter(|word| !word.is_empty());
-    let script = script.ok_or("Location of import script not supplied.")?;
+    let script = script.ok_or_else(|| missing("Location of import script not supplied."))?;
     let wrong = |word: &[u8]| {
         let word = lossy(word);
-        format!("Invalid option to WSGI import script definition. '{word}' is none.")
+        format!(
+            "Invalid option to WSGI import script definition. '{word}' is none of \
+             process-group=NAME, application-group=NAME."
+        )
     };
     // As they stand: nothing is expanded where there is no request.
     let literal = |value: Vec<u8>, what: &str| match value.as_slice() {
-        b"" => Err(format!("Invalid name for WSGI {what} group.")),
+        b"" => Err(empty_name(what)),
         b"%{GLOBAL}" => Ok(Vec::new()),
         _ => Ok(value),
     };
@@ -209,8 +230,10 @@ fn import_script(config: &mut ServerConfig, command: Command<'_>, arguments: &[u
             _ => return Err(wrong(name)),
         }
     }
-    let application_group = application_group.ok_or("Name of WSGI application group required.")?;
-    let process_group = process_group.ok_or("Name of WSGI process group required.")?;
+    let application_group =
+        application_group.ok_or_else(|| missing("Name of WSGI application group required."))?;
+    let process_group =
+        process_group.ok_or_else(|| missing("Name of WSGI process group required."))?;
     let mut registry = registry::of(command.pool()).borrow_mut();
     registry.use_script(registry::Script {
         path: script.clone(),

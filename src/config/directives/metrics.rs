@@ -125,5 +125,8 @@ fn telemetry_options(_: &mut ServerConfig, _: Command<'_>, arguments: &[u8]) -> 
                 .into());
         }
     }
-    Ok(())
+    match relative {
+        None => Err("WSGITelemetryOptions: at least one flag required; write None for none".into()),
+        Some(_) => Ok(()),
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Outcome, globals, interpreter, on_off, set_flag};
 use crate::config::settings::{HashSeed, Interpreter, Selector};
-use crate::config::values::{atoi, interval, path, search_path};
+use crate::config::values::{atoi, interval, is_missing, path, search_path};
 use crate::config::{Compatibility, ServerConfig, install_directory, lossy, python, registry};
 use crate::ffi::command::{Command, Context, Directive, Form, Setter};
 
@@ -25,11 +25,10 @@ pub static DIRECTIVES: [Directive; 15] = [
         form: Form::One,
         default: "none",
         usage: c"directories in front of sys.path in the default group, separated by colons",
-        compatibility: Compatibility::Same,
-        set: Setter::Server(|config, command, argument| {
-            interpreter(config, command).python_path = search_path(argument);
-            Ok(())
-        }),
+        compatibility: Compatibility::Better(
+            "a directory that is not there is warned about at configtest",
+        ),
+        set: Setter::Server(python_path),
     },
     Directive {
         name: c"WSGIPythonEggs",
@@ -198,6 +197,18 @@ fn python_home(config: &mut ServerConfig, command: Command<'_>, argument: &[u8])
     Ok(())
 }
 
+fn python_path(config: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
+    let entries = search_path(argument);
+    // Which process groups a block is for, and whether they have a `chroot=`, is not known here.
+    let in_block = registry::in_block(command.pool()).get();
+    let mut entries_outside = entries.iter().filter(|_| !in_block);
+    if let Some(entry) = entries_outside.find(|entry| is_missing(entry)) {
+        command.warn(&format!("{} is not there: correct the path.", entry.display()));
+    }
+    interpreter(config, command).python_path = entries;
+    Ok(())
+}
+
 fn python_optimize(config: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
     let (level, rest) = atoi(argument);
     if !rest.is_empty() {
@@ -212,12 +223,16 @@ fn python_hash_seed(config: &mut ServerConfig, _: Command<'_>, argument: &[u8]) 
     let text = lossy(argument);
     let seed = match text.as_str() {
         "random" => HashSeed::Random,
-        number => HashSeed::Fixed(number.parse().map_err(|_| {
-            format!(
-                "WSGIPythonHashSeed must be \"random\" or an integer in range [0; 4294967295], \
-                 not '{text}'"
-            )
-        })?),
+        number => {
+            let is_signed = number.starts_with('+');
+            let number = number.parse().ok().filter(|_| !is_signed);
+            HashSeed::Fixed(number.ok_or_else(|| {
+                format!(
+                    "WSGIPythonHashSeed must be \"random\" or an integer in range \
+                     [0; 4294967295], not '{text}'"
+                )
+            })?)
+        }
     };
     globals(config).python_hash_seed = Some(seed);
     Ok(())

@@ -39,6 +39,8 @@ fn telling(conf: &str) -> Httpd {
 fn mistakes_in_wsgi_script_alias() {
     let name = "WSGIScriptAlias";
     refused("WSGIScriptAlias /", &[name]);
+    refused("WSGIScriptAlias \"\" {apps}/app.wsgi", &[name, "at least two arguments"]);
+    refused("WSGIScriptAlias / \"\"", &[name, "at least two arguments"]);
     refused("WSGIScriptAlias / {apps}/app.wsgi nonsense=1", &[name, "nonsense"]);
     refused("WSGIScriptAlias / {apps}/app.wsgi nonsense", &[name, "nonsense"]);
     refused("WSGIScriptAlias / {apps}/app.wsgi process-group=", &[name, "process-group"]);
@@ -77,6 +79,12 @@ fn mistakes_in_wsgi_daemon_process() {
     if testkit::running_as_root() {
         refused("WSGIDaemonProcess a user=root", &["user", "root"]);
     }
+}
+
+#[test]
+fn mistakes_in_directives_about_python_and_telemetry() {
+    refused("WSGIPythonHashSeed +5", &["WSGIPythonHashSeed", "in range", "'+5'"]);
+    refused("WSGITelemetryOptions", &["WSGITelemetryOptions", "at least one flag"]);
 }
 
 #[test]

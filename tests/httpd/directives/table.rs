@@ -309,6 +309,12 @@ fn what_configtest_warns_about() {
         ("WSGIDaemonProcess g locale=xx_XX.nothing".to_owned(), &["locale", "xx_XX"][..]),
         ("WSGIDaemonProcess g cpu-priority=x".to_owned(), &["cpu-priority", "is read as 0"]),
         ("WSGIDaemonProcess g python-path=/nowhere".to_owned(), &["/nowhere", "is not there"]),
+        ("WSGIDaemonProcess g home=/nowhere".to_owned(), &["home='/nowhere'", "is not there"]),
+        (
+            "WSGIDaemonProcess g supplementary-groups=#3,".to_owned(),
+            &["supplementary-groups='#3,'", "a comma too many"],
+        ),
+        ("WSGIPythonPath /usr:/nowhere".to_owned(), &["/nowhere is not there"]),
         ("WSGIScriptAlias / {apps}/none.wsgi".to_owned(), &["none.wsgi", "does not exist"]),
         (format!("WSGISocketPrefix /nowhere/w\n{alias}"), &["/nowhere", "WSGISocketPrefix"]),
         (format!("{alias} process-group=typo"), &["'typo'", "defined nowhere"]),

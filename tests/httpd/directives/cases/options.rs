@@ -10,6 +10,8 @@ const GROUPS: &str = "sorted(os.getgroups())";
 const CWD: &str = "os.getcwd()";
 const LANG: &str = "os.environ['LANG']";
 const LC_ALL: &str = "os.environ['LC_ALL']";
+/// Of a category that Python leaves alone.
+const LOCALE: &str = "(lambda l: l.setlocale(l.LC_TIME))(__import__('locale'))";
 const EGGS: &str = "os.environ['PYTHON_EGG_CACHE']";
 const MODULE: &str = "__import__('mwrs_module').value";
 const INTERVAL: &str = "sys.getswitchinterval()";
@@ -22,7 +24,7 @@ const AS: &str = "resource.getrlimit(resource.RLIMIT_AS)[0]";
 const SERVED: &str = "'served'";
 
 /// How many of the first rows need root.
-const IDENTITY: usize = 10;
+const IDENTITY: usize = 11;
 
 pub const CASES: &[Case] = &[
     Case::sets("user=", "user=nobody home=/", Ask(USER), "nobody"),
@@ -41,6 +43,13 @@ pub const CASES: &[Case] = &[
         Ask(GROUPS),
         "[2, 5]",
     ),
+    Case::sets(
+        "supplementary-groups=",
+        "group=#2 supplementary-groups=#3,,#4,",
+        Ask(GROUPS),
+        "[2, 3, 4]",
+    )
+    .theirs("[2, 3]"),
     // The files of tests belong to who runs them.
     Case::sets("script-user=", "script-user={user}", Ask(SERVED), "403"),
     Case::merges("script-user=", "script-user={user} script-user=root", Ask(SERVED), "served"),
@@ -57,8 +66,11 @@ pub const CASES: &[Case] = &[
     Case::sets("lang=", "lang=C.UTF-8", Ask(LANG), "C.UTF-8"),
     Case::merges("lang=", "lang=C lang=C.UTF-8", Ask(LANG), "C.UTF-8"),
     Case::sets("locale=", "locale=C.UTF-8", Ask(LC_ALL), "C.UTF-8"),
+    Case::sets("locale=", "locale=C.UTF-8", Ask(LOCALE), "C.UTF-8"),
     Case::merges("locale=", "locale=C locale=C.UTF-8", Ask(LC_ALL), "C.UTF-8"),
     Case::sets("python-home=", "python-home={venv}", Ask("sys.prefix"), "{venv}"),
+    // What getpath.py of CPython takes apart: prefix, and prefix of what depends on the machine.
+    Case::sets("python-home=", "python-home=/usr:/usr", Ask("sys.prefix"), "/usr"),
     Case::merges(
         "python-home=",
         "python-home=/usr python-home={venv}",
@@ -75,6 +87,9 @@ pub const CASES: &[Case] = &[
         "/tmp/two",
     ),
     Case::sets("switch-interval=", "switch-interval=0.04", Ask(INTERVAL), "0.04"),
+    // Less than what Python counts in.
+    Case::sets("switch-interval=", "switch-interval=1e-9", Ask(SERVED), "served"),
+    Case::sets("switch-interval=", "switch-interval=1e20", Ask(SERVED), "served"),
     Case::merges(
         "switch-interval=",
         "switch-interval=0.04 switch-interval=0.03",
