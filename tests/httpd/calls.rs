@@ -1,7 +1,7 @@
 //! What applications may call, and what comes of calling it wrongly: `wsgi.input`, `wsgi.errors`,
 //! `start_response`, `write`, the file wrapper and the modules, a row for each.
 
-use testkit::{Running, UnderTest};
+use testkit::{Httpd, Running, UnderTest, environment};
 
 use crate::{ask, serving};
 
@@ -257,6 +257,29 @@ fn of_the_file_wrapper() {
             ("list(wrap(io.BytesIO(b'abcdefg'), 3))", "[b'abc', b'def', b'g']"),
             ("(lambda f: [wrap(f).close(), f.closed])(io.BytesIO(b'x'))", "[None, True]"),
             ("wrap()", "TypeError: …"),
+        ],
+    );
+}
+
+#[test]
+fn of_an_installed_package_named_like_the_module() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", CALL)
+        .conf(&format!(
+            "WSGIDaemonProcess app user={{user}} group={{group}} python-home={}\n\
+             WSGIScriptAlias / {{apps}}/app.wsgi process-group=app application-group=%{{GLOBAL}}",
+            environment::original_venv().display()
+        ))
+        .start();
+    check(
+        &httpd,
+        &[
+            (
+                "[__import__('mod_wsgi.express'), mod_wsgi.express.__name__][1]",
+                "'mod_wsgi.express'",
+            ),
+            ("mod_wsgi.express.__file__.startswith(sys.prefix)", "True"),
+            ("[__import__('mod_wsgi') is mod_wsgi, mod_wsgi.process_group]", "[True, 'app']"),
         ],
     );
 }

@@ -27,7 +27,15 @@ def unlinked():
     return file
 
 
+def pipe():
+    reading, writing = os.pipe()
+    with open(writing, "wb") as end:
+        end.write(b"through a pipe")
+    return open(reading, "rb")
+
+
 CASES = {
+    "/pipe": lambda: (pipe(), []),
     "/whole": lambda: (at(0), []),
     "/position": lambda: (at(100_000), []),
     "/length": lambda: (at(5), [("Content-Length", "100")]),
@@ -67,7 +75,11 @@ fn files_from_their_position_on_or_as_long_as_announced() {
             assert!(response.text() == expected, "{path}");
             assert_eq!(response.header("Content-Length"), Some(&*expected.len().to_string()));
         }
-        assert_eq!(connection.get("/memory").expect("a response").assert(200).text(), "in memory");
+        // What is no plain file is read by the worker.
+        for (path, expected) in [("/memory", "in memory"), ("/pipe", "through a pipe")] {
+            let response = connection.get(path).expect("a response").assert(200);
+            assert_eq!(response.text(), expected, "{path}");
+        }
         let response = connection.request("HEAD", "/whole", &[], b"").expect("a response");
         assert_eq!(response.assert(200).header("Content-Length"), Some("300000"));
         let response = httpd.get("/too_long");
