@@ -21,8 +21,9 @@ pub struct Brigade<'r> {
     request: Request<'r>,
     /// What a read found after it had something to give.
     failed: Option<BodyError>,
-    /// What a filter gave beyond what it was asked for.
-    surplus: Vec<u8>,
+    /// What has been read and not been asked for: ahead of time, or because a filter gave more than
+    /// it should.
+    ahead: Vec<u8>,
 }
 
 /// Whether the kernel sends a file by itself, where no filter wants to see it.
@@ -55,7 +56,7 @@ impl<'r> Brigade<'r> {
         // SAFETY: the pool is the request's; the connection's allocator outlives it.
         let raw = unsafe { c::apr_brigade_create(request.pool().as_ptr(), allocator) };
         let raw = NonNull::new(raw).expect("APR aborts when memory is short");
-        Self { raw, request, failed: None, surplus: Vec::new() }
+        Self { raw, request, failed: None, ahead: Vec::new() }
     }
 
     fn allocator(&self) -> *mut c::apr_bucket_alloc_t {
@@ -204,7 +205,7 @@ impl<'r> Brigade<'r> {
         mut sink: impl FnMut(&[u8]),
     ) -> Result<bool, BodyError> {
         let mut room = at_most;
-        self.give_surplus(&mut room, &mut sink);
+        self.give_ahead(&mut room, &mut sink);
         while room > 0 {
             if let Some(error) = self.failed.take() {
                 // The data before it goes first.
@@ -227,6 +228,23 @@ impl<'r> Brigade<'r> {
             }
         }
         Ok(true)
+    }
+
+    /// Waits for the next `len` bytes of the request body, or for its end before that, and keeps them
+    /// for later reads.
+    ///
+    /// # Errors
+    /// [`BodyError`]; nothing further can be read.
+    pub fn read_ahead(&mut self, len: usize) -> Result<(), BodyError> {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let mut outcome = Ok(true);
+        while ahead.len() < len && outcome == Ok(true) {
+            let missing = len - ahead.len();
+            outcome = self.read(missing, true, |piece| ahead.extend_from_slice(piece));
+        }
+        ahead.append(&mut self.ahead);
+        self.ahead = ahead;
+        outcome.map(|_| ())
     }
 
     /// Reads what comes first; unless it `waits`, what is there.
@@ -288,7 +306,7 @@ impl<'r> Brigade<'r> {
                     let (fits, surplus) = data.split_at(length.min(*room));
                     sink(fits);
                     *room -= fits.len();
-                    self.surplus.extend_from_slice(surplus);
+                    self.ahead.extend_from_slice(surplus);
                 }
             }
             // SAFETY: a bucket of the brigade, not used after this.
@@ -296,12 +314,12 @@ impl<'r> Brigade<'r> {
         }
     }
 
-    /// Gives what a filter had given beyond what it was asked for.
-    fn give_surplus(&mut self, room: &mut usize, sink: &mut impl FnMut(&[u8])) {
-        let len = self.surplus.len().min(*room);
+    /// Gives what has been read already.
+    fn give_ahead(&mut self, room: &mut usize, sink: &mut impl FnMut(&[u8])) {
+        let len = self.ahead.len().min(*room);
         if len > 0 {
-            sink(&self.surplus[..len]);
-            self.surplus.drain(..len);
+            sink(&self.ahead[..len]);
+            self.ahead.drain(..len);
             *room -= len;
         }
     }

@@ -547,6 +547,12 @@ impl<'r> Request<'r> {
         limit > 0 && self.rec().remaining > limit
     }
 
+    /// How long the request body is, where the client has announced that.
+    pub fn body_length(self) -> Option<u64> {
+        let announced = self.rec().read_chunked == 0;
+        u64::try_from(self.rec().remaining).ok().filter(|_| announced)
+    }
+
     /// Whether the client waits for `100 Continue`, which httpd sends when the body is first read.
     pub fn expects_continue(self) -> bool {
         self.rec().expecting_100 != 0

@@ -10,7 +10,7 @@ use tracing::{debug, error, warn};
 use wire::exchange::{Request as Message, ToWorker};
 
 use super::environ::Environ;
-use super::exchange::{Break, Exchange, Outcome};
+use super::exchange::{Body, Break, Exchange, Outcome};
 use super::fate;
 use super::target::Target;
 use super::workers::{Connection, Key, Unavailable, Workers, patience};
@@ -29,6 +29,8 @@ const MESSAGE: usize = 4 << 10;
 pub struct Destination {
     key: Key,
     link: Link,
+    /// How much of its age a request has spent before it was ready to be sent.
+    spent: Duration,
 }
 
 /// One of the times that a worker is asked.
@@ -52,6 +54,14 @@ pub fn run(
     generation: &Generation,
     has_body: bool,
 ) -> Result<i32, i32> {
+    let mut body = Body::new(request);
+    if has_body {
+        body.await_beginning()?;
+    }
+    let spent = body.spent();
+    // The worker counts queue-timeout= from then on.
+    let shift = if target.link.queue_timeout.is_some() { spent } else { Duration::ZERO };
+    let received = request.received() + u64::try_from(shift.as_micros()).unwrap_or(0);
     let environ = Environ::of(request, target);
     let message = |attempt: Attempt| {
         ToWorker::Request(Message {
@@ -64,23 +74,25 @@ pub fn run(
             may_refuse: attempt.may_refuse,
             connects: attempt.connects,
             restarts: attempt.restarts,
-            received: request.received(),
+            received,
             has_body,
             environ: environ.entries(),
         })
     };
-    let destination = Destination::new(
+    let mut destination = Destination::new(
         target.process_group.clone(),
         target.application_group.clone(),
         target.link,
     );
+    destination.spent = spent;
     // A safe method may be asked for twice (RFC 9110, section 9.2.2).
     let repeatable = matches!(request.method(), b"GET" | b"HEAD");
     let mut rest = None;
     let converse = |connection: &mut Connection| {
         let Connection { stream, inbox, worker, windows, .. } = connection;
         let outcome;
-        (outcome, rest) = Exchange::new(request, target, stream, worker, windows).run(inbox);
+        let exchange = Exchange::new(request, target, stream, worker, windows, &mut body);
+        (outcome, rest) = exchange.run(inbox);
         outcome
     };
     let answer = deliver(request, &destination, generation, repeatable, message, converse);
@@ -110,12 +122,13 @@ pub fn deliver<'m>(
     let mut may_reuse = true;
     let mut lost_once = false;
     let mut attempt = Attempt::default();
-    let is_late = || destination.link.queue_timeout.is_some_and(|limit| request.age() >= limit);
+    let age = || request.age().saturating_sub(destination.spent);
+    let is_late = || destination.link.queue_timeout.is_some_and(|limit| age() >= limit);
     loop {
         if is_late() {
             return Err(late(destination));
         }
-        let patience = patience(destination.link, request.age());
+        let patience = patience(destination.link, age());
         let found = find(generation, key, destination.link, patience, may_reuse);
         let (workers, mut connection) = found.map_err(|problem| match is_late() {
             true => late(destination),
@@ -287,7 +300,7 @@ fn late(destination: &Destination) -> i32 {
 impl Destination {
     /// The workers of this application group, to be spoken with like this.
     pub fn new(process_group: Vec<u8>, application_group: Vec<u8>, link: Link) -> Self {
-        Self { key: (process_group, application_group), link }
+        Self { key: (process_group, application_group), link, spent: Duration::ZERO }
     }
 }
 

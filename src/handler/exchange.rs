@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use tracing::error;
 use wire::exchange::{FromWorker, Purpose, Refusal};
 
+pub use self::body::Body;
 pub use self::delivery::Rest;
 
 use self::client::Presence;
@@ -28,7 +29,7 @@ use self::response::keep_in_error_page;
 use super::head::Head;
 use super::target::Target;
 use super::windows::Windows;
-use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
+use crate::ffi::bucket::ClientGone;
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
 use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_INTERNAL_SERVER_ERROR};
@@ -102,9 +103,7 @@ pub struct Exchange<'r, 'c> {
     /// The status of a response that httpd's own page takes the place of.
     page: Option<i32>,
     response: Delivery<'r>,
-    /// Made when the application first reads.
-    body: Option<Brigade<'r>>,
-    body_error: Option<BodyError>,
+    body: &'c mut Body<'r>,
     /// The response's head has been handed to httpd.
     begun: bool,
     /// The response has a Content-Length.
@@ -140,6 +139,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
         worker: &'c UnixStream,
         pid: &'c mut Option<u32>,
         windows: &'c mut Windows,
+        body: &'c mut Body<'r>,
     ) -> Self {
         Self {
             request,
@@ -150,8 +150,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             overrides_errors: target.error_override,
             page: None,
             response: Delivery::new(request, target.link.response_socket_timeout),
-            body: None,
-            body_error: None,
+            body,
             begun: false,
             announced: false,
             allowance: None,
@@ -338,7 +337,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             }
             let mut left = deadline.saturating_duration_since(now);
             if let (Some(limit), None) = (self.queue_timeout, *self.pid) {
-                let queued = limit.saturating_sub(self.request.age());
+                let queued = limit.saturating_sub(self.age());
                 if queued.is_zero() {
                     return Err(Outcome::Late);
                 }
@@ -395,6 +394,11 @@ impl<'r, 'c> Exchange<'r, 'c> {
         }
     }
 
+    /// How old the request is, but for the time that its body has been awaited.
+    fn age(&self) -> Duration {
+        self.request.age().saturating_sub(self.body.spent())
+    }
+
     /// The worker has gone. Before its welcome it has begun nothing on this connection.
     fn lost(&mut self, why: &str) -> Outcome {
         if self.pid.is_none() {
@@ -402,7 +406,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
         }
         let untouched = !self.begun
             && self.page.is_none()
-            && self.body.is_none()
+            && !self.body.is_given()
             && !self.response.has_passed();
         let answer = self.break_off(HTTP_BAD_GATEWAY);
         Outcome::Broken(Break { why: why.to_owned(), lost: true, answer, untouched })

@@ -126,10 +126,25 @@ fn limits_of_httpd_hold() {
 #[test]
 fn a_body_that_does_not_come_in_time_is_an_error_of_the_read() {
     let httpd = serving(BODIES).conf("Timeout 1").expect_log("wsgi").start();
-    let mut connection = begin(&httpd, "/", "Content-Length: 9\r\n");
-    connection.send(b"part").expect("httpd reads");
+    let mut connection = begin(&httpd, "/", &format!("Content-Length: {PIECE}\r\n"));
+    connection.send(&piece(0)[..PIECE / 2]).expect("httpd reads");
     connection.read_response("POST").expect("a response").assert(408);
     httpd.wait_for_log(&["the body failed: mod_wsgi request data read error: "]);
+}
+
+#[test]
+fn the_beginning_of_a_body_that_does_not_come_in_time_is_no_matter_for_the_application() {
+    if testkit::ours_only("mod_wsgi runs the application before it has read any of the body") {
+        return;
+    }
+    let httpd = serving(BODIES).conf("Timeout 1").start();
+    for length in [9, PIECE] {
+        let mut connection = begin(&httpd, "/", &format!("Content-Length: {length}\r\n"));
+        connection.send(b"part").expect("httpd reads");
+        connection.read_response("POST").expect("a response").assert(408);
+        httpd.wait_for_log(&["[wsgi:info]", "The request body cannot be read: "]);
+    }
+    assert!(!httpd.error_log().contains("the body failed"), "{}", httpd.error_log());
 }
 
 #[test]

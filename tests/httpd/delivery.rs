@@ -226,9 +226,13 @@ fn a_client_that_goes_away_is_known_at_once_and_is_no_matter_for_the_log() {
         for name in ["early", "late"] {
             let name = format!("{}-{name}", &path[1..]);
             let mut connection = httpd.connect();
-            let length = if path == "/reads" { "Content-Length: 9\r\n" } else { "" };
-            let head = format!("POST {path}?{name} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n");
+            // Of a body, the application is given as much as is awaited before it runs.
+            let (length, sent) = if path == "/reads" { (200_000, 150_000) } else { (0, 0) };
+            let head = format!(
+                "POST {path}?{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+            );
             connection.send(head.as_bytes()).expect("httpd reads");
+            connection.send(&vec![b'x'; sent]).expect("httpd reads");
             awaited(&httpd, &format!("{name} runs"));
             if name.ends_with("late") {
                 awaited(&httpd, &format!("{name} aged"));

@@ -82,10 +82,11 @@ fn an_application_that_ends_its_process() {
 fn a_response_that_has_begun_is_broken_off() {
     let httpd = site().start();
     let mut connection = httpd.connect();
-    let head = "POST /?late%20os._exit(7) HTTP/1.1\r\nHost: site\r\nContent-Length: 1\r\n\r\n";
+    let head = "POST /?late%20os._exit(7) HTTP/1.1\r\nHost: site\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
     connection.send(head.as_bytes()).expect("httpd reads");
     connection.read_head().expect("a head").assert(200);
-    connection.send(b".").expect("httpd reads");
+    connection.send(b"1\r\n.\r\n0\r\n\r\n").expect("httpd reads");
     httpd.wait_for_log_in("site.log", &["ended itself with exit status 7", "while it ran 'POST"]);
 }
 

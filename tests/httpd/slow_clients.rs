@@ -264,3 +264,72 @@ fn slow_readers_of_http2() {
     assert_eq!(log(), 1, "the others are still being sent");
     assert!(slow.iter_mut().all(|one| matches!(one.0.try_wait(), Ok(None))));
 }
+
+/// Waits until the log has as many lines about requests that the application has begun.
+#[track_caller]
+fn wait_for_begun(httpd: &Running, count: usize) {
+    let begun = || (httpd.error_log().matches("begun").count() == count).then_some(());
+    assert!(until(begun).is_some(), "{}", httpd.error_log());
+}
+
+#[test]
+fn slow_senders_hold_no_thread_before_the_beginning_of_the_body_is_here() {
+    const READS: &str = r#"
+import mod_wsgi
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["REQUEST_METHOD"] == "GET":
+        return [b"%d" % len(mod_wsgi.active_requests)]
+    print("begun", file=environ["wsgi.errors"])
+    return [b"%d" % len(environ["wsgi.input"].read())]
+"#;
+    for mpm in Mpm::ALL {
+        let httpd = site(mpm).app("app.wsgi", READS).expect_log("begun").start();
+        let lengths = [1, 100, 131_072, 1 << 20];
+        let begin = |length: usize| {
+            let mut client = httpd.connect();
+            let head =
+                format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+            client.send(head.as_bytes()).expect("httpd reads");
+            client
+        };
+        let mut slow: Vec<_> = lengths.iter().map(|length| (begin(*length), *length)).collect();
+        let body = vec![b'x'; 1 << 20];
+        for (client, length) in &mut slow {
+            // All but the last byte that is awaited.
+            client.send(&body[1..(*length).min(131_072)]).expect("httpd reads");
+        }
+        for _ in 0..10 {
+            assert_eq!(httpd.get("/").assert(200).text(), "1");
+        }
+        assert!(!httpd.error_log().contains("begun"), "{mpm:?}");
+        for (number, (client, length)) in slow.iter_mut().enumerate() {
+            client.send(b"x").expect("httpd reads");
+            // The rest is pulled as the application reads.
+            wait_for_begun(&httpd, number + 1);
+            client.send(&body[(*length).min(131_072)..*length]).expect("httpd reads");
+            let response = client.read_response("POST").expect("a response").assert(200);
+            assert_eq!(response.text(), length.to_string());
+        }
+    }
+}
+
+#[test]
+fn time_that_the_client_takes_to_send_is_none_in_the_queue() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [environ['wsgi.input'].read()]\n")
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group} queue-timeout=1\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    let mut slow = httpd.connect();
+    slow.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na")
+        .expect("httpd reads");
+    let begin = std::time::Instant::now();
+    assert!(until(|| (begin.elapsed().as_millis() > 1500).then_some(())).is_some());
+    slow.send(b"b").expect("httpd reads");
+    assert_eq!(slow.read_response("POST").expect("a response").assert(200).text(), "ab");
+}

@@ -1,8 +1,11 @@
-//! The request body: pulled from the client when the application reads, and no sooner.
+//! The request body: its beginning is awaited before a worker is asked, the rest is pulled from the
+//! client when the application reads, and no sooner.
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use channel::Window;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, info};
 use wire::exchange::{Purpose, ToWorker};
 use wire::{Header, Message};
@@ -11,6 +14,7 @@ use super::client::Presence;
 use super::{Exchange, Outcome};
 use crate::ffi::HTTP_BAD_REQUEST;
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
+use crate::ffi::request::Request;
 use crate::handler::windows::LARGE;
 
 /// Most bytes of a request body that are read at a time.
@@ -22,61 +26,88 @@ thread_local! {
     static PIECE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-impl Exchange<'_, '_> {
-    /// The application reads: the next piece of the request body goes to the worker.
-    pub(super) fn send_body(
+/// The body of a request, whichever worker is asked to run that.
+pub struct Body<'r> {
+    request: Request<'r>,
+    /// Made when something is first read.
+    brigade: Option<Brigade<'r>>,
+    /// Why nothing further can be read.
+    error: Option<BodyError>,
+    /// A worker has been given some of it.
+    given: bool,
+    /// How long the client took to send what has been awaited.
+    spent: Duration,
+}
+
+impl<'r> Body<'r> {
+    /// A body of which nothing has been read.
+    pub fn new(request: Request<'r>) -> Self {
+        Self { request, brigade: None, error: None, given: false, spent: Duration::ZERO }
+    }
+
+    /// Waits for a body of known length, or for its first part, so that a client that is slow to
+    /// send it holds no thread of Python. Not where the client waits for something itself: for
+    /// permission (`Expect`), or, with a body of no known length, possibly for an answer.
+    ///
+    /// # Errors
+    /// httpd's status for a body that cannot be read. The log has been told.
+    pub fn await_beginning(&mut self) -> Result<(), i32> {
+        let Some(length) = self.request.body_length() else {
+            return Ok(());
+        };
+        // That of a client of HTTP/1.0 means nothing, but it may well wait, too.
+        if self.request.headers_in().get(c"Expect").is_some() {
+            return Ok(());
+        }
+        let wanted = length.min(BODY_PIECE as u64) as usize;
+        let start = Instant::now();
+        let brigade = self.brigade.get_or_insert_with(|| Brigade::new(self.request));
+        brigade.read_ahead(wanted).map_err(|BodyError { status, text }| {
+            tell(&text, has_left(self.request));
+            status
+        })?;
+        self.spent = start.elapsed();
+        Ok(())
+    }
+
+    /// How long the client took to send what has been awaited: that is no waiting in a queue.
+    pub fn spent(&self) -> Duration {
+        self.spent
+    }
+
+    /// Whether a worker has been given some of it, or has been told that there is none.
+    pub(super) fn is_given(&self) -> bool {
+        self.given
+    }
+
+    /// Why nothing further can be read.
+    pub(super) fn error(&self) -> Option<&BodyError> {
+        self.error.as_ref()
+    }
+
+    /// Reads the next piece into the window, or into `data`, which is empty, without one. Waits for
+    /// it if need be, and for `all` of it where that is asked for.
+    fn next(
         &mut self,
+        window: Option<&mut Window>,
         at_most: u32,
         all: bool,
-    ) -> Result<Option<Outcome>, ClientGone> {
-        // What the client has been promised so far may be what it waits for.
-        self.response.settle()?;
-        if self.presence == Presence::Gone && self.body_error.is_none() {
-            let text = "Connection was terminated".to_owned();
-            self.body_error = Some(BodyError { status: HTTP_BAD_REQUEST, text });
-        }
-        let mut data = PIECE.take();
-        data.clear();
-        let mut failed = false;
-        let brigade = self.body.get_or_insert_with(|| Brigade::new(self.request));
-        let reply = match &self.body_error {
-            Some(error) => ToWorker::BodyFailed { reason: &error.text },
-            None => match pull(brigade, self.body_window.as_deref_mut(), at_most, all, &mut data) {
-                Ok(Pulled::InWindow(len)) => ToWorker::BodyAt { len },
-                Ok(Pulled::InPiece) => {
-                    if data.len() >= LARGE {
-                        *self.wanted = Some(Purpose::Body);
-                    }
-                    ToWorker::Body(&data)
-                }
-                Ok(Pulled::End) => ToWorker::BodyEnd,
-                Err(error) => {
-                    failed = true;
-                    ToWorker::BodyFailed { reason: &self.body_error.insert(error).text }
-                }
-            },
+        data: &mut Vec<u8>,
+    ) -> Result<Pulled, BodyError> {
+        let at_most = at_most.max(1) as usize;
+        let brigade = self.brigade.get_or_insert_with(|| Brigade::new(self.request));
+        let Some(window) = window else {
+            let at_most = at_most.min(BODY_PIECE);
+            let more = brigade.read(at_most, all, |piece| data.extend_from_slice(piece))?;
+            return Ok(if more { Pulled::InPiece } else { Pulled::End });
         };
-        // The body itself is sent from where it is.
-        let mut bytes = Vec::new();
-        match &reply {
-            ToWorker::Body(data) => header(&reply, data.len()).encode(&mut bytes),
-            reply => wire::encode(reply, &mut bytes),
-        }
-        if failed {
-            // First, so that the worker knows why the body ends.
-            if let Err(outcome) = self.look_for_client() {
-                return Ok(Some(outcome));
-            }
-            let text = self.body_error.as_ref().map_or("", |error| &error.text);
-            match self.presence {
-                Presence::There => info!("The request body cannot be read: {text}."),
-                Presence::HungUp | Presence::Gone => debug!("The request body ends: {text}."),
-            }
-        }
-        // A worker that reads no further may have said why: that is found by who receives next.
-        let _ = channel::send_both(self.worker, &bytes, &data);
-        PIECE.set(data);
-        Ok(None)
+        let mut len = 0;
+        let more = brigade.read(at_most.min(window.size()), all, |piece| {
+            window.write(len, piece);
+            len += piece.len();
+        })?;
+        let len = u32::try_from(len).expect("windows are below 4 GiB");
+        Ok(if more { Pulled::InWindow(len) } else { Pulled::End })
     }
 }
 
@@ -90,27 +121,79 @@ enum Pulled {
     End,
 }
 
-/// Reads a piece of the body into the window, or into `data` without one.
-fn pull(
-    brigade: &mut Brigade<'_>,
-    window: Option<&mut Window>,
-    at_most: u32,
-    all: bool,
-    data: &mut Vec<u8>,
-) -> Result<Pulled, BodyError> {
-    let at_most = at_most.max(1) as usize;
-    let Some(window) = window else {
-        let at_most = at_most.min(BODY_PIECE);
-        let more = brigade.read(at_most, all, |piece| data.extend_from_slice(piece))?;
-        return Ok(if more { Pulled::InPiece } else { Pulled::End });
+impl Exchange<'_, '_> {
+    /// The application reads: the next piece of the request body goes to the worker.
+    pub(super) fn send_body(
+        &mut self,
+        at_most: u32,
+        all: bool,
+    ) -> Result<Option<Outcome>, ClientGone> {
+        // What the client has been promised so far may be what it waits for.
+        self.response.settle()?;
+        if self.presence == Presence::Gone && self.body.error.is_none() {
+            let text = "Connection was terminated".to_owned();
+            self.body.error = Some(BodyError { status: HTTP_BAD_REQUEST, text });
+        }
+        self.body.given = true;
+        let mut data = PIECE.take();
+        data.clear();
+        let mut failed = false;
+        let pulled = match self.body.error.take() {
+            Some(error) => Err(error),
+            None => self
+                .body
+                .next(self.body_window.as_deref_mut(), at_most, all, &mut data)
+                .inspect_err(|_| failed = true),
+        };
+        let reply = match pulled {
+            Ok(Pulled::InWindow(len)) => ToWorker::BodyAt { len },
+            Ok(Pulled::InPiece) => {
+                if data.len() >= LARGE {
+                    *self.wanted = Some(Purpose::Body);
+                }
+                ToWorker::Body(&data)
+            }
+            Ok(Pulled::End) => ToWorker::BodyEnd,
+            Err(error) => ToWorker::BodyFailed { reason: &self.body.error.insert(error).text },
+        };
+        // The body itself is sent from where it is.
+        let mut bytes = Vec::new();
+        match &reply {
+            ToWorker::Body(data) => header(&reply, data.len()).encode(&mut bytes),
+            reply => wire::encode(reply, &mut bytes),
+        }
+        if failed {
+            // First, so that the worker knows why the body ends.
+            if let Err(outcome) = self.look_for_client() {
+                return Ok(Some(outcome));
+            }
+            let text = self.body.error.as_ref().map_or("", |error| &error.text);
+            tell(text, self.presence != Presence::There);
+        }
+        // A worker that reads no further may have said why: that is found by who receives next.
+        let _ = channel::send_both(self.worker, &bytes, &data);
+        PIECE.set(data);
+        Ok(None)
+    }
+}
+
+/// Tells the log why a body cannot be read. A client that goes away is no matter for it.
+fn tell(text: &str, has_left: bool) {
+    if has_left {
+        debug!("The request body ends: {text}.");
+    } else {
+        info!("The request body cannot be read: {text}.");
+    }
+}
+
+/// Whether the client has closed its direction of the connection.
+fn has_left(request: Request<'_>) -> bool {
+    let Some(client) = request.client_socket() else {
+        return false;
     };
-    let mut len = 0;
-    let more = brigade.read(at_most.min(window.size()), all, |piece| {
-        window.write(len, piece);
-        len += piece.len();
-    })?;
-    let len = u32::try_from(len).expect("windows are below 4 GiB");
-    Ok(if more { Pulled::InWindow(len) } else { Pulled::End })
+    let mut sources = [PollFd::new(&client, PollFlags::RDHUP)];
+    let _ = poll(&mut sources, Some(&Timespec::default()));
+    !sources[0].revents().is_empty()
 }
 
 /// The header of a frame whose payload has this length.

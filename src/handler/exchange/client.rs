@@ -47,7 +47,7 @@ impl Exchange<'_, '_> {
             Presence::Gone
         } else if !found.contains(PollFlags::RDHUP) {
             self.presence
-        } else if self.request.age() < HALF_CLOSE {
+        } else if self.age() < HALF_CLOSE {
             Presence::HungUp
         } else {
             Presence::Gone

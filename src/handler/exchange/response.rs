@@ -100,7 +100,7 @@ impl Exchange<'_, '_> {
             return Outcome::Complete;
         }
         // What went wrong with the request body is the better answer, if that was why.
-        let status = self.body_error.as_ref().map_or(i32::from(status), |error| error.status);
+        let status = self.body.error().map_or(i32::from(status), |error| error.status);
         let status = if (400..600).contains(&status) { status } else { HTTP_INTERNAL_SERVER_ERROR };
         Outcome::of(self.break_off(status))
     }

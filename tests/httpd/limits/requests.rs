@@ -71,11 +71,12 @@ fn a_read_that_waits_for_the_client_is_interrupted() {
     let httpd = interrupting();
     let before = pid(&httpd);
     let mut slow = httpd.connect();
-    slow.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc").expect("it listens");
+    slow.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n").expect("it listens");
+    slow.send(&[b'x'; 150_000]).expect("it listens");
     httpd.wait_for_log(&["request-timeout=1 is over", "POST /"]);
     // The only thread is free again, although the client still has not sent the rest.
     assert_eq!(pid(&httpd), before);
-    slow.send(b"defghij").expect("it listens");
+    slow.send(&[b'x'; 50_000]).expect("it listens");
     slow.read_response("POST").expect("a response").assert(504);
     assert_eq!(pid(&httpd), before);
 }
