@@ -7,6 +7,7 @@ import threading
 import time
 
 BODY = b"x" * 16384
+LARGE = b"x" * (1 << 20)
 hoard = []
 
 
@@ -68,6 +69,9 @@ TROUBLE = {
 
 
 def application(environ, start_response):
+    if environ["PATH_INFO"] == "/large":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [LARGE]
     read = len(environ["wsgi.input"].read())
     trouble = TROUBLE.get(environ["QUERY_STRING"])
     if trouble:

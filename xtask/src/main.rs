@@ -41,7 +41,7 @@ Usage: cargo xtask COMMAND
                      docs/performance.md
   instructions [--functions] [--record]
                      count the instructions of a request, and compare with the last record
-  soak [--row NAME] [--theirs] [--record] [--graceful N | --minutes N [--seed N]] [--dist DIR]
+  soak [--row NAME] [--theirs] [--record] [--graceful N | --slow N | --minutes N [--seed N]] [--dist DIR]
                      what is lost when things go wrong under load: row by row, in N graceful
                      restarts, or by a random mix; --theirs: of mod_wsgi's; --record: of both,
                      into docs/reliability.md

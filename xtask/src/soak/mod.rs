@@ -7,6 +7,7 @@ mod mix;
 mod report;
 mod row;
 mod site;
+mod slow;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ struct Options {
     record: bool,
     only: Option<Fault>,
     graceful: Option<usize>,
+    slow: Option<usize>,
     minutes: Option<u64>,
     seed: Option<u64>,
     /// A folder that holds our module already.
@@ -46,6 +48,9 @@ pub fn run(arguments: lexopt::Parser) -> Result<()> {
     };
     if let Some(times) = options.graceful {
         return graceful::run(&ours, times, options.record);
+    }
+    if let Some(clients) = options.slow {
+        return slow::run(&ours, clients, slow::DURATION, options.record);
     }
     let theirs = (options.theirs || options.record).then(mod_wsgi).transpose()?;
     if let Some(minutes) = options.minutes {
@@ -94,6 +99,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Options> {
                 options.only = Some(fault?);
             }
             Arg::Long("graceful") => options.graceful = Some(arguments.value()?.parse()?),
+            Arg::Long("slow") => options.slow = Some(arguments.value()?.parse()?),
             Arg::Long("minutes") => options.minutes = Some(arguments.value()?.parse()?),
             Arg::Long("seed") => options.seed = Some(arguments.value()?.parse()?),
             Arg::Long("dist") => options.dist = Some(arguments.value()?.into()),

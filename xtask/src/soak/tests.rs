@@ -8,6 +8,7 @@ use super::faults::Fault;
 use super::load::CLIENTS;
 use super::row::{self, Effort};
 use super::site::Server;
+use super::slow;
 
 #[track_caller]
 fn check(faults: &[Fault], times: usize) {
@@ -44,4 +45,10 @@ fn soak_dying_workers() {
 #[test]
 fn soak_troubled_applications() {
     check(&[Fault::Descriptors, Fault::Leak, Fault::Fork, Fault::Threads], 2);
+}
+
+#[test]
+fn soak_slow_clients() {
+    let server = Server::Ours(environment::dist());
+    slow::run(&server, 300, Duration::from_secs(1), false).expect("an answer to the other client");
 }
