@@ -21,6 +21,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_(run_generate_log_id|run_http_scheme|runtime_dir_relative|set_content_length|set_content_type)",
     "ap_(setup_client_block|state_query|get_server_revision|bucket_error_create)",
     "ap_(get_conn_socket|show_mpm|send_interim_response)",
+    "ap_get_scoreboard_(process|worker_from_indexes)",
     "ap_(get_useragent_host|psignature|satisfies|some_auth_required)",
     "apr_socket_timeout_(get|set)",
     "apr_(brigade_insert_file|file_dup|os_file_put|os_sock_get|table_make)",
@@ -47,6 +48,7 @@ const VARS: &[&str] = &[
     "APR_(HOOK_.*|OC_REASON_DEATH|SUCCESS|EOF|FOPEN_READ|FOPEN_SENDFILE_ENABLED)",
     "AP_(AUTH_INTERNAL_PER_CONF|FILTER_ERROR|FTYPE_PROTOCOL|MPMQ_.*|REG_EXTENDED|SQ_.*)",
     "AP_REQ_REJECT_PATH_INFO|AP_VERSION_.*|AUTHZ?_.*|REMOTE_HOST|REMOTE_NAME|SATISFY_ANY",
+    "SERVER_(BUSY_READ|CLOSING)",
     "DECLINED|OK|DONE|HTTP_.*|M_GET|MODULE_MAGIC_.*|REQUEST_CHUNKED_DECHUNK|REQUEST_CHUNKED_ERROR",
 ];
 

@@ -9,6 +9,7 @@
 #include "ap_mpm.h"
 #include "mod_auth.h"
 #include "mpm_common.h"
+#include "scoreboard.h"
 #include "unixd.h"
 #include "util_filter.h"
 #include "util_script.h"

@@ -15,6 +15,7 @@ pub mod pool;
 pub mod process;
 pub mod regex;
 pub mod request;
+pub mod scoreboard;
 pub mod server;
 mod string;
 pub mod table;

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, warn};
 use wire::exchange::{Request as Message, ToWorker};
 
+use super::crowd::Place;
 use super::environ::Environ;
 use super::exchange::{Body, Break, Exchange, Outcome};
 use super::fate;
 use super::target::Target;
-use super::workers::{Connection, Key, Unavailable, Workers, patience};
+use super::workers::{Connection, FULL_PATIENCE, Key, Unavailable, Workers, crowd, patience};
 use crate::ffi::request::Request;
 use crate::ffi::{HTTP_GATEWAY_TIME_OUT, HTTP_SERVICE_UNAVAILABLE, OK};
 use crate::generation::{Generation, Link};
@@ -38,6 +39,8 @@ pub struct Destination {
 pub struct Attempt {
     /// Whether it may send us to another one.
     pub may_refuse: bool,
+    /// Whether it may let us wait until one of its threads is free.
+    pub may_wait: bool,
     /// How many there were, this one included.
     pub connects: u32,
     /// In how many of them a worker that was about to end did not begin.
@@ -72,6 +75,7 @@ pub fn run(
             script_reloading: target.script_reloading,
             ignore_activity: target.ignore_activity,
             may_refuse: attempt.may_refuse,
+            may_wait: attempt.may_wait,
             connects: attempt.connects,
             restarts: attempt.restarts,
             received,
@@ -87,15 +91,19 @@ pub fn run(
     destination.spent = spent;
     // A safe method may be asked for twice (RFC 9110, section 9.2.2).
     let repeatable = matches!(request.method(), b"GET" | b"HEAD");
+    // Held also while a client takes its time for the rest of a response.
+    let place = destination.take_place();
+    let may_wait = place.may_wait;
     let mut rest = None;
     let converse = |connection: &mut Connection| {
         let Connection { stream, inbox, worker, windows, .. } = connection;
         let outcome;
-        let exchange = Exchange::new(request, target, stream, worker, windows, &mut body);
+        let exchange = Exchange::new(request, target, stream, worker, windows, &mut body, may_wait);
         (outcome, rest) = exchange.run(inbox);
         outcome
     };
-    let answer = deliver(request, &destination, generation, repeatable, message, converse);
+    let answer =
+        deliver(request, &destination, generation, (repeatable, may_wait), message, converse);
     // The worker is free by now, and its connection another request's.
     if let Some(rest) = rest {
         rest.pass();
@@ -105,7 +113,8 @@ pub fn run(
 
 /// Sends a message to a worker, and to another one as long as none begins what it asks for.
 /// `message` makes what is sent; `converse` does the rest. What is
-/// `repeatable` is sent again, once, if a worker is lost that may have begun it.
+/// `repeatable` is sent again, once, if a worker is lost that may have begun it; it waits for a worker
+/// only if it `may_wait`.
 ///
 /// # Errors
 /// The HTTP status of the page that httpd is to answer with.
@@ -113,7 +122,7 @@ pub fn deliver<'m>(
     request: Request<'_>,
     destination: &Destination,
     generation: &Generation,
-    repeatable: bool,
+    (repeatable, may_wait): (bool, bool),
     message: impl Fn(Attempt) -> ToWorker<'m>,
     mut converse: impl FnMut(&mut Connection) -> Outcome,
 ) -> Result<i32, i32> {
@@ -121,15 +130,14 @@ pub fn deliver<'m>(
     let deadline = Instant::now() + SEARCH_PATIENCE;
     let mut may_reuse = true;
     let mut lost_once = false;
-    let mut attempt = Attempt::default();
+    let mut attempt = Attempt { may_wait, ..Attempt::default() };
     let age = || request.age().saturating_sub(destination.spent);
     let is_late = || destination.link.queue_timeout.is_some_and(|limit| age() >= limit);
     loop {
         if is_late() {
             return Err(late(destination));
         }
-        let patience = patience(destination.link, age());
-        let found = find(generation, key, destination.link, patience, may_reuse);
+        let found = find(generation, destination, age(), attempt.may_wait, may_reuse);
         let (workers, mut connection) = found.map_err(|problem| match is_late() {
             true => late(destination),
             false => unavailable(request, destination, &problem),
@@ -161,11 +169,15 @@ pub fn deliver<'m>(
             }
             Outcome::Busy => may_reuse = false,
             Outcome::Full => {
-                workers.keep(connection);
-                return Err(unavailable(request, destination, &Unavailable::Full));
+                // One that no worker has accepted goes away with the request that waits in it.
+                if connection.worker.is_some() {
+                    workers.keep(connection);
+                }
+                let problem =
+                    if attempt.may_wait { Unavailable::Full } else { Unavailable::Crowded };
+                return Err(unavailable(request, destination, &problem));
             }
             Outcome::Late => {
-                // One that no worker has accepted goes away with the request that waits in it.
                 if connection.worker.is_some() {
                     workers.keep(connection);
                 }
@@ -241,23 +253,39 @@ fn name(worker: Option<u32>) -> String {
 /// A connection to a worker of the application group.
 fn find(
     generation: &Generation,
-    key: &Key,
-    link: Link,
-    patience: Duration,
+    Destination { key, link, .. }: &Destination,
+    age: Duration,
+    may_wait: bool,
     may_reuse: bool,
 ) -> Result<(Arc<Workers>, Connection), Unavailable> {
-    let workers = Workers::of(generation, key, link, patience)?;
-    if let Some(connection) = may_reuse.then(|| workers.reuse()).flatten() {
-        return Ok((workers, connection));
+    let link = *link;
+    let workers = || {
+        let patience = patience(link, age);
+        if may_wait {
+            return Workers::of(generation, key, link, patience);
+        }
+        let found = Workers::of(generation, key, link, patience.min(FULL_PATIENCE));
+        found.map_err(|problem| match problem {
+            Unavailable::NoSupervisor { .. } => Unavailable::Crowded,
+            problem => problem,
+        })
+    };
+    let connect = |workers: &Workers| match workers.connect(may_wait) {
+        Err(Unavailable::Full) if !may_wait => Err(Unavailable::Crowded),
+        connection => connection,
+    };
+    let found = workers()?;
+    if let Some(connection) = may_reuse.then(|| found.reuse()).flatten() {
+        return Ok((found, connection));
     }
-    match workers.connect() {
-        Ok(connection) => Ok((workers, connection)),
+    match connect(&found) {
+        Ok(connection) => Ok((found, connection)),
         // The workers' socket has gone, with the supervisor that made it or by its order: ask anew.
         Err(Unavailable::NoConnection { source, .. }) if is_gone(&source) => {
-            workers.forget(key);
-            let workers = Workers::of(generation, key, link, patience)?;
-            let connection = workers.connect()?;
-            Ok((workers, connection))
+            found.forget(key);
+            let found = workers()?;
+            let connection = connect(&found)?;
+            Ok((found, connection))
         }
         Err(problem) => Err(problem),
     }
@@ -272,13 +300,14 @@ fn unavailable(request: Request<'_>, destination: &Destination, problem: &Unavai
     static FULL: Throttle = Throttle::new();
     let retry_after = match problem {
         Unavailable::Refused { retry_after, .. } => *retry_after,
-        Unavailable::Full | Unavailable::NoSupervisor { .. } | Unavailable::NoConnection { .. } => {
-            1
-        }
+        _ => 1,
     };
     request.err_headers_out().set(c"Retry-After", retry_after.to_string().as_bytes());
     // This happens to many at a time.
-    let more = if matches!(problem, Unavailable::Full) { FULL.pass() } else { Some(String::new()) };
+    let more = match problem {
+        Unavailable::Full | Unavailable::Crowded => FULL.pass(),
+        _ => Some(String::new()),
+    };
     if let Some(more) = more {
         error!("{destination}: {problem}{more}");
     }
@@ -301,6 +330,11 @@ impl Destination {
     /// The workers of this application group, to be spoken with like this.
     pub fn new(process_group: Vec<u8>, application_group: Vec<u8>, link: Link) -> Self {
         Self { key: (process_group, application_group), link, spent: Duration::ZERO }
+    }
+
+    /// Takes a thread of this child for a request that goes there.
+    pub fn take_place(&self) -> Place {
+        Place::take(crowd(&self.key))
     }
 }
 

@@ -29,6 +29,7 @@ use self::response::keep_in_error_page;
 use super::head::Head;
 use super::target::Target;
 use super::windows::Windows;
+use super::workers::FULL_PATIENCE;
 use crate::ffi::bucket::ClientGone;
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
@@ -98,6 +99,8 @@ pub struct Exchange<'r, 'c> {
     /// How old the request may be before a worker has accepted it (`queue-timeout=`); afterwards
     /// the worker sees to that.
     queue_timeout: Option<Duration>,
+    /// Until when a worker has to have accepted it, if it may not wait for that.
+    accepted_by: Option<Instant>,
     /// `WSGIErrorOverride`.
     overrides_errors: bool,
     /// The status of a response that httpd's own page takes the place of.
@@ -140,6 +143,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
         pid: &'c mut Option<u32>,
         windows: &'c mut Windows,
         body: &'c mut Body<'r>,
+        may_wait: bool,
     ) -> Self {
         Self {
             request,
@@ -147,6 +151,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             pid,
             patience: target.link.socket_timeout.unwrap_or_else(|| request.server().timeout()),
             queue_timeout: target.link.queue_timeout,
+            accepted_by: (!may_wait).then(|| Instant::now() + FULL_PATIENCE),
             overrides_errors: target.error_override,
             page: None,
             response: Delivery::new(request, target.link.response_socket_timeout),
@@ -340,6 +345,13 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 let queued = limit.saturating_sub(self.age());
                 if queued.is_zero() {
                     return Err(Outcome::Late);
+                }
+                left = left.min(queued);
+            }
+            if let (Some(deadline), None) = (self.accepted_by, *self.pid) {
+                let queued = deadline.saturating_duration_since(Instant::now());
+                if queued.is_zero() {
+                    return Err(Outcome::Full);
                 }
                 left = left.min(queued);
             }

@@ -10,7 +10,7 @@ use super::dispatch::{self, Attempt, Destination};
 use super::environ::Environ;
 use super::exchange::{Break, Outcome};
 use super::target::may_use;
-use super::workers::Connection;
+use super::workers::{Connection, FULL_PATIENCE};
 use crate::config::{Hook, lossy};
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
@@ -43,6 +43,7 @@ pub fn ask(
             application_group: &application_group,
             script_reloading: reloading.unwrap_or(true),
             may_refuse: attempt.may_refuse,
+            may_wait: attempt.may_wait,
             https: environ.https,
             environ: environ.entries(),
             question: question.clone(),
@@ -51,8 +52,11 @@ pub fn ask(
     let destination = Destination::new(GROUP.to_vec(), application_group.clone(), facts.link);
     let patience = facts.link.socket_timeout.unwrap_or_else(|| request.server().timeout());
     let mut verdict = None;
-    let converse = |connection: &mut Connection| match await_verdict(request, connection, patience)
-    {
+    let place = destination.take_place();
+    let may_wait = place.may_wait;
+    let converse = |connection: &mut Connection| match await_verdict(
+        request, connection, patience, may_wait,
+    ) {
         Ok(answer) => {
             verdict = Some(answer);
             Outcome::Complete
@@ -60,7 +64,8 @@ pub fn ask(
         Err(outcome) => outcome,
     };
     // A hook decides, and changes nothing: it may be asked twice.
-    let delivered = dispatch::deliver(request, &destination, &generation, true, message, converse);
+    let delivered =
+        dispatch::deliver(request, &destination, &generation, (true, may_wait), message, converse);
     if delivered.is_err() {
         error!("There is no answer of {}.", lossy(&hook.script));
     }
@@ -72,6 +77,7 @@ fn await_verdict(
     request: Request<'_>,
     Connection { stream, inbox, worker, .. }: &mut Connection,
     patience: Duration,
+    may_wait: bool,
 ) -> Result<Verdict<'static>, Outcome> {
     let broken = |status, why: &str| {
         let why = why.to_owned();
@@ -83,8 +89,11 @@ fn await_verdict(
     };
     let mut heard = false;
     loop {
+        let hurries = !may_wait && worker.is_none();
+        let patience = if hurries { FULL_PATIENCE } else { patience };
         let message = match inbox.wait::<FromWorker<'_>>(&*stream, patience) {
             Ok(message) => message,
+            Err(ReceiveError::Timeout(_)) if hurries => return Err(Outcome::Full),
             Err(ReceiveError::Timeout(patience)) => {
                 let patience = patience.as_secs();
                 let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");

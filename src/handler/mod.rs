@@ -1,5 +1,6 @@
 //! The handler: from a request that httpd has mapped to a WSGI script, to its response.
 
+mod crowd;
 mod dispatch;
 mod environ;
 mod exchange;

@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wire::broker::{FromBroker, ToBroker};
 use wire::{Fast, Secret, VERSION};
 
+use super::crowd::Crowd;
 use super::windows::Windows;
 use crate::generation::{Generation, Link};
 
@@ -24,7 +25,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long a request waits for a place in the workers' queue without `connect-timeout=`: a moment,
 /// as it may be full only for one.
-const FULL_PATIENCE: Duration = Duration::from_millis(100);
+pub const FULL_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long receiving from a worker waits by itself.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -81,6 +82,11 @@ pub enum Unavailable {
     /// As many requests wait as may (`listen-backlog=`).
     #[error("as many requests wait for its workers as may (listen-backlog=)")]
     Full,
+    /// None of its workers' threads is free, and hardly any of httpd's.
+    #[error(
+        "its workers have no thread free, and too few of httpd's are for another request to wait"
+    )]
+    Crowded,
     /// The workers' socket does not take connections.
     #[error("no worker takes a connection at {}: {source}", socket.display())]
     NoConnection {
@@ -94,8 +100,30 @@ pub enum Unavailable {
 /// Process group and application group.
 pub type Key = (Vec<u8>, Vec<u8>);
 
-/// All workers that this child has spoken to, by process group and application group.
-static KNOWN: Mutex<BTreeMap<Key, Arc<Workers>>> = Mutex::new(BTreeMap::new());
+/// What this child knows of an application group.
+#[derive(Debug, Default)]
+struct Known {
+    /// Who holds its threads for it.
+    crowd: Crowd,
+    /// Its workers, if it has spoken to them.
+    workers: Option<Arc<Workers>>,
+}
+
+/// All that this child has had to do with, by process group and application group.
+static KNOWN: Mutex<BTreeMap<Key, Known>> = Mutex::new(BTreeMap::new());
+
+/// Those who hold threads of this child for an application group.
+pub fn crowd(key: &Key) -> Crowd {
+    let mut known = known();
+    match known.get(key) {
+        Some(group) => Arc::clone(&group.crowd),
+        None => {
+            // Names may come from made-up host names: those that led nowhere are not kept.
+            known.retain(|_, group| group.workers.is_some() || Arc::strong_count(&group.crowd) > 1);
+            Arc::clone(&known.entry(key.clone()).or_default().crowd)
+        }
+    }
+}
 
 impl Workers {
     /// The workers of an application group; asks the supervisor unless they are known, and waits for
@@ -109,19 +137,18 @@ impl Workers {
         link: Link,
         patience: Duration,
     ) -> Result<Arc<Self>, Unavailable> {
-        if let Some(workers) = known().get(key) {
-            return Ok(Arc::clone(workers));
+        if let Some(workers) = known().get(key).and_then(|group| group.workers.clone()) {
+            return Ok(workers);
         }
         let workers = Arc::new(ask(generation, key, link, patience)?);
-        known().insert(key.clone(), Arc::clone(&workers));
+        known().entry(key.clone()).or_default().workers = Some(Arc::clone(&workers));
         Ok(workers)
     }
 
     /// Forgets these workers, as their socket leads nowhere: the next request asks again.
     pub fn forget(self: &Arc<Self>, key: &Key) {
-        let mut known = known();
-        if known.get(key).is_some_and(|known| Arc::ptr_eq(known, self)) {
-            known.remove(key);
+        if let Some(group) = known().get_mut(key) {
+            group.workers.take_if(|workers| Arc::ptr_eq(workers, self));
         }
     }
 
@@ -134,8 +161,9 @@ impl Workers {
     ///
     /// # Errors
     /// [`Unavailable::NoConnection`], [`Unavailable::Full`].
-    pub fn connect(&self) -> Result<Connection, Unavailable> {
-        let wait = self.link.connect_timeout.unwrap_or(FULL_PATIENCE).max(FULL_PATIENCE);
+    pub fn connect(&self, may_wait: bool) -> Result<Connection, Unavailable> {
+        let wait = self.link.connect_timeout.filter(|_| may_wait).unwrap_or(FULL_PATIENCE);
+        let wait = wait.max(FULL_PATIENCE);
         let stream =
             connect(&self.socket, self.link, wait).map_err(|source| match source.kind() {
                 // unix(7): there was no place in the listener's queue.
@@ -265,7 +293,7 @@ pub fn connect(path: &Path, link: Link, patience: Duration) -> io::Result<UnixSt
     }
 }
 
-fn known() -> MutexGuard<'static, BTreeMap<Key, Arc<Workers>>> {
+fn known() -> MutexGuard<'static, BTreeMap<Key, Known>> {
     lock(&KNOWN)
 }
 

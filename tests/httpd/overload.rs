@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::thread;
 
-use testkit::{Httpd, Running, until};
+use testkit::{Httpd, Mpm, Running, until};
 
 /// Waits until there is a file with the name in the query string.
 const GATED: &str = r#"
@@ -26,6 +26,7 @@ fn site(options: &str) -> Running {
         .file("htdocs/a.txt", "static")
         .expect_log("waiting")
         .expect_log("requests wait")
+        .expect_log("for another request to wait")
         .expect_log("queue-timeout")
         .expect_log("socket-timeout")
         .conf(&format!(
@@ -82,6 +83,70 @@ fn a_queue_of_several_workers_is_bounded() {
 fn a_group_that_is_stuck_leaves_threads_of_httpd_to_others() {
     // Seven eighths of the 64 that the tests' httpd has.
     flood(&site("threads=5"), 1, 75, 56);
+}
+
+/// As many threads as in the other tests, but all in one child.
+const ONE_CHILD: &str = "\
+<IfModule !mpm_prefork_module>
+    StartServers 1
+    ServerLimit 1
+    ThreadLimit 64
+    ThreadsPerChild 64
+</IfModule>
+<IfModule mpm_prefork_module>
+    ServerLimit 64
+    MaxRequestWorkers 64
+    StartServers 64
+    MaxSpareServers 64
+</IfModule>
+";
+
+#[test]
+fn groups_that_are_stuck_leave_threads_of_httpd_to_one_that_is_not() {
+    for mpm in Mpm::ALL {
+        let mut httpd = Httpd::new()
+            .mpm(mpm)
+            .app("app.wsgi", GATED)
+            .expect_log("waiting")
+            .expect_log("for another request to wait")
+            .conf(ONE_CHILD);
+        let groups =
+            [("a", "threads=5"), ("b", "processes=2 threads=2"), ("c", "threads=1"), ("d", "")];
+        for (name, options) in groups {
+            httpd = httpd.conf(&format!(
+                "WSGIDaemonProcess {name} user={{user}} group={{group}} {options}\n\
+                 WSGIScriptAlias /{name} {{apps}}/app.wsgi process-group={name} \
+                 application-group=%{{GLOBAL}}"
+            ));
+        }
+        let httpd = httpd.start();
+        groups.iter().for_each(|(name, _)| drop(httpd.get(&format!("/{name}")).assert(200)));
+        let gate = httpd.dir().join("gate");
+        let statuses = Mutex::new(Vec::new());
+        let ended = || statuses.lock().expect("no panic").len();
+        let (crowded, others) = thread::scope(|scope| {
+            for name in ["a", "b", "c"].iter().cycle().take(90) {
+                let path = format!("/{name}?{}", gate.display());
+                let (statuses, httpd) = (&statuses, &httpd);
+                scope.spawn(move || {
+                    let response = httpd.connect().get(&path).expect("an answer");
+                    statuses.lock().expect("no panic").push(response.status);
+                });
+            }
+            // At least one thread is left, so that many cannot be waiting.
+            let crowded = until(|| (ended() >= 90 - 63).then_some(()));
+            let ask = || httpd.connect().get("/d").map(|response| response.status);
+            let others: Vec<_> = (0..20).map(|_| ask()).collect();
+            let held = 90 - ended();
+            fs::write(&gate, "").expect("the folder is ours");
+            assert!(held > 32, "the others hold only {held}");
+            (crowded, others)
+        });
+        assert!(crowded.is_some(), "{mpm:?}: everybody waits");
+        assert!(others.iter().all(|status| matches!(status, Ok(200))), "{mpm:?}: {others:?}");
+        let statuses = statuses.into_inner().expect("no panic");
+        assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    }
 }
 
 #[track_caller]

@@ -99,6 +99,8 @@ pub struct Request<'a> {
     pub ignore_activity: bool,
     /// Whether the worker may answer [`Refusal::Busy`]: there are other workers to ask.
     pub may_refuse: bool,
+    /// Whether the request may wait until a thread of the worker is free: httpd has enough of its own.
+    pub may_wait: bool,
     /// How often a worker has been asked to run the request, this time included.
     pub connects: u32,
     /// How often one that was about to end has not begun it.
@@ -356,6 +358,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 writer.bool(request.script_reloading);
                 writer.bool(request.ignore_activity);
                 writer.bool(request.may_refuse);
+                writer.bool(request.may_wait);
                 writer.u32(request.connects);
                 writer.u32(request.restarts);
                 writer.u64(request.received);
@@ -392,6 +395,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 script_reloading: reader.bool("script reloading")?,
                 ignore_activity: reader.bool("ignore activity")?,
                 may_refuse: reader.bool("may refuse")?,
+                may_wait: reader.bool("may wait")?,
                 connects: reader.u32("connects")?,
                 restarts: reader.u32("restarts")?,
                 received: reader.u64("received")?,

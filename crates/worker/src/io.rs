@@ -249,10 +249,10 @@ impl Io {
                         return;
                     }
                 }
-                Ok(Step::Queue { script, reloading, may_refuse, received }) => {
+                Ok(Step::Queue { script, reloading, may_refuse, may_wait, received }) => {
                     let job = Job { connection, script, reloading, queued: now(), received };
                     // Nobody else adds jobs that would have to wait.
-                    let refusal = if self.worker.queue.load() >= self.worker.capacity() {
+                    let refusal = if self.worker.queue.load() >= self.worker.capacity(may_wait) {
                         connection = job.connection;
                         Refusal::Full
                     } else {
@@ -287,14 +287,26 @@ impl Io {
         match connection.inbox.peek().map_err(Offence::NoRequest)? {
             None => Ok(Step::Wait),
             Some(ToWorker::Request(request)) => {
-                let Request { script, application_group, may_refuse, received, .. } = request;
-                let reloading = request.script_reloading;
-                Ok(self.queue(script, application_group, reloading, may_refuse, received))
+                let Request { script, application_group, script_reloading, .. } = request;
+                let Request { may_refuse, may_wait, received, .. } = request;
+                Ok(self.admit_request(application_group, || Step::Queue {
+                    script: script.to_vec(),
+                    reloading: script_reloading,
+                    may_refuse,
+                    may_wait,
+                    received,
+                }))
             }
             Some(ToWorker::Ask(inquiry)) => {
-                let Inquiry { script, application_group, may_refuse, .. } = inquiry;
-                let reloading = inquiry.script_reloading;
-                Ok(self.queue(script, application_group, reloading, may_refuse, now()))
+                let Inquiry { script, application_group, script_reloading, .. } = inquiry;
+                let Inquiry { may_refuse, may_wait, .. } = inquiry;
+                Ok(self.admit_request(application_group, || Step::Queue {
+                    script: script.to_vec(),
+                    reloading: script_reloading,
+                    may_refuse,
+                    may_wait,
+                    received: now(),
+                }))
             }
             Some(ToWorker::Window { purpose, size }) => Ok(Step::Window { purpose, size }),
             Some(ToWorker::Taken { .. }) => {
@@ -312,16 +324,9 @@ impl Io {
         }
     }
 
-    fn queue(
-        &self,
-        script: &[u8],
-        application_group: &[u8],
-        reloading: bool,
-        may_refuse: bool,
-        received: u64,
-    ) -> Step {
+    fn admit_request(&self, application_group: &[u8], queue: impl FnOnce() -> Step) -> Step {
         if application_group == self.worker.application_group {
-            Step::Queue { script: script.to_vec(), reloading, may_refuse, received }
+            queue()
         } else {
             Step::Refuse(Refusal::WrongGroup)
         }
@@ -359,7 +364,7 @@ enum Step {
     /// The connection is authentic.
     Greeted,
     /// A request is there, or a question about one.
-    Queue { script: Vec<u8>, reloading: bool, may_refuse: bool, received: u64 },
+    Queue { script: Vec<u8>, reloading: bool, may_refuse: bool, may_wait: bool, received: u64 },
     /// A request is there, for somebody else.
     Refuse(Refusal),
 }

@@ -59,9 +59,12 @@ pub struct Job {
 }
 
 impl Worker {
-    /// Most requests that may run or wait.
-    pub fn capacity(&self) -> usize {
+    /// Most requests that may run, or wait, where one more `may_wait`.
+    pub fn capacity(&self, may_wait: bool) -> usize {
         let threads = usize::from(self.settings.threads.max(1));
+        if !may_wait {
+            return threads;
+        }
         self.settings.backlog.map_or(usize::MAX, |waits| threads.saturating_add(waits as usize))
     }
 

@@ -196,7 +196,9 @@ pub static OPTIONS: [DaemonOption; 18] = [
         usage: "requests that wait for each application group, beyond those that run",
         compatibility: Compatibility::Better(
             "bounds all that wait, so that a group that is stuck leaves httpd's threads to others; \
-             whoever comes beyond it gets status 503 at once",
+             whoever comes beyond it gets status 503 at once. So does, whatever is written here, who \
+             would have to wait when fewer than an eighth of httpd's threads are free, and his group \
+             holds more than its share of them",
         ),
         set: |group, value| number(value, 0, MOST, &mut group.listen_backlog),
     },

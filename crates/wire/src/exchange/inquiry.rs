@@ -17,6 +17,8 @@ pub struct Inquiry<'a> {
     pub script_reloading: bool,
     /// Whether the worker may answer [`super::Refusal::Busy`]: there are other workers to ask.
     pub may_refuse: bool,
+    /// Whether the question may wait until a thread of the worker is free.
+    pub may_wait: bool,
     /// Whether the connection is encrypted, as `mod_ssl.is_https()` tells.
     pub https: bool,
     /// Names and values of the string-valued environ entries. Of equal names the last one counts.
@@ -99,6 +101,7 @@ impl<'a> Inquiry<'a> {
         writer.bytes(self.application_group);
         writer.bool(self.script_reloading);
         writer.bool(self.may_refuse);
+        writer.bool(self.may_wait);
         writer.bool(self.https);
         write_pairs(writer, &self.environ);
         self.question.write(writer);
@@ -110,6 +113,7 @@ impl<'a> Inquiry<'a> {
             application_group: reader.bytes("application group")?,
             script_reloading: reader.bool("script reloading")?,
             may_refuse: reader.bool("may refuse")?,
+            may_wait: reader.bool("may wait")?,
             https: reader.bool("https")?,
             environ: read_pairs(reader, "environ")?,
             question: Question::read(reader)?,

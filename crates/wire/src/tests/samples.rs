@@ -62,7 +62,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
 
 fn request() -> impl Strategy<Value = Request<'static>> {
     let names = (slice(), slice(), slice());
-    let flags = any::<(bool, bool, bool, bool, bool)>();
+    let flags = any::<(bool, bool, bool, bool, bool, bool)>();
     let numbers = any::<(u32, u32, u64)>();
     (names, flags, numbers, pairs()).prop_map(|(names, flags, numbers, environ)| Request {
         script: names.0,
@@ -73,6 +73,7 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         has_body: flags.2,
         script_reloading: flags.3,
         ignore_activity: flags.4,
+        may_wait: flags.5,
         connects: numbers.0,
         restarts: numbers.1,
         received: numbers.2,
@@ -92,7 +93,7 @@ fn question() -> impl Strategy<Value = Question<'static>> {
 }
 
 fn inquiry() -> impl Strategy<Value = Inquiry<'static>> {
-    let flags = any::<(bool, bool, bool)>();
+    let flags = any::<(bool, bool, bool, bool)>();
     (slice(), slice(), flags, pairs(), question()).prop_map(
         |(script, application_group, flags, environ, question)| Inquiry {
             script,
@@ -100,6 +101,7 @@ fn inquiry() -> impl Strategy<Value = Inquiry<'static>> {
             script_reloading: flags.0,
             may_refuse: flags.1,
             https: flags.2,
+            may_wait: flags.3,
             environ,
             question,
         },

@@ -293,6 +293,7 @@ impl<'a> Ask<'a> {
                 script_reloading: true,
                 ignore_activity: false,
                 may_refuse: false,
+                may_wait: true,
                 connects: 1,
                 restarts: 0,
                 received: 1_700_000_000_250_000,
