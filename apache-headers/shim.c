@@ -5,6 +5,7 @@
 #include "apr_buckets.h"
 #include "apr_optional.h"
 #include "apr_portable.h"
+#include "mpm_common.h"
 
 void mwrs_log_server(const server_rec *s, int index, int level, int length, const char *text)
 {
@@ -120,4 +121,13 @@ const char *mwrs_ssl_variable(request_rec *r, char *name)
 {
     APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *lookup = APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
     return lookup == NULL ? NULL : lookup(r->pool, r->server, r->connection, r, name);
+}
+
+void mwrs_hook_child_stopping(void (*stopping)(apr_pool_t *child, int graceful))
+{
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 110)
+    ap_hook_child_stopping(stopping, NULL, NULL, APR_HOOK_MIDDLE);
+#else
+    (void)stopping;
+#endif
 }

@@ -17,6 +17,7 @@ pub mod regex;
 pub mod request;
 pub mod scoreboard;
 pub mod server;
+pub mod stopping;
 mod string;
 pub mod table;
 

@@ -110,6 +110,7 @@ unsafe extern "C" fn register_hooks(pool: *mut c::apr_pool_t) {
         unsafe { c::ap_hook_translate_name(Some(translate_name), before, after, middle) };
         // SAFETY: as above.
         unsafe { c::ap_hook_handler(Some(handler), none, none, middle) };
+        super::stopping::register();
         // SAFETY: the pool of the configuration cycle.
         let pool = unsafe { Pool::from_raw(pool) };
         pool.keep(Attached);

@@ -33,7 +33,13 @@ use super::workers::FULL_PATIENCE;
 use crate::ffi::bucket::ClientGone;
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
-use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_INTERNAL_SERVER_ERROR};
+use crate::ffi::stopping;
+use crate::ffi::{
+    HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_INTERNAL_SERVER_ERROR, HTTP_SERVICE_UNAVAILABLE,
+};
+
+/// What happened to a worker that httpd does not wait for any more.
+pub const STOPPING: &str = "was not waited for any longer: httpd has told its child process to end";
 
 /// How an exchange ended.
 pub enum Outcome {
@@ -384,16 +390,25 @@ impl<'r, 'c> Exchange<'r, 'c> {
             let client = self.client.filter(|_| !self.complete);
             let has_client = client.is_some();
             let client = client.unwrap_or(worker);
-            let mut sources = [PollFd::new(&worker, PollFlags::IN), PollFd::new(&client, watched)];
+            let stopping = stopping::descriptor();
+            if stopping::is_stopping() {
+                return Err(self.broken(HTTP_SERVICE_UNAVAILABLE, STOPPING));
+            }
+            let stop = stopping.unwrap_or(worker);
+            let mut sources = [
+                PollFd::new(&worker, PollFlags::IN),
+                PollFd::new(&stop, PollFlags::IN),
+                PollFd::new(&client, watched),
+            ];
             let first = usize::from(!has_room && has_client);
-            let last = usize::from(has_client);
+            let last = 1 + usize::from(has_client);
             match poll(&mut sources[first..=last], Some(&timeout)) {
                 Ok(0) => pause = None,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(self.lost(&format!("poll: {error}"))),
             }
             look = !sources[0].revents().is_empty();
-            let found = sources[1].revents();
+            let found = sources[2].revents();
             if has_client {
                 let presence = self.presence(found);
                 self.note_absence(presence)?;

@@ -8,13 +8,14 @@ use wire::exchange::{FromWorker, Inquiry, Question, ToWorker, Verdict};
 
 use super::dispatch::{self, Attempt, Destination};
 use super::environ::Environ;
-use super::exchange::{Break, Outcome};
+use super::exchange::{Break, Outcome, STOPPING};
 use super::target::may_use;
 use super::workers::{Connection, FULL_PATIENCE};
 use crate::config::{Hook, lossy};
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
-use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT};
+use crate::ffi::stopping;
+use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_SERVICE_UNAVAILABLE};
 use crate::generation;
 
 /// The default process group, which runs as httpd's own user.
@@ -91,23 +92,27 @@ fn await_verdict(
     loop {
         let hurries = !may_wait && worker.is_none();
         let patience = if hurries { FULL_PATIENCE } else { patience };
-        let message = match inbox.wait::<FromWorker<'_>>(&*stream, patience) {
-            Ok(message) => message,
-            Err(ReceiveError::Timeout(_)) if hurries => return Err(Outcome::Full),
-            Err(ReceiveError::Timeout(patience)) => {
-                let patience = patience.as_secs();
-                let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");
-                return Err(broken(HTTP_GATEWAY_TIME_OUT, &why));
-            }
-            Err(ReceiveError::Frame(problem)) => {
-                let why = format!("sends what is no message ({problem})");
-                return Err(broken(HTTP_BAD_GATEWAY, &why));
-            }
-            Err(_) if worker.is_none() => {
-                return Err(Outcome::NotBegun("its worker closed the connection".to_owned()));
-            }
-            Err(_) => return Err(lost()),
-        };
+        let message =
+            match inbox.wait_unless::<FromWorker<'_>>(&*stream, patience, stopping::descriptor()) {
+                Ok(message) => message,
+                Err(ReceiveError::Timeout(_)) if hurries => return Err(Outcome::Full),
+                Err(ReceiveError::Timeout(patience)) => {
+                    let patience = patience.as_secs();
+                    let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");
+                    return Err(broken(HTTP_GATEWAY_TIME_OUT, &why));
+                }
+                Err(ReceiveError::Frame(problem)) => {
+                    let why = format!("sends what is no message ({problem})");
+                    return Err(broken(HTTP_BAD_GATEWAY, &why));
+                }
+                Err(ReceiveError::GivenUp) => {
+                    return Err(broken(HTTP_SERVICE_UNAVAILABLE, STOPPING));
+                }
+                Err(_) if worker.is_none() => {
+                    return Err(Outcome::NotBegun("its worker closed the connection".to_owned()));
+                }
+                Err(_) => return Err(lost()),
+            };
         if let FromWorker::Welcome { worker: pid } = message {
             *worker = Some(pid);
             continue;

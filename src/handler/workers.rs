@@ -17,6 +17,7 @@ use wire::{Fast, Secret, VERSION};
 
 use super::crowd::Crowd;
 use super::windows::Windows;
+use crate::ffi::stopping;
 use crate::generation::{Generation, Link};
 
 /// How long a request waits for workers to start without `connect-timeout=`; also how long what is
@@ -206,7 +207,9 @@ fn ask(
     let deadline = Instant::now() + patience;
     loop {
         match ask_once(generation, key, link, patience) {
-            Err(Asked::Gone(_)) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Err(Asked::Gone(_)) if Instant::now() < deadline && !stopping::is_stopping() => {
+                std::thread::sleep(PAUSE);
+            }
             Err(Asked::Gone(error)) => {
                 let (control, problem) = (generation.control.clone(), error.to_string());
                 return Err(Unavailable::NoSupervisor { control, problem });
@@ -239,7 +242,8 @@ fn ask_once(
         application_group,
     };
     channel::send_message(&stream, &question).map_err(Asked::Gone)?;
-    match Inbox::new().wait::<FromBroker>(&stream, patience) {
+    let given_up = stopping::descriptor();
+    match Inbox::new().wait_unless::<FromBroker>(&stream, patience, given_up) {
         Ok(FromBroker::Granted { socket, secret, processes }) => {
             Ok(Workers { socket, secret, processes, link, idle: Mutex::default() })
         }

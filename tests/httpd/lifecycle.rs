@@ -7,7 +7,7 @@ use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{Httpd, Mpm, Process, Running, until};
+use testkit::{Connection, Httpd, Mpm, Process, Running, until};
 
 use crate::{HELLO, TELL, ask, serving, told};
 
@@ -196,27 +196,54 @@ fn a_graceful_stop_waits_for_requests() {
     }
 }
 
-#[test]
-fn a_graceful_stop_waits_no_longer_than_its_timeout() {
-    let mut httpd = Httpd::new()
-        .app("app.wsgi", WAIT)
-        .conf(
-            "GracefulShutdownTimeout 1\n\
-             WSGIDaemonProcess app user={user} group={group} graceful-timeout=1 shutdown-timeout=1\n\
-             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
-        )
-        // What runs for ever is told about when it is ended.
-        .expect_log("wsgi")
-        .expect_log("waiting")
-        // A thread of httpd's child that waits for a response does not hear SIGTERM.
-        .expect_log("child process")
-        .start();
+/// A site whose requests run for ever, which is told about when they are ended.
+fn stuck() -> Httpd {
+    Httpd::new().app("app.wsgi", WAIT).expect_log("wsgi").expect_log("waiting").conf(
+        "GracefulShutdownTimeout 1\n\
+         WSGIDaemonProcess app user={user} group={group} graceful-timeout=1 shutdown-timeout=1\n\
+         WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+    )
+}
+
+/// Begins a request that runs for ever.
+fn begin(httpd: &Running) -> Connection {
+    let waiting = || httpd.error_log().matches("waiting").count();
+    let before = waiting();
     let mut connection = httpd.connect();
     connection.send(b"GET /?/nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is taken");
-    httpd.wait_for_log(&["waiting"]);
-    httpd.signal(Signal::SIGWINCH);
-    assert!(httpd.wait_for_end().expect("an end of all processes").success());
-    assert_eq!(generations(&httpd), [""; 0]);
+    assert!(until(|| (waiting() > before).then_some(())).is_some());
+    connection
+}
+
+#[test]
+fn a_graceful_stop_waits_no_longer_than_its_timeout() {
+    for mpm in Mpm::ALL {
+        // With the first SIGTERM, which httpd sends when three seconds have passed in vain, a child
+        // goes; a SIGKILL would be worth an alarm.
+        let mut httpd = stuck().mpm(mpm).expect_log("did not exit, sending a SIGTERM").start();
+        let connection = begin(&httpd);
+        httpd.signal(Signal::SIGWINCH);
+        assert!(httpd.wait_for_end().expect("an end of all processes").success());
+        assert_eq!(generations(&httpd), [""; 0]);
+        drop(connection);
+    }
+}
+
+#[test]
+fn requests_in_flight_keep_httpd_from_nothing() {
+    for mpm in Mpm::ALL {
+        let mut httpd = stuck().mpm(mpm).start();
+        let first = begin(&httpd);
+        // No child has to be told twice, which would be in the log.
+        httpd.restart();
+        let second = begin(&httpd);
+        httpd.stop();
+        if mpm != Mpm::Prefork {
+            let line = httpd.wait_for_log(&["while it ran 'GET /?/nowhere"]);
+            assert!(line.contains("httpd has told its child process to end"), "{line}");
+        }
+        drop((first, second));
+    }
 }
 
 #[test]

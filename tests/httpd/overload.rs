@@ -109,6 +109,7 @@ fn groups_that_are_stuck_leave_threads_of_httpd_to_one_that_is_not() {
             .app("app.wsgi", GATED)
             .expect_log("waiting")
             .expect_log("for another request to wait")
+            .expect_log("MaxRequestWorkers")
             .conf(ONE_CHILD);
         let groups =
             [("a", "threads=5"), ("b", "processes=2 threads=2"), ("c", "threads=1"), ("d", "")];

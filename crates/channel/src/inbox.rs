@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -40,6 +40,9 @@ pub enum ReceiveError {
     /// Nothing came for as long as the caller would wait.
     #[error("no message within {0:?}")]
     Timeout(Duration),
+    /// The caller does not want to wait any more.
+    #[error("the wait was given up")]
+    GivenUp,
     /// The peer sent something that is no message.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -146,9 +149,22 @@ impl Inbox {
         socket: impl AsFd,
         patience: Duration,
     ) -> Result<M, ReceiveError> {
+        self.wait_unless(socket, patience, None)
+    }
+
+    /// As [`Self::wait`], but no longer than until `given_up` is readable.
+    ///
+    /// # Errors
+    /// [`ReceiveError`].
+    pub fn wait_unless<'a, M: Message<'a>>(
+        &'a mut self,
+        socket: impl AsFd,
+        patience: Duration,
+        given_up: Option<BorrowedFd<'_>>,
+    ) -> Result<M, ReceiveError> {
         let deadline = Instant::now() + patience;
         while !self.ready::<M>()? {
-            self.fill(&socket, deadline).map_err(|error| match error {
+            self.fill(&socket, deadline, given_up).map_err(|error| match error {
                 ReceiveError::Timeout(_) => ReceiveError::Timeout(patience),
                 error => error,
             })?;
@@ -158,16 +174,26 @@ impl Inbox {
     }
 
     /// Waits until more bytes have come.
-    fn fill(&mut self, socket: impl AsFd, deadline: Instant) -> Result<(), ReceiveError> {
+    fn fill(
+        &mut self,
+        socket: impl AsFd,
+        deadline: Instant,
+        given_up: Option<BorrowedFd<'_>>,
+    ) -> Result<(), ReceiveError> {
+        let mut sources = vec![PollFd::new(&socket, PollFlags::IN)];
+        sources.extend(given_up.as_ref().map(|given_up| PollFd::new(given_up, PollFlags::IN)));
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout =
                 Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            match rustix::event::poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&timeout)) {
+            match rustix::event::poll(&mut sources, Some(&timeout)) {
                 Ok(0) => return Err(ReceiveError::Timeout(left)),
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(io::Error::from(error).into()),
+            }
+            if sources.get(1).is_some_and(|given_up| !given_up.revents().is_empty()) {
+                return Err(ReceiveError::GivenUp);
             }
             match self.try_receive(&socket) {
                 Ok(0) if self.pending().is_empty() => return Err(ReceiveError::Closed),
