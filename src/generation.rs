@@ -31,8 +31,10 @@ const START_PATIENCE: Duration = Duration::from_secs(15);
 /// How long httpd's parent waits for supervisors when it stops, beyond their own time limits.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
-/// A supervisor that dies sooner than this is not replaced at once.
+/// A supervisor that dies sooner than this dies early. Only so many in a row are replaced at once:
+/// afterwards, the next one is started when [`look_after`] finds that there is none.
 const SETTLED: Duration = Duration::from_secs(1);
+const EARLY_DEATHS: u32 = 5;
 
 /// What httpd's children know of the running configuration cycle.
 #[derive(Debug)]
@@ -91,6 +93,8 @@ struct Parent {
     lifeline: Option<Lifeline>,
     /// Supervisors that have not ended yet, of this generation and earlier ones.
     running: Vec<Running>,
+    /// How many supervisors of this generation have died early, one after the other.
+    early_deaths: u32,
 }
 
 /// Both ends of the connection that tells the supervisor when the generation is over. All of
@@ -152,9 +156,10 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     let mut parent = lock_parent();
     let parent = parent.get_or_insert_with(|| {
         process::at_exit(main, wait_for_supervisors);
-        Parent { pid: std::process::id(), lifeline: None, running: Vec::new() }
+        Parent { pid: std::process::id(), lifeline: None, running: Vec::new(), early_deaths: 0 }
     });
     parent.lifeline = Some(Lifeline { near, far });
+    parent.early_deaths = 0;
     pool.keep(EndOfGeneration);
     spawn(parent, main)
 }
@@ -217,7 +222,8 @@ fn ended(pid: u32, status: i32) {
                  Requests go on where workers are running."
             ),
         );
-        if age >= SETTLED {
+        parent.early_deaths = if age >= SETTLED { 0 } else { parent.early_deaths + 1 };
+        if parent.early_deaths <= EARLY_DEATHS {
             replace(parent);
         }
     });

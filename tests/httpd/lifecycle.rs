@@ -247,6 +247,36 @@ fn requests_in_flight_keep_httpd_from_nothing() {
 }
 
 #[test]
+fn supervisors_that_die_early_are_replaced_at_once() {
+    if testkit::ours_only("mod_wsgi has no supervisor") {
+        return;
+    }
+    let httpd = Httpd::new()
+        .app("app.wsgi", HELLO)
+        .expect_log("wsgi")
+        .conf(
+            // Less than the time after which httpd's parent looks whether something is missing.
+            "WSGIDaemonProcess app user={user} group={group} connect-timeout=6\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    httpd.get("/").assert(200);
+    let workers = httpd.workers();
+    let end = |pid| kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+    let mut killed = Vec::new();
+    for _ in 0..3 {
+        let next = || httpd.supervisor().map(|next| next.pid).filter(|pid| !killed.contains(pid));
+        let next = until(next).expect("another supervisor");
+        end(next);
+        killed.push(next);
+    }
+    // They would serve on.
+    workers.iter().for_each(|worker| end(worker.pid));
+    httpd.get("/").assert(200);
+    httpd.wait_for_log(&["ended after", "starting another one"]);
+}
+
+#[test]
 fn a_killed_worker_is_replaced() {
     let httpd = serving(TELL).expect_log("wsgi").start();
     let before = told(httpd.get(&ask(&["os.getpid()"])));
