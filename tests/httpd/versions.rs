@@ -71,6 +71,30 @@ def application(environ, start_response):
     return [b"fine"]
 "#;
 
+/// Keeps Python's lock for good, in C code that lets nobody have it in between.
+const HOG: &str = r#"
+import ctypes, re, time
+
+import mod_wsgi
+
+def sleep():
+    ctypes.PyDLL(None).sleep(1000)
+
+def match():
+    re.match(r"(a+)+$", "a" * 100 + "b")
+
+def wait():
+    time.sleep(0.7)
+
+def application(environ, start_response):
+    case = environ["PATH_INFO"][1:]
+    if case:
+        print("begun", case, "in", mod_wsgi.process_group, file=environ["wsgi.errors"])
+        globals()[case]()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"free"]
+"#;
+
 const BROKEN: &str = "def application(:\n";
 
 /// The tag of each version and its environment.
@@ -195,4 +219,54 @@ fn each_keeps_the_contract() {
     ] {
         assert!(log.matches(text).count() >= versions().len(), "{text}");
     }
+}
+
+#[test]
+fn each_says_who_holds_its_lock() {
+    let limits = [("deadlock", "deadlock-timeout=1"), ("request", "request-timeout=1")];
+    // Free-threaded ones have no lock.
+    let versions: Vec<_> = versions().into_iter().filter(|(tag, _)| !tag.ends_with('t')).collect();
+    let mut httpd =
+        Httpd::new().app("hog.wsgi", HOG).expect_log("[wsgi:").conf("LogLevel wsgi:info");
+    for (tag, venv) in &versions {
+        for (name, limit) in limits {
+            httpd = httpd.conf(&format!(
+                "WSGIDaemonProcess {tag}-{name} user={{user}} group={{group}} threads=3 \
+                 shutdown-timeout=1 graceful-timeout=1 python-home={} {limit}\n\
+                 WSGIScriptAlias /{tag}-{name} {{apps}}/hog.wsgi process-group={tag}-{name} \
+                 application-group=%{{GLOBAL}}",
+                venv.display()
+            ));
+        }
+    }
+    let httpd = httpd.start();
+    let check = |tag: &str, name: &str, limit: &str, case: &str| {
+        let (hog, other) = (format!("/{tag}-{name}/{case}"), format!("/{tag}-{name}/wait"));
+        httpd.get(&format!("/{tag}-{name}")).assert(200);
+        std::thread::scope(|scope| {
+            let begun =
+                || httpd.error_log().matches(&format!("begun wait in {tag}-{name}")).count();
+            let before = begun();
+            let waits = scope.spawn(|| httpd.connect().get(&other));
+            assert!(testkit::until(|| (begun() > before).then_some(())).is_some());
+            httpd.connect().request("POST", &hog, &[], b"").expect("an answer").assert(504);
+            drop(waits.join());
+        });
+        let hog = format!("POST {hog} ");
+        // For the request that began first, where it is one's that is over.
+        httpd.wait_for_log(&[limit, "is over", &format!(" /{tag}-{name}/")]);
+        httpd.wait_for_log(&["stack of ", &hog, &format!("in {case}"), "in application"]);
+        httpd.wait_for_log(&["stack of ", &other, "in wait", "in application"]);
+        let line = httpd.wait_for_log(&["Python's lock is held by", &hog]);
+        assert!(!line.contains(&other), "{line}");
+    };
+    std::thread::scope(|scope| {
+        for (tag, _) in &versions {
+            scope.spawn(|| {
+                for (name, limit) in limits {
+                    ["sleep", "match"].iter().for_each(|case| check(tag, name, limit, case));
+                }
+            });
+        }
+    });
 }

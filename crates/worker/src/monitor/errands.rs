@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use pyo3::prelude::*;
@@ -25,7 +25,8 @@ pub struct Errands {
     sender: Sender<Errand>,
     sent: u64,
     done: Arc<AtomicU64>,
-    thread: Arc<AtomicI32>,
+    /// The system's number of the thread.
+    thread: i32,
 }
 
 impl Errands {
@@ -36,15 +37,14 @@ impl Errands {
     pub fn start(monitor: &Arc<Monitor>) -> io::Result<Self> {
         let (sender, receiver) = channel();
         let done = Arc::new(AtomicU64::new(0));
-        let thread = Arc::<AtomicI32>::default();
-        let errands =
-            Self { sender, sent: 0, done: Arc::clone(&done), thread: Arc::clone(&thread) };
-        let monitor = Arc::clone(monitor);
+        let (introduce, introduced) = channel();
+        let (monitor, counted) = (Arc::clone(monitor), Arc::clone(&done));
         std::thread::Builder::new().name("wsgi-errands".to_owned()).spawn(move || {
-            thread.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::SeqCst);
-            run(&receiver, &monitor, &done);
+            let _ = introduce.send(rustix::thread::gettid().as_raw_nonzero().get());
+            run(&receiver, &monitor, &counted);
         })?;
-        Ok(errands)
+        let thread = introduced.recv().map_err(io::Error::other)?;
+        Ok(Self { sender, sent: 0, done, thread })
     }
 
     /// Sends somebody off.
@@ -56,7 +56,7 @@ impl Errands {
 
     /// The system's number of the thread, if it is waiting for the lock.
     pub fn waiting(&self) -> Option<i32> {
-        (!self.all_done()).then(|| self.thread.load(Ordering::SeqCst))
+        (!self.all_done()).then_some(self.thread)
     }
 
     /// Whether all errands are done.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wire::control::FromWorker;
 use wire::exchange::Level;
@@ -20,6 +20,10 @@ use crate::runner::Toolbox;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often Python's lock is asked for within `deadlock-timeout=`.
 const PROBES: u32 = 10;
+/// Whoever does not get Python's lock for so long, looking so often, waits for somebody who keeps it:
+/// code that runs in turn hands it over after some milliseconds (`sys.setswitchinterval`).
+const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// The exit status of a worker that could not end in time; mod_wsgi's.
 const ABORTED: i32 = 255;
 /// The HTTP status for a request that took too long.
@@ -366,8 +370,12 @@ impl Watcher {
     }
 
     /// Logs who holds Python's lock, where there is one.
-    fn log_holder(&self, now: Duration) {
+    fn log_holder(&mut self, now: Duration) {
         if self.stacks.is_none() {
+            return;
+        }
+        let certain = ffi::lock_holder().is_some();
+        if !certain && !self.is_lock_held() {
             return;
         }
         let describe = |slot: &Arc<Slot>| match slot.run() {
@@ -375,7 +383,12 @@ impl Watcher {
             None => format!("thread wsgi-{}", slot.number),
         };
         let waiting = self.errands.as_ref().and_then(Errands::waiting);
-        let held = match holder::find(&self.monitor.slots, waiting) {
+        let holder = holder::find(&self.monitor.slots, waiting);
+        if !certain && self.errands.as_ref().is_none_or(Errands::all_done) {
+            // It has been free in the meantime.
+            return;
+        }
+        let held = match holder {
             Holder::Runner(slot) => format!("is held by {}", describe(slot)),
             Holder::Other => "is held by a thread of the application's own".to_owned(),
             Holder::Likely(slots) if !slots.is_empty() => {
@@ -386,6 +399,20 @@ impl Watcher {
             Holder::Likely(_) | Holder::Unknown => return,
         };
         self.log(format!("{}: Python's lock {held}", self.monitor.name));
+    }
+
+    /// Whether nobody else gets Python's lock, which only somebody who waits for it can find out.
+    fn is_lock_held(&mut self) -> bool {
+        if self.errands.is_none() {
+            self.errands = Errands::start(&self.monitor).ok();
+        }
+        let Some(errands) = &mut self.errands else { return false };
+        errands.send(Errand::Probe);
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        while !errands.all_done() && Instant::now() < deadline {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        !errands.all_done()
     }
 
     fn log(&self, text: String) {
