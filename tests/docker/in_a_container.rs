@@ -4,7 +4,13 @@ use testkit::{Container, environment};
 
 /// The guide's site, ready to answer.
 fn site() -> Container {
-    let container = Container::start(&environment::docker_image()).expect("the image can be run");
+    site_with(&[])
+}
+
+/// The same, with options of `docker run`.
+fn site_with(options: &[&str]) -> Container {
+    let image = environment::docker_image();
+    let container = Container::start_with(&image, options).expect("the image can be run");
     container.wait_for(&format!("{} | grep --quiet '^200 '", get("/")));
     container
 }
@@ -105,4 +111,53 @@ fn debians_tools_treat_it_as_any_site() {
     site.wait_for(&format!("! {} | grep --quiet username", get("/")));
     site.sh("a2ensite 050-my-application && apachectl graceful");
     site.wait_for(&format!("{} | grep --quiet username", get("/")));
+}
+
+/// An application that takes more memory than there is: always, or the first time that it is asked to.
+const HOG: &str = r#"
+import os
+
+
+def application(environ, start_response):
+    how = environ["QUERY_STRING"]
+    if how == "always" or how == "once" and not os.path.exists("/tmp/eaten"):
+        open("/tmp/eaten", "w").close()
+        kept = b"x" * (1 << 30)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"there is enough"]
+"#;
+
+const HOGS_SITE: &str = "\
+WSGIDaemonProcess hog user=username group=username
+WSGIScriptAlias /hog /path/to/hog.wsgi process-group=hog application-group=%{GLOBAL}
+<Location /hog>
+    Require all granted
+</Location>
+";
+
+#[test]
+#[ignore = "needs a Docker engine: `cargo xtask test`"]
+fn a_worker_that_is_killed_for_want_of_memory_is_told_from_others() {
+    let site = site_with(&["--memory", "300m", "--memory-swap", "300m"]);
+    site.sh(&format!("cat > /path/to/hog.wsgi <<'END'\n{HOG}END"));
+    // In the site's own virtual host: requests for it go nowhere else.
+    site.sh(&format!(
+        "cat > /tmp/hog.conf <<'END'\n{HOGS_SITE}END\n\
+         sed -i '/WSGIDaemonProcess/r /tmp/hog.conf' /etc/apache2/sites-available/050-my-application.conf"
+    ));
+    site.sh("apachectl graceful");
+    site.wait_for(&format!("{} | grep --quiet 'there is enough'", get("/hog")));
+    // A safe request is sent to one other worker.
+    assert_holds(&site.sh(&get("/hog?once")), &["200 there is enough"]);
+    wait_for_log(&site, "error.log", "the request is sent to another worker");
+    assert_holds(&site.sh(&get("/hog?always")), &["502 "]);
+    let line = site.wait_for("grep -e 'out-of-memory.*while it ran' /var/log/apache2/error.log");
+    assert_holds(
+        &line,
+        &[
+            "out-of-memory killer struck in its control group",
+            "while it ran 'GET /hog?always HTTP/1.1'",
+        ],
+    );
+    assert_holds(&site.sh(&get("/hog")), &["200 there is enough"]);
 }

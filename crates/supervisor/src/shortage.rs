@@ -9,8 +9,7 @@ use crate::logic::{Exit, Shortage};
 /// The kernel's counts of processes that it has killed for want of memory.
 #[derive(Debug)]
 pub struct Shortages {
-    /// `memory.events` of the control group that we, and with us the workers, are in
-    /// (Documentation/admin-guide/cgroup-v2.rst).
+    /// The file in which the control group that we, and with us the workers, are in has its count.
     events: Option<PathBuf>,
     in_group: Option<u64>,
     on_machine: Option<u64>,
@@ -19,10 +18,8 @@ pub struct Shortages {
 impl Shortages {
     /// Counts from now on.
     pub fn new() -> Self {
-        let events = fs::read_to_string("/proc/self/cgroup").ok().and_then(|list| {
-            let group = list.lines().find_map(|line| line.strip_prefix("0::/"))?;
-            Some(Path::new("/sys/fs/cgroup").join(group).join("memory.events"))
-        });
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let events = candidates(&groups).into_iter().find(|path| count(path).is_some());
         let mut shortages = Self { events, in_group: None, on_machine: None };
         shortages.news();
         shortages
@@ -51,6 +48,25 @@ impl Shortages {
     }
 }
 
+/// Where the count may be, by the text of `/proc/self/cgroup`: `memory.events`
+/// (Documentation/admin-guide/cgroup-v2.rst), or `memory.oom_control` of the first version
+/// (cgroup-v1/memory.rst). A container may see its own group at the root, whatever its name is outside.
+fn candidates(groups: &str) -> Vec<PathBuf> {
+    let place = |line: &str| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, group) = (parts.next()?, parts.next()?.trim_start_matches('/'));
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.events"),
+            list if list.split(',').any(|controller| controller == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.oom_control")
+            }
+            _ => return None,
+        };
+        Some([Path::new(root).join(group).join(file), Path::new(root).join(file)])
+    };
+    groups.lines().filter_map(place).flatten().collect()
+}
+
 /// The line `oom_kill` of a file of names and numbers.
 fn count(path: &Path) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
@@ -60,6 +76,19 @@ fn count(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_count_is_looked_for_in_both_versions_of_control_groups() {
+        let paths = candidates("4:memory:/docker/a7\n3:cpu,cpuacct:/docker/a7\n0::/docker/a7\n");
+        let expected = [
+            "/sys/fs/cgroup/memory/docker/a7/memory.oom_control",
+            "/sys/fs/cgroup/memory/memory.oom_control",
+            "/sys/fs/cgroup/docker/a7/memory.events",
+            "/sys/fs/cgroup/memory.events",
+        ];
+        assert!(paths.iter().map(PathBuf::as_path).eq(expected.map(Path::new)), "{paths:?}");
+        assert!(candidates("nonsense\n1:\n").is_empty());
+    }
 
     #[test]
     fn a_sigkill_counts_as_want_of_memory_only_when_the_kernel_has_counted_one() {

@@ -25,9 +25,17 @@ impl Container {
     /// # Errors
     /// When the engine refuses.
     pub fn start(image: &str) -> Result<Container> {
+        Self::start_with(image, &[])
+    }
+
+    /// Starts a container with further options of `docker run`.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn start_with(image: &str, options: &[&str]) -> Result<Container> {
         // With an init process orphans are reaped as on a real machine, where httpd is not the
         // first process either.
-        let output = docker(&["run", "--detach", "--init", image])?;
+        let output = docker(&[&["run", "--detach", "--init"], options, &[image]].concat())?;
         ensure!(output.status.success(), "docker run: {}", text(&output));
         Ok(Container(String::from_utf8(output.stdout)?.trim().to_owned()))
     }
