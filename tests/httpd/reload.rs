@@ -9,6 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::{Httpd, Running, until};
 
+use crate::HELLO;
+
 /// A wrapper whose application is a module of its own: running the wrapper again in the same
 /// process would go on with the old one.
 const WRAPPER: &str = r#"
@@ -174,14 +176,25 @@ fn a_worker_that_dies_while_the_code_is_broken_is_missed_until_it_is_mended() {
     assert_eq!(answer(&httpd).0, "mended");
 }
 
-/// Three workers that load the script when a request asks for it.
+/// Three workers that load the script when a request asks for it, and another one before.
 fn lazy_site(source: &str) -> Httpd {
-    Httpd::new().app("app.wsgi", WRAPPER).app("site_code.py", source).conf(
+    let other = format!("import sys\n\nprint('warm', file=sys.stderr, flush=True)\n{HELLO}");
+    let site = Httpd::new().app("app.wsgi", WRAPPER).app("site_code.py", source);
+    site.app("other.wsgi", &other).expect_log("warm").conf(
         "WSGIDaemonProcess app user={user} group={group} processes=3 threads=5 reload=keep\n\
          WSGIProcessGroup app\n\
          WSGIApplicationGroup %{GLOBAL}\n\
+         WSGIScriptAlias /other {apps}/other.wsgi\n\
          WSGIScriptAlias / {apps}/app.wsgi",
     )
+}
+
+/// Waits until all three serve, and have loaded the other script.
+fn warm_up(httpd: &Running) {
+    httpd.get("/other").assert(200);
+    let count = |text| httpd.error_log().matches(text).count();
+    let warm = || (count("warm") == 3 && count(": serving") == 3).then_some(());
+    assert!(until(warm).is_some(), "{}", httpd.error_log());
 }
 
 /// Code that nobody can load as long as the first process lives that has.
@@ -223,6 +236,7 @@ fn wait_for_word_of_all(httpd: &Running, word: &str) {
 #[test]
 fn a_worker_that_cannot_load_what_another_one_has_takes_no_requests() {
     let httpd = lazy_site(&code_for_one("first")).expect_log("OSError").start();
+    warm_up(&httpd);
     assert_eq!(answer(&httpd).0, "first");
     all_workers_say(&httpd, "first");
     httpd.wait_for_log(&["[wsgi:error]", "OSError", "others serve on"]);
@@ -242,6 +256,7 @@ fn workers_that_have_not_been_asked_yet_keep_what_one_has_loaded() {
         .expect_log(" died after ")
         .expect_log("another worker")
         .start();
+    warm_up(&httpd);
     answer(&httpd);
     // One request, and all three have it.
     let loaded = || httpd.error_log().matches("loaded").count();
