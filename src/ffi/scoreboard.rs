@@ -30,13 +30,14 @@ fn is_of(child: c_int, generation: u32) -> bool {
     if score.is_null() {
         return false;
     }
-    // SAFETY: a record in shared memory that stays while httpd runs; others may write it meanwhile.
-    let (pid, of) = unsafe {
-        (
-            (&raw const (*score).pid).read_volatile(),
-            (&raw const (*score).generation).read_volatile(),
-        )
-    };
+    // SAFETY: a record in shared memory that stays while httpd runs.
+    let pid = unsafe { &raw const (*score).pid };
+    // SAFETY: as above.
+    let of = unsafe { &raw const (*score).generation };
+    // SAFETY: others may write it meanwhile: it is read as it is.
+    let pid = unsafe { pid.read_volatile() };
+    // SAFETY: as above.
+    let of = unsafe { of.read_volatile() };
     pid != 0 && u32::try_from(of) == Ok(generation)
 }
 
@@ -46,7 +47,9 @@ fn is_busy(child: c_int, thread: c_int) -> bool {
     if score.is_null() {
         return false;
     }
-    // SAFETY: as for the process; one byte is read whole.
-    let status = unsafe { (&raw const (*score).status).read_volatile() };
+    // SAFETY: as for the process.
+    let status = unsafe { &raw const (*score).status };
+    // SAFETY: as above; one byte is read whole.
+    let status = unsafe { status.read_volatile() };
     (c::SERVER_BUSY_READ..=c::SERVER_CLOSING).contains(&c_int::from(status))
 }

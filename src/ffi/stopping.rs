@@ -60,8 +60,10 @@ fn hear_the_end_of_patience() {
     /// # Safety
     /// Called by the kernel alone, as a handler with `SA_SIGINFO`.
     unsafe extern "C" fn hear(_: c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        // SAFETY: the kernel gives the signal's description; one that kill(2) sent has a sender.
-        let sender = unsafe { (*info).si_pid() };
+        // SAFETY: the kernel gives the signal's description.
+        let info = unsafe { &*info };
+        // SAFETY: a signal that kill(2) sent has a sender.
+        let sender = unsafe { info.si_pid() };
         // The child sends itself one to wake its main thread.
         if u32::try_from(sender) != Ok(std::process::id()) {
             stop();
