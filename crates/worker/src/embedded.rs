@@ -68,3 +68,21 @@ impl Embedded {
         py.import("builtins")?.call_method("compile", arguments, Some(&options))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_for_another_python_is_compiled_anew() {
+        Python::initialize();
+        Python::attach(|py| {
+            for compiled in [FAILURE.compiled, b"none of this Python's"] {
+                let module = Embedded { compiled, ..FAILURE }.load(py).unwrap();
+                let code = module.getattr("lines").unwrap().getattr("__code__").unwrap();
+                let file: String = code.getattr("co_filename").unwrap().extract().unwrap();
+                assert_eq!(file.as_bytes(), FILE.to_bytes());
+            }
+        });
+    }
+}
