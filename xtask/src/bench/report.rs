@@ -172,10 +172,16 @@ impl Results {
                 let reached = ours.rate / of(before, Contender::Ours)?.rate;
                 (reached >= factor, format!("{reached:.2} of {factor} × the row before"))
             }
-            Goal::Flat(factor, row) => {
-                let reached = ours.processor / of(row, Contender::Ours)?.processor;
-                let text = format!("{reached:.2} of at most {factor} × our CPU in the row {row}");
-                (reached <= factor, text)
+            Goal::Flat(factor, than, other) => {
+                let growth = |contender| {
+                    Some(of(row.name, contender)?.processor / of(than, contender)?.processor)
+                };
+                let (ours, others) = (growth(Contender::Ours)?, growth(other)?);
+                let text = format!(
+                    "{ours:.2} × the CPU of the row {than}, where {} has {others:.2} ×",
+                    other.name()
+                );
+                (ours <= factor * others, text)
             }
             Goal::PerVariable(count, without, other) => {
                 let cost = |contender| {
