@@ -48,8 +48,7 @@ pub const CASES: &[Case] = &[
         "group=#2 supplementary-groups=#3,,#4,",
         Ask(GROUPS),
         "[2, 3, 4]",
-    )
-    .theirs("[2, 3]"),
+    ),
     // The files of tests belong to who runs them.
     Case::sets("script-user=", "script-user={user}", Ask(SERVED), "403"),
     Case::merges("script-user=", "script-user={user} script-user=root", Ask(SERVED), "served"),
