@@ -118,6 +118,9 @@ const ABSENT: &str = "[k for k in environ if k.startswith('mod_wsgi.x-') or k in
 
 #[test]
 fn every_entry() {
+    if testkit::later_than_debians("entries have been added and removed") {
+        return;
+    }
     let httpd = Httpd::new()
         .app("app.wsgi", TELL)
         .conf(
@@ -310,6 +313,9 @@ fn unusual_urls() {
 
 #[test]
 fn times_follow_each_other() {
+    if testkit::later_than_debians("times are numbers") {
+        return;
+    }
     let httpd = serving(TELL).start();
     let question = "[type(environ['mod_wsgi.%s_start' % n]).__name__ for n in \
                     ('request', 'queue', 'daemon', 'application')]";

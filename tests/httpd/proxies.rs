@@ -68,6 +68,9 @@ fn places() -> Running {
 
 #[test]
 fn every_header_of_trusted_and_untrusted_peers() {
+    if testkit::later_than_debians("all headers are kept from strangers") {
+        return;
+    }
     let httpd = places();
     for (header, value, question, expected) in HEADERS {
         let sent = [(header, value)];
@@ -115,6 +118,9 @@ fn several_headers_of_one_kind() {
 
 #[test]
 fn forwarded_for_is_read_from_its_end() {
+    if testkit::later_than_debians("elements may be empty") {
+        return;
+    }
     let httpd = places();
     let both = "environ['REMOTE_ADDR'] + '|' + environ['HTTP_X_FORWARDED_FOR']";
     for (place, sent, expected) in [

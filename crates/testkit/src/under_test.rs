@@ -6,7 +6,7 @@ use std::{env, thread};
 
 use crate::environment;
 
-/// What begins the line about a test that was not run on an original.
+/// What begins the line about a test that was not run on an original, or not on this one.
 pub const OURS_ONLY: &str = "skipped: ours only: ";
 
 /// The module that httpds of the tests load.
@@ -47,7 +47,17 @@ impl UnderTest {
 /// reason says what is only ours; it is printed past libtest, which hides what passing tests say.
 #[must_use]
 pub fn ours_only(reason: &str) -> bool {
-    let skips = UnderTest::chosen().is_original();
+    skips(UnderTest::chosen().is_original(), reason)
+}
+
+/// The same for Debian's, which is older than what ours is compared with. The reason says what came
+/// later.
+#[must_use]
+pub fn later_than_debians(reason: &str) -> bool {
+    skips(UnderTest::chosen() == UnderTest::Debian, reason)
+}
+
+fn skips(skips: bool, reason: &str) -> bool {
     if skips {
         let test = thread::current();
         let _ = writeln!(io::stdout(), "{OURS_ONLY}{}: {reason}", test.name().unwrap_or_default());
