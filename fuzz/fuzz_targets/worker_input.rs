@@ -35,6 +35,9 @@ mod ring;
 #[path = "../../crates/worker/src/sender.rs"]
 #[allow(dead_code)]
 mod sender;
+#[path = "../../crates/worker/src/monitor/slot.rs"]
+#[allow(dead_code)]
+mod slot;
 
 /// What a request in progress knows of its connection.
 mod connection {
@@ -48,6 +51,10 @@ mod connection {
         pub windows: Windows,
     }
 
+    impl Connection {
+        pub fn say_goodbye(self) {}
+    }
+
     #[derive(Debug)]
     pub struct Windows {
         pub body: Option<channel::Window>,
@@ -59,11 +66,7 @@ mod ffi {
 }
 
 mod monitor {
-    pub use self::slot::Slot;
-
-    #[path = "../../../crates/worker/src/monitor/slot.rs"]
-    #[allow(dead_code)]
-    mod slot;
+    pub use super::slot::Slot;
 }
 
 mod worker {
