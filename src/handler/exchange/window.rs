@@ -1,5 +1,7 @@
 //! Pieces of the response that the worker has put into the window.
 
+use std::io;
+
 use channel::Bytes;
 use wire::exchange::{Purpose, ToWorker};
 
@@ -47,8 +49,14 @@ impl Exchange<'_, '_> {
         let Ok(len @ 1..) = u32::try_from(std::mem::take(&mut self.used)) else {
             return Ok(());
         };
-        channel::send_message(self.worker, &ToWorker::Taken { len })
-            .map_err(|_| self.lost("closed the connection"))
+        match channel::send_message(self.worker, &ToWorker::Taken { len }) {
+            // It has waited for a worker that does not read.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(self.broken(HTTP_BAD_GATEWAY, "does not read what it is told"))
+            }
+            // A worker that has sent everything may close the connection. What it has sent is here.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Notes that a piece of the response has come over the socket.
