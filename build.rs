@@ -22,6 +22,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_(setup_client_block|state_query|get_server_revision|bucket_error_create)",
     "ap_(get_conn_socket|show_mpm|send_interim_response)",
     "ap_get_scoreboard_(process|worker_from_indexes)",
+    "ap_(copy_scoreboard_worker|exists_scoreboard_image|get_scoreboard_(global|process)|hook_pre_mpm)",
     "ap_(get_useragent_host|psignature|satisfies|some_auth_required)",
     "apr_socket_timeout_(get|set)",
     "apr_(brigade_insert_file|file_dup|os_file_put|os_sock_get|table_make)",
@@ -38,6 +39,7 @@ const TYPES: &[&str] = &[
     "command_rec",
     "module",
     "server_rec",
+    "worker_score",
     "request_rec",
     "auth[nz]_provider",
 ];

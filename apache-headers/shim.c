@@ -114,6 +114,15 @@ int mwrs_wants_current_uri(const request_rec *r)
 #endif
 }
 
+const char *mwrs_score_client(const worker_score *score)
+{
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 83)
+    return score->client64;
+#else
+    return score->client;
+#endif
+}
+
 APR_DECLARE_OPTIONAL_FN(char *, ssl_var_lookup,
                         (apr_pool_t *, server_rec *, conn_rec *, request_rec *, char *));
 

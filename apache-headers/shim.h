@@ -4,6 +4,7 @@
 #define MWRS_SHIM_H
 
 #include "httpd.h"
+#include "scoreboard.h"
 #include "util_filter.h"
 
 /* ap_log_error and ap_log_rerror: length and bytes, never a message as a format. */
@@ -57,5 +58,8 @@ const char *mwrs_ssl_variable(request_rec *r, char *name);
 
 /* ap_hook_child_stopping, which came with httpd 2.4.49. */
 void mwrs_hook_child_stopping(void (*stopping)(apr_pool_t *child, int graceful));
+
+/* The client's address; httpd before 2.4.35 has a shorter field alone. */
+const char *mwrs_score_client(const worker_score *score);
 
 #endif

@@ -2,6 +2,7 @@
 //! and what httpd's children need to know to reach it.
 
 mod describe;
+mod scoreboard;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -19,7 +20,9 @@ use wire::Secret;
 use wire::exchange::Level;
 use wire::generation::{FromSupervisor, ToSupervisor};
 
+use self::scoreboard::Window;
 use crate::config::{Root, ScriptOwner, install_directory};
+use crate::ffi::board::exists as scoreboard_exists;
 use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
@@ -45,6 +48,8 @@ pub struct Generation {
     pub secret: Secret,
     /// The process groups, by name.
     pub groups: HashMap<Vec<u8>, GroupFacts>,
+    /// Where workers ask for httpd's scoreboard, if any may.
+    pub window: Option<Window>,
 }
 
 /// What httpd's children know of a process group.
@@ -91,7 +96,7 @@ struct Parent {
     pid: u32,
     /// The connection to the supervisor of the current generation, while there is one.
     lifeline: Option<Lifeline>,
-    /// Supervisors that have not ended yet, of this generation and earlier ones.
+    /// Our processes that have not ended yet, of this generation and earlier ones.
     running: Vec<Running>,
     /// How many supervisors of this generation have died early, one after the other.
     early_deaths: u32,
@@ -107,9 +112,17 @@ struct Lifeline {
 
 struct Running {
     pid: u32,
+    program: Program,
     started: Instant,
     /// Whether it serves the current generation.
     current: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Supervisor,
+    /// [`Window`]'s process.
+    Scoreboard,
 }
 
 /// The running configuration cycle, if the module has started one.
@@ -161,7 +174,9 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     parent.lifeline = Some(Lifeline { near, far });
     parent.early_deaths = 0;
     pool.keep(EndOfGeneration);
-    spawn(parent, main)
+    spawn(parent, main)?;
+    open_window(parent);
+    Ok(())
 }
 
 /// Executes a supervisor and tells it the configuration.
@@ -181,7 +196,7 @@ fn spawn(parent: &mut Parent, main: Server<'_>) -> Result<(), String> {
         .map_err(|error| format!("{} cannot be executed: {error}", program.display()))?;
     let pid = child.id();
     process::watch_child(main, pid, ended);
-    parent.running.push(Running { pid, started: Instant::now(), current: true });
+    parent.running.push(Running::new(pid, Program::Supervisor));
 
     let told =
         |error: std::io::Error| format!("wsgi-supervisor (pid {pid}) does not listen: {error}");
@@ -206,6 +221,13 @@ fn ended(pid: u32, status: i32) {
             return;
         };
         let running = parent.running.swap_remove(at);
+        if running.program == Program::Scoreboard {
+            // One that dies at once is tried again when `look_after` comes by.
+            if running.current && running.started.elapsed() >= SETTLED {
+                open_window(parent);
+            }
+            return;
+        }
         if !running.current {
             log(
                 Level::Debug,
@@ -229,19 +251,62 @@ fn ended(pid: u32, status: i32) {
     });
 }
 
-/// The `monitor` hook, called every ten seconds or so: starts a supervisor where there is none.
+/// The `monitor` hook, called every ten seconds or so, and once there is a scoreboard: starts what
+/// is missing.
 pub fn look_after() {
     with_parent(|parent| {
-        if parent.lifeline.is_some() && !parent.running.iter().any(|running| running.current) {
+        if parent.lifeline.is_none() {
+            return;
+        }
+        if parent.current(Program::Supervisor).is_none() {
             replace(parent);
         }
+        open_window(parent);
     });
+}
+
+/// Lets workers ask for the scoreboard, if any may, and there is one.
+fn open_window(parent: &mut Parent) {
+    let generation = current();
+    let window = generation.as_ref().and_then(|generation| generation.window.as_ref());
+    let supervisor = parent.current(Program::Supervisor);
+    let (Some(main), Some(window), Some(supervisor)) = (main_server(), window, supervisor) else {
+        return;
+    };
+    if !scoreboard_exists() || parent.current(Program::Scoreboard).is_some() {
+        return;
+    }
+    match window.start(supervisor, process::configured_ids()) {
+        Ok(pid) => {
+            process::watch_child(main, pid, ended);
+            parent.running.push(Running::new(pid, Program::Scoreboard));
+        }
+        Err(problem) => log(Level::Warning, &format!("server_metrics() has nothing: {problem}")),
+    }
+}
+
+impl Running {
+    fn new(pid: u32, program: Program) -> Self {
+        Self { pid, program, started: Instant::now(), current: true }
+    }
+}
+
+impl Parent {
+    /// The one that serves the current generation.
+    fn current(&self, program: Program) -> Option<u32> {
+        let mut running = self.running.iter();
+        running.find(|it| it.current && it.program == program).map(|it| it.pid)
+    }
 }
 
 fn replace(parent: &mut Parent) {
     let Some(main) = main_server() else { return };
-    if let Err(problem) = spawn(parent, main) {
-        log(Level::Error, &format!("{problem}; trying again in some seconds"));
+    // It ends with the supervisor that it was started for.
+    let of_the_last = parent.running.iter_mut().filter(|it| it.program == Program::Scoreboard);
+    of_the_last.for_each(|window| window.current = false);
+    match spawn(parent, main) {
+        Ok(()) => open_window(parent),
+        Err(problem) => log(Level::Error, &format!("{problem}; trying again in some seconds")),
     }
 }
 

@@ -9,8 +9,6 @@ pub enum Compatibility {
     Better(&'static str),
     /// It is read and checked, and changes nothing, because there is nothing to change.
     NoEffect(&'static str),
-    /// It is read and checked, and shall have an effect later. Whoever sets it is warned.
-    NotYet(&'static str),
 }
 
 #[cfg(test)]
@@ -72,7 +70,6 @@ mod tests {
             Compatibility::Same => "same".to_owned(),
             Compatibility::Better(how) => format!("better: {how}"),
             Compatibility::NoEffect(why) => format!("accepted, no effect: {why}"),
-            Compatibility::NotYet(what) => format!("**not yet**: {what}"),
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use wire::telemetry::Telemetry;
 
 use super::daemon::DaemonProcess;
 use super::expansion::Name;
@@ -65,10 +68,27 @@ pub struct Globals {
     pub python_hash_seed: Option<HashSeed>,
     /// `WSGIDestroyInterpreter`.
     pub destroy_interpreter: Option<bool>,
+    /// `WSGIServerMetrics`.
+    pub server_metrics: Option<bool>,
+    /// `WSGITelemetryService`.
+    pub telemetry_service: Option<TelemetryService>,
+    /// `WSGISlowRequests`; none is 0.
+    pub slow_requests: Option<Duration>,
+    /// `WSGITelemetryOptions CaptureUserAgent`.
+    pub capture_user_agent: bool,
     /// What may also stand in `<WSGIInterpreterOptions>`, for all.
     pub interpreter: Interpreter,
     /// `<WSGIInterpreterOptions>`, in order.
     pub blocks: Vec<(Selector, Interpreter)>,
+}
+
+/// `WSGITelemetryService`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelemetryService {
+    /// The socket.
+    pub path: PathBuf,
+    /// `interval=`.
+    pub interval: Duration,
 }
 
 /// `WSGIPythonHashSeed`.
@@ -117,6 +137,19 @@ pub struct Interpreter {
 }
 
 impl Globals {
+    /// What workers are told of the service.
+    pub fn telemetry(&self) -> Option<Telemetry> {
+        let service = self.telemetry_service.as_ref()?;
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Some(Telemetry {
+            path: service.path.clone(),
+            interval: micros(service.interval),
+            slow: self.slow_requests.filter(|time| !time.is_zero()).map(micros),
+            user_agent: self.capture_user_agent,
+            httpd: std::process::id(),
+        })
+    }
+
     /// The settings of a process group's interpreters, or of that of one of its application groups:
     /// of the blocks that name it or none, the more specific one wins, then the later one. Their
     /// search paths add up, the most specific in front.

@@ -5,6 +5,7 @@
 //! `docs/SAFETY.md` lists the rules of httpd that the comments here refer to.
 
 mod bindings;
+pub mod board;
 mod boundary;
 pub mod bucket;
 pub mod command;

@@ -105,6 +105,9 @@ unsafe extern "C" fn register_hooks(pool: *mut c::apr_pool_t) {
         unsafe { c::ap_hook_post_config(Some(post_config), none, none, middle) };
         // SAFETY: as above.
         unsafe { c::ap_hook_monitor(Some(monitor), none, none, middle) };
+        let last = c::APR_HOOK_REALLY_LAST as c_int;
+        // SAFETY: as above.
+        unsafe { c::ap_hook_pre_mpm(Some(pre_mpm), none, none, last) };
         let (before, after) = (BEFORE.0.as_ptr(), AFTER.0.as_ptr());
         // SAFETY: as above; the lists of names are static and end with a null.
         unsafe { c::ap_hook_translate_name(Some(translate_name), before, after, middle) };
@@ -222,6 +225,17 @@ unsafe extern "C" fn post_config(
             Ok(()) => c::OK,
             Err(()) => c::HTTP_INTERNAL_SERVER_ERROR,
         }
+    })
+}
+
+/// When the scoreboard is there, which the core makes in this hook.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `pre_mpm` (scoreboard.h).
+unsafe extern "C" fn pre_mpm(_: *mut c::apr_pool_t, _: c::ap_scoreboard_e) -> c_int {
+    guard(c::OK, || {
+        crate::generation::look_after();
+        c::OK
     })
 }
 

@@ -14,7 +14,7 @@ use wire::control::{Httpd, Interpreter, Python, Settings};
 use wire::exchange::Level;
 use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits};
 
-use super::{Generation, GroupFacts, Link};
+use super::{Generation, GroupFacts, Link, Window};
 use crate::config::{DaemonProcess, Globals, HashSeed, Import, path, working_directory};
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
@@ -37,9 +37,18 @@ pub fn generation(pool: Pool<'_>, main: Server<'_>) -> Result<Generation, String
     let suffix = format!(".{}.{}/control.sock", std::process::id(), process::generation());
     let control =
         PathBuf::from(OsString::from_vec([prefix.as_bytes(), suffix.as_bytes()].concat()));
-    let mut bytes = [0; Secret::SIZE];
+    let secret = Secret::new(random()?);
+    let window = match readers(main) {
+        users if users.is_empty() => None,
+        users => Some(Window::open(users, u128::from_ne_bytes(random()?))?),
+    };
+    Ok(Generation { control, secret, groups: HashMap::new(), window })
+}
+
+fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
     let mut filled = 0;
-    while filled < bytes.len() {
+    while filled < N {
         let room = &mut bytes[filled..];
         match rustix::rand::getrandom(room, rustix::rand::GetRandomFlags::empty()) {
             Ok(count) => filled += count,
@@ -47,7 +56,33 @@ pub fn generation(pool: Pool<'_>, main: Server<'_>) -> Result<Generation, String
             Err(error) => return Err(format!("the system has no random numbers: {error}")),
         }
     }
-    Ok(Generation { control, secret: Secret::new(bytes), groups: HashMap::new() })
+    Ok(bytes)
+}
+
+/// The users whose applications may ask for httpd's scoreboard.
+fn readers(main: Server<'_>) -> Vec<u32> {
+    let settings = || main.and_following().filter_map(Server::settings);
+    let globals = settings().next().map(|settings| Arc::clone(&settings.globals));
+    let globals = globals.unwrap_or_default();
+    let ids = httpd_ids();
+    let user_of = |group: &DaemonProcess| match &group.user {
+        Some(user) if Uid::effective().is_root() => user.uid,
+        _ => ids.0,
+    };
+    let groups = settings().flat_map(|settings| &settings.groups);
+    let mut users: Vec<_> = groups
+        .filter(|group| sees_scoreboard(group, &globals))
+        .map(|group| user_of(group))
+        .collect();
+    if sees_scoreboard(&DaemonProcess::default(), &globals) {
+        users.push(ids.0);
+    }
+    users
+}
+
+/// Whether applications of the group may ask for httpd's scoreboard.
+fn sees_scoreboard(group: &DaemonProcess, globals: &Globals) -> bool {
+    group.server_metrics || group.name.is_empty() && globals.server_metrics == Some(true)
 }
 
 /// The beginning of the name of the directory for sockets.
@@ -113,7 +148,7 @@ pub fn configuration<'s>(
         for daemon in server.settings().map(|settings| &settings.groups).into_iter().flatten() {
             has_default |= daemon.name.is_empty();
             let log = (logs.number(server), Level::from_number(server.log_level()));
-            let group = group(daemon, &globals, &imports, ids, log)?;
+            let group = group(daemon, &globals, &imports, generation, log)?;
             // A service without a script has nothing to do.
             let is_idle = group.settings.threads == 0 && group.application_groups.is_empty();
             if !is_idle {
@@ -125,7 +160,7 @@ pub fn configuration<'s>(
     if !has_default {
         let log = (main_log, Level::from_number(main.log_level()));
         // Without a worker, the requests that need this group are told why; others are served.
-        match group(&DaemonProcess::default(), &globals, &imports, ids, log) {
+        match group(&DaemonProcess::default(), &globals, &imports, generation, log) {
             Ok(default) => groups.push(default),
             Err(problem) if globals.restrict_embedded == Some(true) => {
                 tracing::info!("no default process group: {problem}");
@@ -170,9 +205,10 @@ fn group(
     daemon: &DaemonProcess,
     globals: &Globals,
     imports: &[Arc<Import>],
-    ids: (u32, u32),
+    generation: &Generation,
     (log, log_level): (u32, Level),
 ) -> Result<Group, String> {
+    let ids = httpd_ids();
     let worker = daemon.find_worker(globals).map_err(|error| error.to_string())?;
     let identity = daemon.identity(ids)?;
     let user = identity.as_ref().map(|identity| &identity.user);
@@ -228,6 +264,12 @@ fn group(
             limits: daemon.limits,
             reload: daemon.reload,
             httpd: httpd(),
+            scoreboard: generation
+                .window
+                .as_ref()
+                .filter(|_| sees_scoreboard(daemon, globals))
+                .map(|window| window.name.clone()),
+            telemetry: globals.telemetry(),
         },
         identity: identity.map(|identity| Identity {
             uid: identity.user.uid,

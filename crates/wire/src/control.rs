@@ -11,6 +11,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::exchange::Level;
 use crate::frame::Message;
 use crate::limits::{Cause, Limits};
+use crate::telemetry::Telemetry;
 
 /// What the supervisor says to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +150,11 @@ pub struct Settings {
     pub reload: Reload,
     /// What the module `apache` tells about httpd.
     pub httpd: Httpd,
+    /// The socket at which httpd's scoreboard can be had, where that is permitted
+    /// (`server-metrics=`): a name in the kernel's own namespace.
+    pub scoreboard: Option<Vec<u8>>,
+    /// Where metrics are sent.
+    pub telemetry: Option<Telemetry>,
 }
 
 /// What there is to know of the httpd in front.
@@ -384,6 +390,8 @@ impl Settings {
         self.limits.write(writer);
         writer.u8(self.reload as u8);
         self.httpd.write(writer);
+        writer.option(self.scoreboard.as_deref(), Writer::bytes);
+        writer.option(self.telemetry.as_ref(), |writer, telemetry| telemetry.write(writer));
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -408,6 +416,9 @@ impl Settings {
             limits: Limits::read(reader)?,
             reload: Reload::read(reader)?,
             httpd: Httpd::read(reader)?,
+            scoreboard: reader
+                .option("scoreboard", |reader| Ok(reader.bytes("scoreboard")?.to_owned()))?,
+            telemetry: reader.option("telemetry", Telemetry::read)?,
         })
     }
 }

@@ -14,6 +14,7 @@
 //! | [`admin`]: administrator and supervisor, "reload that group", "who works?" | [`admin::ToAdmin`] | [`admin::FromAdmin`] |
 //! | [`control`]: supervisor and worker, settings and life cycle | [`control::ToWorker`] | [`control::FromWorker`] |
 //! | [`generation`]: httpd parent and supervisor, one configuration cycle | [`generation::ToSupervisor`] | [`generation::FromSupervisor`] |
+//! | [`scoreboard`]: worker and httpd, "what does httpd do?" | the connection itself | [`scoreboard::Scoreboard`] |
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -25,7 +26,9 @@ mod fast;
 mod frame;
 pub mod generation;
 pub mod limits;
+pub mod scoreboard;
 mod secret;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 

@@ -134,6 +134,11 @@ proptest! {
     }
 
     #[test]
+    fn scoreboard(message in samples::scoreboard()) {
+        check(&message, Tail::Delimited);
+    }
+
+    #[test]
     fn generation_to_supervisor(message in samples::to_supervisor()) {
         check(&message, Tail::Delimited);
     }

@@ -30,6 +30,7 @@ use crate::outgoing::{Outgoing, Source};
 use crate::outlet::Outlet;
 use crate::reply::{Head, Reply, Surplus};
 use crate::sender::Sender;
+use crate::telemetry::Particulars;
 use crate::worker::now;
 
 /// After so much of a large block a look for what httpd has passed on of it is worth its price.
@@ -58,6 +59,7 @@ pub struct Exchange {
     slot: Arc<Slot>,
     request_id: Option<Vec<u8>>,
     tries: (u32, u32),
+    particulars: Option<Box<Particulars>>,
     /// What the application keeps for as long as the request runs.
     data: Mutex<Option<Py<PyDict>>>,
     /// What it reads and writes.
@@ -77,6 +79,8 @@ pub struct About {
     pub tries: (u32, u32),
     /// How long it has waited for Python's lock, where somebody wants to know.
     pub waited: Option<Duration>,
+    /// What is reported of it if it is slow.
+    pub particulars: Option<Box<Particulars>>,
 }
 
 /// How a request ended.
@@ -125,7 +129,7 @@ impl Exchange {
         slot: Arc<Slot>,
         sender: Option<Arc<Sender>>,
     ) -> Self {
-        let About { has_body, is_head, request_id, tries, waited } = about;
+        let About { has_body, is_head, request_id, tries, waited, particulars } = about;
         let meter = Meter::default();
         if let Some(waited) = waited {
             meter.lock.add_time(waited);
@@ -148,6 +152,7 @@ impl Exchange {
             slot,
             request_id,
             tries,
+            particulars,
             data: Mutex::new(None),
             meter,
         }
@@ -161,6 +166,11 @@ impl Exchange {
     /// How often a worker was asked to run it, and how often one about to end did not begin it.
     pub fn tries(&self) -> (u32, u32) {
         self.tries
+    }
+
+    /// What is reported of it if it is slow.
+    pub fn particulars(&self) -> Option<&Particulars> {
+        self.particulars.as_deref()
     }
 
     /// The dictionary in which the application keeps what belongs to the request.

@@ -47,6 +47,48 @@ pub fn let_others_go_first() {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
 }
 
+/// The machine's name, which also a process without `/proc` can know.
+pub fn host_name() -> Vec<u8> {
+    let mut name = vec![0_u8; 256];
+    // SAFETY: writes at most so many bytes into the vector; what fails leaves it at zero.
+    unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) };
+    name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+    name
+}
+
+/// What has been used so far, as `getrusage(2)` has it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// Seconds of processor time in user mode.
+    pub user: f64,
+    /// And in system mode.
+    pub system: f64,
+    /// The most bytes of resident memory, of the whole process.
+    pub most_memory: u64,
+}
+
+impl Usage {
+    /// By this thread.
+    pub fn of_thread() -> Self {
+        Self::of(libc::RUSAGE_THREAD)
+    }
+
+    /// By this process.
+    pub fn of_process() -> Self {
+        Self::of(libc::RUSAGE_SELF)
+    }
+
+    fn of(whom: libc::c_int) -> Self {
+        // SAFETY: a struct of numbers, for which zero is valid.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: fills in the struct that it is given; what fails leaves it at zero.
+        unsafe { libc::getrusage(whom, &raw mut usage) };
+        let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+        let most_memory = usage.ru_maxrss.cast_unsigned() * 1024;
+        Self { user: seconds(usage.ru_utime), system: seconds(usage.ru_stime), most_memory }
+    }
+}
+
 /// `sys.version` of the libpython that is loaded, which need not be the one of the build. Can be
 /// asked before Python is initialised.
 pub fn running_version() -> String {

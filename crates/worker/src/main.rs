@@ -33,11 +33,13 @@ mod reply;
 mod ring;
 mod runner;
 mod schedule;
+mod scoreboard;
 mod script;
 mod sender;
 mod service;
 mod siblings;
 mod signals;
+mod telemetry;
 mod watch;
 mod worker;
 mod wsgi;
@@ -71,6 +73,7 @@ use crate::schedule::Policy;
 use crate::sender::Sender;
 use crate::siblings::{Answer, Siblings};
 use crate::signals::Signals;
+use crate::telemetry::Telemetry;
 use crate::watch::Thread;
 use crate::worker::{Job, Worker};
 
@@ -248,11 +251,14 @@ struct Assigned {
 fn serve(
     interpreter: &Interpreter,
     settings: Settings,
-    toolbox: Toolbox,
+    mut toolbox: Toolbox,
     Assigned { application_group, secret, listener }: Assigned,
     monitor: Arc<Monitor>,
     reporter: &Reporter,
 ) -> Result<Serving, Box<dyn Error>> {
+    toolbox.telemetry = Python::attach(|py| {
+        Telemetry::start(py, &settings, &application_group, &monitor, reporter)
+    })?;
     let toolbox = Arc::new(toolbox);
     let (has_lock, stacks) = Python::attach(|py| {
         let has_lock = interpreter.has_lock(py)?;
@@ -388,6 +394,9 @@ impl Serving {
     fn drain(self, end: &End, interpreter: &Interpreter, runs_exit_handlers: bool) {
         let worker = &self.worker;
         worker.monitor.begin_end(end.grace);
+        if let Some(telemetry) = &self.toolbox.telemetry {
+            telemetry.stopping(end.cause);
+        }
         worker.connections.close();
         // Panics abort, so the thread has ended in good order.
         let _ = self.io.join();
@@ -413,5 +422,8 @@ impl Serving {
             std::thread::yield_now();
         }
         worker.monitor.report_deserted();
+        if let Some(telemetry) = &self.toolbox.telemetry {
+            telemetry.stopped();
+        }
     }
 }

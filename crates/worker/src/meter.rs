@@ -15,6 +15,8 @@ pub struct Meter {
     pub output: Flow,
     /// Waits for Python's lock.
     pub lock: Flow,
+    /// When the application was called, in microseconds since the epoch; 0 before.
+    called: AtomicU64,
 }
 
 /// One direction.
@@ -29,6 +31,16 @@ impl Meter {
     /// Begins to measure.
     pub fn switch_on(&self) {
         self.on.store(true, Ordering::Relaxed);
+    }
+
+    /// The application is called now, in microseconds since the epoch.
+    pub fn note_call(&self, now: u64) {
+        self.called.store(now, Ordering::Relaxed);
+    }
+
+    /// When it was called; 0 before.
+    pub fn called(&self) -> u64 {
+        self.called.load(Ordering::Relaxed)
     }
 
     /// The time now, if anybody wants to know.

@@ -14,6 +14,7 @@ use crate::embedded;
 use crate::exchange::Exchange;
 use crate::ffi::latin1;
 use crate::forked::has_forked;
+use crate::scoreboard::{self, server_metrics};
 use crate::wsgi::{FileWrapper, Input};
 
 /// The level of mod_wsgi whose behaviour applications find, as `mod_wsgi.version`.
@@ -61,12 +62,17 @@ impl Modules {
         module.add("threads_per_process", settings.threads)?;
         module.add_class::<FileWrapper>()?;
         module.add_class::<Input>()?;
+        if let Some(window) = &settings.scoreboard {
+            scoreboard::permit(window);
+        }
         let functions = (
             wrap_pyfunction!(active, py)?,
             wrap_pyfunction!(log, py)?,
             wrap_pyfunction!(request_data, py)?,
+            wrap_pyfunction!(server_metrics, py)?,
         );
-        support.call_method1("fill", (&module, functions))?;
+        let records = settings.telemetry.is_none();
+        support.call_method1("fill", (&module, functions, records))?;
 
         let apache = PyModule::new(py, "apache")?;
         let httpd = &settings.httpd;

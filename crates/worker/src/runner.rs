@@ -26,6 +26,7 @@ use crate::schedule::RunnerId;
 use crate::script::{ScriptError, Scripts};
 use crate::sender::Sender;
 use crate::siblings::Siblings;
+use crate::telemetry::Telemetry;
 use crate::worker::{Job, Worker, now};
 use crate::wsgi::{Client, Constants, Environ, Errors, Input, Times, respond, seconds};
 
@@ -45,6 +46,8 @@ pub struct Toolbox {
     pub scripts: Scripts,
     /// How exceptions get into the log.
     pub failures: Failures,
+    /// Where metrics go, if anywhere.
+    pub telemetry: Option<Arc<Telemetry>>,
     subscribers: Subscribers,
     /// Where `reload=keep`: the other workers of the set.
     pub siblings: Option<Arc<Siblings>>,
@@ -65,7 +68,7 @@ impl Toolbox {
         let scripts = Scripts::new(py, siblings.clone())?;
         Errors::register(py)?;
         let subscribers = Subscribers::new(py)?;
-        Ok(Self { scripts, failures, subscribers, siblings })
+        Ok(Self { scripts, failures, telemetry: None, subscribers, siblings })
     }
 
     /// Loads a script before any request asks for it. What is wrong with it goes to the log, and
@@ -155,7 +158,7 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
         let mut runner =
             Runner { toolbox, monitor, slot, sender, environ: Environ::new(constants), buffer };
         loop {
-            let is_watched = toolbox.subscribers.exist(py);
+            let is_watched = toolbox.telemetry.is_some() || toolbox.subscribers.exist(py);
             let woken = py.detach(|| {
                 worker.queue.wait(id);
                 is_watched.then(Instant::now)
@@ -264,6 +267,8 @@ impl Runner<'_> {
             }
             _ => unreachable!("the I/O thread queues connections with a request in front"),
         };
+        let times = Times { received: request.received, queued, taken };
+        let telemetry = self.toolbox.telemetry.as_deref();
         let callable = request.callable.to_vec();
         let known = Known::of(&request.environ);
         let about = About {
@@ -272,16 +277,25 @@ impl Runner<'_> {
             request_id: known.request_id.map(<[u8]>::to_vec),
             tries: (request.connects, request.restarts),
             waited,
+            particulars: telemetry.and_then(|it| it.particulars(&request, times, slot.number)),
         };
         slot.begin(known.method, known.uri, request.ignore_activity);
-        let times = Times { received: request.received, queued, taken };
         let environ = self.environ.build(py, &request, times);
-        self.run(py, connection, about, |runner, exchange| match environ {
-            Ok(environ) => runner.answer(py, exchange, &script, &callable, reloading, environ),
-            Err(error) => {
-                runner.toolbox.failures.log(py, exchange, "cannot begin", &script, &error);
-                Outcome::Failed(500)
+        self.run(py, connection, about, |runner, exchange| {
+            let measured = telemetry.map(|telemetry| (telemetry, telemetry.begin(exchange)));
+            let outcome = match environ {
+                Ok(environ) => runner.answer(py, exchange, &script, &callable, reloading, environ),
+                Err(error) => {
+                    runner.toolbox.failures.log(py, exchange, "cannot begin", &script, &error);
+                    Outcome::Failed(500)
+                }
+            };
+            if let Some((telemetry, measure)) = measured
+                && !has_forked()
+            {
+                telemetry.end(py, exchange, &measure, times, &outcome);
             }
+            outcome
         })
     }
 
@@ -348,7 +362,9 @@ impl Runner<'_> {
             failures.log(py, exchange, "cannot begin", script, &error);
             return Outcome::Failed(500);
         }
-        let now = seconds(now());
+        let now = now();
+        exchange.meter.note_call(now);
+        let now = seconds(now);
         let observation =
             environ.set_item(intern!(py, "mod_wsgi.application_start"), now).and_then(|()| {
                 self.toolbox.subscribers.observe(&environ, &application, exchange.tries())

@@ -88,6 +88,8 @@ pub struct DaemonProcess {
     pub receive_buffer_size: Option<u32>,
     /// `socket-user=`.
     pub socket_user: Option<u32>,
+    /// `server-metrics=`.
+    pub server_metrics: bool,
     /// `script-user=` or `script-group=`.
     pub script_owner: Option<ScriptOwner>,
 }
@@ -153,6 +155,7 @@ pub struct DaemonOption {
     #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is made by a test"))]
     pub usage: &'static str,
     /// How it compares with mod_wsgi's.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is made by a test"))]
     pub compatibility: Compatibility,
     /// What it does with its value. The error says what is wrong with that, as the end of a sentence
     /// that began with it.
@@ -211,7 +214,6 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
         Some(name) => name,
     };
     let mut group = DaemonProcess { name, ..DaemonProcess::default() };
-    let mut not_yet = Vec::new();
     while let Some(option) = arguments.option() {
         let Setting { name, value } =
             option.map_err(|word| DaemonError::Option { word: lossy(&word) })?;
@@ -242,15 +244,6 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
         {
             return Err(DaemonError::TwoOwners);
         }
-        // Switched off is what it is.
-        let is_off = matches!(value.as_slice(), b"0") || values::flag(&value) == Some(false);
-        if matches!(option.compatibility, Compatibility::NotYet(_)) && !is_off {
-            not_yet.push(option.name);
-        }
-    }
-    if !not_yet.is_empty() {
-        let names = not_yet.join(", ");
-        warn(format!("no effect yet in this version: {names}; see docs/compatibility.md"));
     }
     for doubt in process::doubts(&group) {
         warn(doubt);
@@ -386,16 +379,6 @@ mod tests {
         for option in known.filter(|option| !MAY_BE_EMPTY.contains(&option.name)) {
             refused(&format!("site {}=", option.name), &["is empty", option.what]);
         }
-    }
-
-    #[test]
-    fn what_has_no_effect_yet_is_named_in_one_warning() {
-        let (group, warnings) = parsed("site server-metrics=On threads=2");
-        group.unwrap();
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("server-metrics"), "{warnings:?}");
-        // Switched off is what it is.
-        assert_eq!(parsed("site server-metrics=Off").1, [""; 0]);
     }
 
     #[track_caller]

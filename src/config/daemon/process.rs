@@ -158,8 +158,8 @@ pub static OPTIONS: [DaemonOption; 18] = [
         what: "server metrics flag",
         default: "Off",
         usage: "On or Off: whether applications may ask for server metrics",
-        compatibility: Compatibility::NotYet("there is no `mod_wsgi.server_metrics()`"),
-        set: on_or_off,
+        compatibility: Compatibility::Same,
+        set: server_metrics,
     },
     DaemonOption {
         name: "processes",
@@ -288,8 +288,9 @@ fn display_name(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, Stri
     Ok(Verdict::Good)
 }
 
-fn on_or_off(_: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
-    flag(value).map(|_| Verdict::Good).ok_or_else(|| "must be On or Off".into())
+fn server_metrics(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    group.server_metrics = flag(value).ok_or("must be On or Off")?;
+    Ok(Verdict::Good)
 }
 
 fn threads(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {

@@ -1,9 +1,17 @@
 //! Directives about metrics and diagnostics.
 
-use super::{Outcome, on_off};
-use crate::config::values::atoi;
-use crate::config::{Arguments, Compatibility, ServerConfig, lossy};
+use std::time::Duration;
+
+use super::{Outcome, globals, on_off, set_flag};
+use crate::config::values::{atoi, path};
+use crate::config::{Arguments, Compatibility, ServerConfig, TelemetryService, lossy};
 use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+
+/// Without `interval=`.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// `sun_path` holds one byte more, a zero (unix(7)).
+const LONGEST_PATH: usize = 107;
 
 pub static DIRECTIVES: [Directive; 5] = [
     Directive {
@@ -12,8 +20,10 @@ pub static DIRECTIVES: [Directive; 5] = [
         form: Form::One,
         default: "Off",
         usage: c"On or Off: whether applications of the default group may ask for server metrics",
-        compatibility: Compatibility::NotYet("there is no `mod_wsgi.server_metrics()`"),
-        set: Setter::Server(server_metrics),
+        compatibility: Compatibility::Same,
+        set: Setter::Server(|config, command, argument| {
+            set_flag(&mut globals(config).server_metrics, command, argument)
+        }),
     },
     Directive {
         name: c"WSGITelemetryService",
@@ -21,7 +31,9 @@ pub static DIRECTIVES: [Directive; 5] = [
         form: Form::Raw,
         default: "none",
         usage: c"unix:/path of the socket that metrics are sent to, then interval=SECONDS",
-        compatibility: Compatibility::NotYet("nothing is sent"),
+        compatibility: Compatibility::Better(
+            "the log says so when nobody listens there, or reads too slowly",
+        ),
         set: Setter::Server(telemetry_service),
     },
     Directive {
@@ -30,7 +42,7 @@ pub static DIRECTIVES: [Directive; 5] = [
         form: Form::One,
         default: "0 (none)",
         usage: c"seconds after which telemetry reports a request as slow",
-        compatibility: Compatibility::NotYet("nothing is sent"),
+        compatibility: Compatibility::Same,
         set: Setter::Server(slow_requests),
     },
     Directive {
@@ -39,7 +51,7 @@ pub static DIRECTIVES: [Directive; 5] = [
         form: Form::Raw,
         default: "None",
         usage: c"what telemetry may tell: All, None, or CaptureUserAgent with + or - in front",
-        compatibility: Compatibility::NotYet("nothing is sent"),
+        compatibility: Compatibility::Same,
         set: Setter::Server(telemetry_options),
     },
     Directive {
@@ -53,14 +65,7 @@ pub static DIRECTIVES: [Directive; 5] = [
     },
 ];
 
-fn server_metrics(_: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
-    if on_off(command, argument)? {
-        command.warn("there are no server metrics yet; applications find no server_metrics().");
-    }
-    Ok(())
-}
-
-fn telemetry_service(_: &mut ServerConfig, command: Command<'_>, arguments: &[u8]) -> Outcome {
+fn telemetry_service(config: &mut ServerConfig, command: Command<'_>, arguments: &[u8]) -> Outcome {
     let mut arguments = Arguments::new(arguments);
     let (target, interval) = (arguments.word(), arguments.word());
     let Some(target) = target.filter(|_| arguments.word().is_none()) else {
@@ -68,24 +73,41 @@ fn telemetry_service(_: &mut ServerConfig, command: Command<'_>, arguments: &[u8
             "WSGITelemetryService takes 1-2 arguments, unix:/path and interval=SECONDS".into()
         );
     };
-    if !target.starts_with(b"unix:") {
+    let Some(target) = target.strip_prefix(b"unix:") else {
         return Err("WSGITelemetryService target must be 'unix:/path' (remote 'udp:host:port' \
                     targets are no longer supported)"
             .into());
-    }
-    if let Some(interval) = interval {
-        let seconds = interval
-            .strip_prefix(b"interval=")
-            .ok_or("WSGITelemetryService second argument must be 'interval=N', N in seconds")?;
-        if !seconds_of(seconds).is_some_and(|seconds| seconds >= 0.5) {
-            return Err("WSGITelemetryService interval must be at least 0.5 seconds".into());
+    };
+    let interval = match interval {
+        None => DEFAULT_INTERVAL,
+        Some(interval) => {
+            let seconds = interval
+                .strip_prefix(b"interval=")
+                .ok_or("WSGITelemetryService second argument must be 'interval=N', N in seconds")?;
+            seconds_of(seconds)
+                .filter(|seconds| *seconds >= 0.5)
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .ok_or("WSGITelemetryService interval must be at least 0.5 seconds")?
         }
+    };
+    let shown = lossy(target);
+    if target.len() > LONGEST_PATH {
+        command.warn(&format!(
+            "WSGITelemetryService: a socket's path has {LONGEST_PATH} bytes at most, and nobody can \
+             be at 'unix:{shown}'; choose a shorter one."
+        ));
+    } else if !target.starts_with(b"/") {
+        command.warn(&format!(
+            "WSGITelemetryService: 'unix:{shown}' is not from the root, and each worker looks in its \
+             own working directory; write unix:/path."
+        ));
     }
-    command.warn("telemetry is not sent yet; collect metrics from httpd's logs meanwhile.");
+    let service = TelemetryService { path: path(target), interval };
+    globals(config).telemetry_service = Some(service);
     Ok(())
 }
 
-fn slow_requests(_: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
+fn slow_requests(config: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
     let seconds = seconds_of(argument);
     if seconds.is_none() {
         let value = lossy(argument);
@@ -95,6 +117,9 @@ fn slow_requests(_: &mut ServerConfig, command: Command<'_>, argument: &[u8]) ->
         let value = lossy(argument);
         return Err(format!("WSGISlowRequests threshold must be non-negative, not '{value}'"));
     }
+    let threshold = seconds.unwrap_or_else(|| atoi(argument).0 as f64);
+    globals(config).slow_requests =
+        Some(Duration::try_from_secs_f64(threshold).unwrap_or_default());
     Ok(())
 }
 
@@ -103,9 +128,10 @@ fn seconds_of(text: &[u8]) -> Option<f64> {
     seconds.is_finite().then_some(seconds)
 }
 
-fn telemetry_options(_: &mut ServerConfig, _: Command<'_>, arguments: &[u8]) -> Outcome {
+fn telemetry_options(config: &mut ServerConfig, _: Command<'_>, arguments: &[u8]) -> Outcome {
     let mut arguments = Arguments::new(arguments);
     let mut relative = None;
+    let mut captures = globals(config).capture_user_agent;
     while let Some(word) = arguments.word() {
         let (sign, name) = match word.as_slice() {
             [b'+' | b'-', name @ ..] => (true, name),
@@ -124,7 +150,9 @@ fn telemetry_options(_: &mut ServerConfig, _: Command<'_>, arguments: &[u8]) -> 
                         single directive"
                 .into());
         }
+        captures = !word.starts_with(b"-") && !name.eq_ignore_ascii_case(b"none");
     }
+    globals(config).capture_user_agent = captures;
     match relative {
         None => Err("WSGITelemetryOptions: at least one flag required; write None for none".into()),
         Some(_) => Ok(()),

@@ -17,6 +17,8 @@ use crate::generation::{
     self, ApplicationGroup, Configuration, FromSupervisor, Group, Identity, ToSupervisor,
 };
 use crate::limits::{Cause, Limits};
+use crate::scoreboard::{Process, Scoreboard, Thread};
+use crate::telemetry::Telemetry;
 
 type Pairs = Vec<(&'static [u8], &'static [u8])>;
 
@@ -201,14 +203,15 @@ fn settings() -> impl Strategy<Value = Settings> {
     let reload = proptest::sample::select(control::Reload::ALL.as_slice());
     let queue = (option::of(any::<u32>()), any::<u32>(), option::of(any::<u32>()));
     let process = (option::of(bytes()), option::of(path()));
-    let rest = (option::of(any::<u64>()), python(), limits(), reload, httpd(), queue);
+    let metrics = (option::of(bytes()), option::of(telemetry()));
+    let rest = (option::of(any::<u64>()), python(), limits(), reload, httpd(), queue, metrics);
     (bytes(), sizes, paths, process, rest).prop_map(
         |(
             process_group,
             sizes,
             paths,
             process,
-            (stack_size, python, limits, reload, httpd, queue),
+            (stack_size, python, limits, reload, httpd, queue, metrics),
         )| {
             Settings {
                 process_group,
@@ -231,7 +234,21 @@ fn settings() -> impl Strategy<Value = Settings> {
                 limits,
                 reload,
                 httpd,
+                scoreboard: metrics.0,
+                telemetry: metrics.1,
             }
+        },
+    )
+}
+
+fn telemetry() -> impl Strategy<Value = Telemetry> {
+    (path(), any::<(u64, bool, u32)>(), option::of(any::<u64>())).prop_map(
+        |(path, (interval, user_agent, httpd), slow)| Telemetry {
+            path,
+            interval,
+            slow,
+            user_agent,
+            httpd,
         },
     )
 }
@@ -422,4 +439,34 @@ pub fn from_supervisor() -> impl Strategy<Value = FromSupervisor> {
         Just(FromSupervisor::Ready),
         text().prop_map(|reason| FromSupervisor::Failed { reason }),
     ]
+}
+
+pub fn scoreboard() -> impl Strategy<Value = Scoreboard> {
+    let thread = (any::<(u32, u32, u8, [u64; 5])>(), [(); 3].map(|()| bytes())).prop_map(
+        |((number, generation, status, numbers), [client, request, host])| Thread {
+            number,
+            generation,
+            status,
+            accesses: numbers[0],
+            bytes: numbers[1],
+            started: numbers[2],
+            stopped: numbers[3],
+            used: numbers[4],
+            client,
+            request,
+            host,
+        },
+    );
+    let process = (any::<(u32, u32, bool)>(), vec(thread, 0..3)).prop_map(
+        |((pid, generation, quiescing), threads)| Process { pid, generation, quiescing, threads },
+    );
+    (any::<(u32, u32, u32, u64)>(), vec(process, 0..3)).prop_map(|(numbers, processes)| {
+        Scoreboard {
+            server_limit: numbers.0,
+            thread_limit: numbers.1,
+            generation: numbers.2,
+            restarted: numbers.3,
+            processes,
+        }
+    })
 }

@@ -158,6 +158,11 @@ impl Slot {
         (state > 0).then(|| Run { state, began: Duration::from_millis((state >> 2) - 1) })
     }
 
+    /// For how long the request that is running has.
+    pub fn age(&self) -> Option<Duration> {
+        self.run().map(|run| self.epoch.elapsed().saturating_sub(run.began()))
+    }
+
     /// Method and URI of the request that is running, or ran last.
     pub fn line(&self) -> String {
         String::from_utf8_lossy(&self.line.lock().expect("nobody panics in here")).into_owned()

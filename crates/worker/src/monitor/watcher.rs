@@ -346,6 +346,9 @@ impl Watcher {
                 exchange.give_up(GATEWAY_TIMEOUT);
             }
         }
+        if let Some(telemetry) = &self.toolbox.telemetry {
+            telemetry.stopped();
+        }
         ffi::exit_now(ABORTED)
     }
 

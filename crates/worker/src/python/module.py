@@ -66,7 +66,7 @@ recorders = []
 
 def start_recording_metrics():
     """Let ``process_metrics()`` and ``request_metrics()`` have something to tell from now on."""
-    if not recorders:
+    if _records and not recorders:
         recorders.append(_mod_wsgi_metrics.Recorder(_module.threads_per_process))
 
 
@@ -78,10 +78,6 @@ def process_metrics():
 def request_metrics():
     """Return what requests have done since the last call, or None if that is not recorded."""
     return recorders[0].requests() if recorders else None
-
-
-def server_metrics():
-    """Return nothing: httpd's scoreboard is not to be seen from here."""
 
 
 def _publish(callbacks, name, event):
@@ -209,17 +205,21 @@ def _missing(name):
     return handler
 
 
-def fill(module, functions):
-    """Put all of this into ``module``; ``functions`` are those of the worker itself."""
-    global _active, _log, _module, request_data
+def fill(module, functions, records):
+    """Put all of this into ``module``; ``functions`` are those of the worker itself.
+
+    Without ``records``, metrics go elsewhere, and applications have none.
+    """
+    global _active, _log, _module, _records, request_data
+    _records = records
     _module = module
-    _active, _log, request_data = functions
+    _active, _log, request_data, module.server_metrics = functions
     module.request_data = request_data
     module.active_requests = ActiveRequests()
     module.__getattr__ = _missing
     public = (
         *(RequestTimeout, subscribe_events, subscribe_shutdown, subscribe_signals),
-        *(process_metrics, request_metrics, server_metrics, start_recording_metrics),
+        *(process_metrics, request_metrics, start_recording_metrics),
     )
     for item in public:
         item.__module__ = "mod_wsgi"

@@ -68,7 +68,7 @@ struct KeptEntry {
 }
 
 /// When a request reached which place, in microseconds since the epoch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Times {
     /// httpd received it.
     pub received: u64,
