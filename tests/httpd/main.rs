@@ -35,9 +35,11 @@ mod overload;
 mod proxies;
 mod reliability;
 mod reload;
+mod server_metrics;
 mod services;
 mod slow_clients;
 mod strangers;
+mod telemetry;
 mod versions;
 
 use testkit::{Httpd, Response};

@@ -99,6 +99,33 @@ fn embedded_mode() {
 }
 
 #[test]
+fn metrics() {
+    let application = r#"
+import mod_wsgi
+
+
+def application(environ, start_response):
+    mod_wsgi.start_recording_metrics()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    seen = [sorted(mod_wsgi.server_metrics())[:2], mod_wsgi.process_metrics()]
+    return [str(seen).encode()]
+"#;
+    let options = [
+        "--server-metrics",
+        "--telemetry-service=unix:{dir}/telemetry.sock",
+        "--telemetry-interval=0.5",
+        "--telemetry-options=CaptureUserAgent",
+        "--slow-requests=1",
+    ];
+    let server = Express::setup(application, &options).expect("mod_wsgi-express sets up");
+    server.control("configtest");
+    server.start("start");
+    let text = server.wait_for("/", &[], 200).text();
+    assert_eq!(text, "[['current_time', 'processes'], None]");
+    server.stop().expect("it stops");
+}
+
+#[test]
 fn many_options_together() {
     let options = [
         "--python-path=/usr/share",

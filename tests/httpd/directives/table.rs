@@ -282,7 +282,7 @@ fn every_option_of_a_group() {
         .filter(|right| !right.starts_with("script-group") && is_known(right))
         .collect();
     let conf = format!("WSGIDaemonProcess a {}", right.join(" "));
-    accepted(&conf, &["Syntax OK", "no effect yet", "server-metrics"]);
+    accepted(&conf, &["Syntax OK"]);
     for (right, wrong) in OPTIONS.into_iter().filter(|(right, _)| is_known(right)) {
         let name = right.split('=').next().unwrap_or_default();
         let conf = format!("WSGIDaemonProcess a {wrong}");
@@ -321,7 +321,8 @@ fn what_configtest_warns_about() {
         (format!("{group}\n{}\n{}", host("one"), host("two")), &["one", "two", "error logs"]),
         ("WSGILazyInitialization On".to_owned(), &["WSGILazyInitialization", "Remove the line"]),
         ("WSGITrustedProxyHeaders X-Typo".to_owned(), &["X-Typo", "is ignored"]),
-        ("WSGIDaemonProcess g server-metrics=On".to_owned(), &["server-metrics", "no effect yet"]),
+        ("WSGITelemetryService unix:t".to_owned(), &["unix:t", "not from the root"]),
+        (format!("WSGITelemetryService unix:/{}", "x".repeat(107)), &["107 bytes at most"]),
     ] {
         accepted(&conf, &["Syntax OK"]);
         accepted(&conf, texts);

@@ -198,6 +198,12 @@ pub const REPEATED: &[Case] = &[
         "False",
     ),
     Case::merges(
+        "WSGIServerMetrics",
+        "WSGIServerMetrics Off\nWSGIServerMetrics On",
+        Embedded("__import__('mod_wsgi').server_metrics()['thread_limit']"),
+        "16",
+    ),
+    Case::merges(
         "WSGIVerboseDebugging",
         "WSGIVerboseDebugging On\nWSGIVerboseDebugging Off",
         Ask("'served'"),

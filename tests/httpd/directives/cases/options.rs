@@ -58,6 +58,12 @@ pub const CASES: &[Case] = &[
     Case::sets("socket-user=", "socket-user={user}", Ask(SERVED), "served").theirs("503"),
     Case::merges("socket-user=", "socket-user={user} socket-user=root", Ask(SERVED), "served")
         .theirs("503"),
+    Case::merges(
+        "server-metrics=",
+        "server-metrics=Off server-metrics=On",
+        Ask("__import__('mod_wsgi').server_metrics()['thread_limit']"),
+        "16",
+    ),
     Case::sets("umask=", "umask=027", Ask("umask()"), "0o27"),
     Case::merges("umask=", "umask=027 umask=022", Ask("umask()"), "0o22"),
     Case::sets("home=", "home=/usr", Ask(CWD), "/usr"),
