@@ -9,7 +9,7 @@ pub struct Arguments<'a>(&'a [u8]);
 pub struct Setting<'a> {
     /// What stands in front of `=`, directly.
     pub name: &'a [u8],
-    /// What stands behind it, unquoted.
+    /// What stands behind it, unquoted; blanks may come first.
     pub value: Vec<u8>,
 }
 
@@ -53,12 +53,8 @@ impl<'a> Arguments<'a> {
         match end {
             Some(end) if self.0[end] == b'=' => {
                 let name = &self.0[..end];
-                let value = &self.0[end + 1..];
-                if value.is_empty() || value[0].is_ascii_whitespace() {
-                    self.0 = value.trim_ascii_start();
-                    return Some(Ok(Setting { name, value: Vec::new() }));
-                }
-                self.0 = value;
+                // `ap_getword_conf` skips blanks in front of a word.
+                self.0 = self.0[end + 1..].trim_ascii_start();
                 let value = self.word().unwrap_or_default();
                 Some(Ok(Setting { name, value }))
             }
@@ -104,7 +100,8 @@ mod tests {
     fn options_need_their_equals_sign_at_the_name() {
         option("threads=12 x", Ok(("threads", "12")));
         option("home='/a b' x", Ok(("home", "/a b")));
-        option("user= x", Ok(("user", "")));
+        option("user= x", Ok(("user", "x")));
+        option("user= ", Ok(("user", "")));
         option("user=", Ok(("user", "")));
         option("user = x", Err("user"));
         option("word", Err("word"));

@@ -17,7 +17,7 @@ pub use arguments::{Arguments, Setting};
 pub use check::{check, install_directory};
 pub use chroot::Root;
 pub use compatibility::Compatibility;
-pub use daemon::{DaemonProcess, ScriptOwner, working_directory};
+pub use daemon::{DaemonProcess, ScriptOwner, httpd_directories, working_directory};
 pub use directives::COMMANDS;
 pub use expansion::Name;
 pub use proxies::{Category, Network, TrustedHeader};

@@ -91,6 +91,13 @@ fn worker_name(version: Version) -> String {
     format!("wsgi-worker-{version}")
 }
 
+/// A home from the root: a relative one begins at the first of these directories that has it.
+pub fn absolute(home: &Path, directories: &[PathBuf]) -> PathBuf {
+    let mut places = directories.iter().map(|directory| directory.join(home));
+    let first = places.next().unwrap_or_else(|| home.to_owned());
+    if first.is_dir() { first } else { places.find(|place| place.is_dir()).unwrap_or(first) }
+}
+
 /// The worker for the environment or prefix `home`: the one installed in it, or else the one in
 /// `installed`, the module's own directory.
 ///

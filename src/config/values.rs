@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Group, Uid, User};
+
+use crate::ffi::string::strtod;
 
 /// What to make of a value.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,7 +63,8 @@ pub fn atoi(value: &[u8]) -> (i64, &[u8]) {
 
 /// Reads a number as mod_wsgi does, but says so where that drops something. Where 0 is allowed, it
 /// is also what no number at all stands for. Where the bound is that of C's `int`, what is larger
-/// counts as the bound; `atoi` makes any number of it.
+/// counts as the bound. What else is out of bounds counts as what C's `int` holds of it, if that is
+/// not, except where a number may be as large as 64 bits allow, and mod_wsgi reads it so.
 ///
 /// # Errors
 /// The end of a sentence.
@@ -78,6 +81,11 @@ pub fn number<N: TryFrom<i64>>(
         *into = Some(N::try_from(most).map_err(|_| bounds())?);
         return Ok(Verdict::Doubtful(format!("is too large and counts as {most}")));
     }
+    let held = if most < i64::MAX { i64::from(number as i32) } else { number };
+    if !(least..=most).contains(&number) && held != number && (least..=most).contains(&held) {
+        *into = Some(N::try_from(held).map_err(|_| bounds())?);
+        return Ok(Verdict::Doubtful(format!("is beyond 32 bits and counts as {held}")));
+    }
     if is_text && least > 0 || !(least..=most).contains(&number) {
         return Err(bounds());
     }
@@ -89,11 +97,32 @@ pub fn number<N: TryFrom<i64>>(
     })
 }
 
-/// A positive number of seconds, in microseconds: the nearest that Python can count.
-pub fn interval(value: &[u8]) -> Option<u64> {
-    let seconds: f64 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
-    // Rounded and bounded, so that nothing is cut off.
-    (seconds > 0.0).then(|| (seconds * 1e6).round().clamp(1.0, 1e15) as u64)
+/// A positive number of seconds, in microseconds; none for `nan`, with which mod_wsgi serves, too.
+///
+/// # Errors
+/// The end of a sentence.
+pub fn interval(value: &[u8]) -> Result<(Option<u64>, Verdict), String> {
+    /// A thousand million seconds, with which Python can still reckon.
+    const LONGEST: f64 = 1e15;
+    let (seconds, rest) = strtod(value);
+    if value.is_empty() || !rest.is_empty() || seconds <= 0.0 {
+        return Err("must be a positive number of seconds".into());
+    }
+    let micros = (seconds * 1e6).round();
+    Ok(match micros {
+        _ if micros.is_nan() => {
+            (None, Verdict::Doubtful("is no number and has no effect: write a number".into()))
+        }
+        _ if micros < 1.0 => {
+            (Some(1), Verdict::Doubtful("is too short and counts as a microsecond".into()))
+        }
+        _ if micros > LONGEST => (
+            Some(LONGEST as u64),
+            Verdict::Doubtful("is too long and counts as 1000000000 seconds".into()),
+        ),
+        // Rounded and bounded, so that nothing is cut off.
+        _ => (Some(micros as u64), Verdict::Good),
+    })
 }
 
 /// Whether nothing is at this path, as far as may be seen.
@@ -126,15 +155,23 @@ pub fn search_path(value: &[u8]) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// The end of a sentence.
-pub fn find_user(value: &[u8]) -> Result<Account, String> {
+pub fn find_user(value: &[u8]) -> Result<(Account, Verdict), String> {
     let text = std::str::from_utf8(value).map_err(|_| "is no user name".to_owned())?;
     match text.strip_prefix('#') {
-        None => account(User::from_name(text)),
-        Some(id) => match id.parse() {
-            Ok(id) => find_uid(id),
-            Err(_) => Err("is no user id".into()),
-        },
+        None => Ok((account(User::from_name(text))?, Verdict::Good)),
+        Some(number) => {
+            let (uid, verdict) = id(number)?;
+            Ok((find_uid(uid)?, verdict))
+        }
     }
+}
+
+/// The number behind a `#`, read as mod_wsgi does.
+fn id(text: &str) -> Result<(u32, Verdict), String> {
+    let mut id: Option<u32> = None;
+    // The largest one means "no change" to the system.
+    let verdict = number(text.as_bytes(), 0, i64::from(u32::MAX) - 1, &mut id)?;
+    Ok((id.unwrap_or_default(), verdict))
 }
 
 /// The account of a user id.
@@ -159,14 +196,12 @@ fn account(found: nix::Result<Option<User>>) -> Result<Account, String> {
 ///
 /// # Errors
 /// The end of a sentence.
-pub fn find_group(value: &[u8]) -> Result<u32, String> {
+pub fn find_group(value: &[u8]) -> Result<(u32, Verdict), String> {
     let text = std::str::from_utf8(value).map_err(|_| "is no group name".to_owned())?;
     match text.strip_prefix('#') {
-        Some(id) => {
-            id.parse().map(Gid::from_raw).map(Gid::as_raw).map_err(|_| "is no group id".into())
-        }
+        Some(number) => id(number),
         None => match Group::from_name(text) {
-            Ok(Some(group)) => Ok(group.gid.as_raw()),
+            Ok(Some(group)) => Ok((group.gid.as_raw(), Verdict::Good)),
             Ok(None) => {
                 Err("is not in the system's group database; create the group, or name another"
                     .into())
@@ -218,12 +253,41 @@ mod tests {
     }
 
     #[test]
+    fn what_an_int_cannot_hold_counts_as_what_it_holds() {
+        check("4294967297", 0, Some((1, false)));
+        check("-4294967295", 1, Some((1, false)));
+        check("4294967296", 1, None);
+        check("2147483648", 0, None);
+        assert!(number::<u64>(b"-4294967295", 0, i64::MAX, &mut None).is_err());
+    }
+
+    #[test]
     fn intervals_are_positive() {
-        assert_eq!(interval(b"0.005"), Some(5000));
-        assert_eq!(interval(b"1e-9"), Some(1));
-        assert_eq!(interval(b"1e99"), Some(1_000_000_000_000_000));
-        for value in ["0", "-1", "x", "", "nan", "5s"] {
-            assert_eq!(interval(value.as_bytes()), None, "{value}");
+        let good = |micros| Ok((Some(micros), Verdict::Good));
+        assert_eq!(interval(b"0.005"), good(5000));
+        assert_eq!(interval(b" 0x1p-4"), good(62_500));
+        for value in ["0", "-1", "x", "", "0.005x", "-inf"] {
+            assert!(interval(value.as_bytes()).is_err(), "{value}");
         }
+        for (value, micros) in [
+            ("nan", None),
+            ("inf", Some(1e15 as u64)),
+            ("1e99", Some(1e15 as u64)),
+            ("1e-9", Some(1)),
+        ] {
+            let found = interval(value.as_bytes()).unwrap();
+            assert!(found.0 == micros && found.1 != Verdict::Good, "{value}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_read_as_numbers_are() {
+        assert_eq!(find_group(b"#7"), Ok((7, Verdict::Good)));
+        let (uid, verdict) = find_user(b"#0x").unwrap();
+        assert_eq!(
+            (uid.uid, verdict),
+            (0, Verdict::Doubtful("is read as 0: write the number alone".into()))
+        );
+        assert!(find_group(b"#-1").is_err());
     }
 }

@@ -19,7 +19,7 @@ pub mod request;
 pub mod scoreboard;
 pub mod server;
 pub mod stopping;
-mod string;
+pub mod string;
 pub mod table;
 
 pub use bindings::{

@@ -175,7 +175,7 @@ fn reload(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
 }
 
 fn cpu_priority(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
-    Ok(match number(value, -MOST, MOST, &mut group.cpu_priority)? {
+    Ok(match number(value, i64::from(i32::MIN), MOST, &mut group.cpu_priority)? {
         Verdict::Good if !(-20..=19).contains(&group.cpu_priority.unwrap_or(0)) => {
             Verdict::Doubtful("lies outside of -20 to 19 and counts as the nearest of these".into())
         }

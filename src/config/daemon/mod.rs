@@ -20,6 +20,7 @@ use super::settings::{Globals, ServerConfig};
 use super::values::{self, Account, Verdict, lossy};
 use super::{install_directory, registry};
 use crate::ffi::command::{Command, Location};
+use crate::ffi::process::configured_ids;
 
 /// A process group, as configured.
 #[derive(Debug, Clone, Default)]
@@ -177,9 +178,19 @@ const MAY_BE_EMPTY: [&str; 7] = [
     "display-name",
 ];
 
+fn options() -> impl Iterator<Item = &'static DaemonOption> {
+    OPTIONS.iter().copied().flatten()
+}
+
 fn known_options() -> String {
-    let names = OPTIONS.iter().copied().flatten().map(|option| option.name);
-    names.collect::<Vec<_>>().join(", ")
+    options().map(|option| option.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a text is an option with its value.
+fn known_option(text: &[u8]) -> bool {
+    options().any(|option| {
+        text.strip_prefix(option.name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+    })
 }
 
 /// The `WSGIDaemonProcess` directive.
@@ -196,14 +207,36 @@ pub fn daemon_process(
             DaemonError::Duplicate { name, before }.to_string()
         },
     )?;
-    if let Some(home) = &group.python_home {
-        let worker = python::find_worker(home, group.chroot.as_ref(), &install_directory())
+    if let Some(written) = group.python_home.take() {
+        let home = python::absolute(&written, &starting_points(&group));
+        if home != written {
+            let (written, home) = (written.display(), home.display());
+            warn(format!("python-home='{written}' is relative and counts as {home}: write that"));
+        }
+        let worker = python::find_worker(&home, group.chroot.as_ref(), &install_directory())
             .map_err(|source| DaemonError::Python { home: home.clone(), source }.to_string())?;
         group.worker = Some(worker);
+        group.python_home = Some(home);
     }
     group.location = Some(command.location());
     config.groups.push(Arc::new(group));
     Ok(())
+}
+
+/// Where a relative `python-home=` may begin: mod_wsgi looks at it from the working directory of the
+/// group's processes.
+fn starting_points(group: &DaemonProcess) -> Vec<PathBuf> {
+    match working_directory(group, group.user.as_ref(), configured_ids().0) {
+        Some(directory) => vec![directory],
+        None if group.chroot.is_some() => vec![PathBuf::from("/")],
+        None => httpd_directories(),
+    }
+}
+
+/// httpd's own working directory: the one in which it is started, or the root once it has gone into the
+/// background.
+pub fn httpd_directories() -> Vec<PathBuf> {
+    std::env::current_dir().into_iter().chain([PathBuf::from("/")]).collect()
 }
 
 fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess, DaemonError> {
@@ -217,11 +250,14 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
     while let Some(option) = arguments.option() {
         let Setting { name, value } =
             option.map_err(|word| DaemonError::Option { word: lossy(&word) })?;
-        let mut known = OPTIONS.iter().copied().flatten();
-        let Some(option) = known.find(|option| option.name.as_bytes() == name) else {
+        let Some(option) = options().find(|option| option.name.as_bytes() == name) else {
             let word = format!("{}={}", lossy(name), lossy(&value));
             return Err(DaemonError::Option { word });
         };
+        if known_option(&value) {
+            let text = "is the next option, taken for its value: write nothing between = and value";
+            warn(format!("{}='{}' {text}", option.name, lossy(&value)));
+        }
         let owner = group.script_owner;
         let outcome = if value.is_empty() && MAY_BE_EMPTY.contains(&option.name) {
             Ok(Verdict::Doubtful("is empty and has no effect; leave the option out".into()))
@@ -366,6 +402,24 @@ mod tests {
     }
 
     #[test]
+    fn what_mod_wsgi_serves_with_is_warned_about() {
+        for (option, warning) in [
+            ("threads=x", "threads='x' is read as 0: write the number alone; 0 makes a service"),
+            ("processes=10001", "processes='10001' is more than can be and counts as 10000"),
+            ("supplementary-groups=#1x", "names '#1x', which is read as 1"),
+            ("lang= threads=5", "lang='threads=5' is the next option, taken for its value"),
+        ] {
+            let (group, warnings) = parsed(&format!("site {option}"));
+            group.unwrap();
+            assert!(matches!(&warnings[..], [one] if one.contains(warning)), "{warnings:?}");
+        }
+        let (group, warnings) = parsed("site threads= 5 supplementary-groups=#1,#2");
+        let group = group.unwrap();
+        assert_eq!((group.threads, group.supplementary_groups), (Some(5), Some(vec![1, 2])));
+        assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
     fn an_option_without_a_value_is_refused_or_warned_about() {
         for name in MAY_BE_EMPTY {
             let (group, warnings) = parsed(&format!("site {name}="));
@@ -395,7 +449,7 @@ mod tests {
         refused("site word", &["Invalid option to WSGI daemon process definition.", "'word'"]);
         refused("site thread=5", &["'thread=5'", "threads"]);
         refused("site processes=0", &["Invalid process count", "processes='0'", "from 1"]);
-        refused("site threads=x", &["Invalid thread count", "threads='x'"]);
+        refused("site threads=65534", &["Invalid thread count", "threads='65534'"]);
         refused("site user=no-such-user-here", &["Invalid user", "user database"]);
         refused("site group=no-such-group-here", &["Invalid group", "group database"]);
         refused("site user=", &["Invalid user", "is empty"]);

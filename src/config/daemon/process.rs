@@ -21,8 +21,9 @@ pub static OPTIONS: [DaemonOption; 18] = [
         usage: "name or #id of the user that workers run as",
         compatibility: Compatibility::Better("an unknown user is named with file and line"),
         set: |group, value| {
-            group.user = Some(find_user(value)?);
-            Ok(Verdict::Good)
+            let (user, verdict) = find_user(value)?;
+            group.user = Some(user);
+            Ok(verdict)
         },
     },
     DaemonOption {
@@ -32,8 +33,9 @@ pub static OPTIONS: [DaemonOption; 18] = [
         usage: "name or #id of the group that workers run as",
         compatibility: Compatibility::Better("an unknown group is named with file and line"),
         set: |group, value| {
-            group.group = Some(find_group(value)?);
-            Ok(Verdict::Good)
+            let (id, verdict) = find_group(value)?;
+            group.group = Some(id);
+            Ok(verdict)
         },
     },
     DaemonOption {
@@ -109,7 +111,7 @@ pub static OPTIONS: [DaemonOption; 18] = [
         usage: "virtual environment or prefix of Python",
         compatibility: Compatibility::Better("chooses the worker of the environment's version"),
         set: |group, value| {
-            group.python_home = Some(absolute(value)?);
+            group.python_home = Some(path(value));
             Ok(Verdict::Good)
         },
     },
@@ -166,8 +168,10 @@ pub static OPTIONS: [DaemonOption; 18] = [
         what: "process count",
         default: "1",
         usage: "workers for each application group",
-        compatibility: Compatibility::Better("per application group, not for all of them together"),
-        set: |group, value| number(value, 1, 10_000, &mut group.processes),
+        compatibility: Compatibility::Better(
+            "per application group, not for all of them together; 10000 at most",
+        ),
+        set: processes,
     },
     DaemonOption {
         name: "threads",
@@ -204,17 +208,27 @@ pub static OPTIONS: [DaemonOption; 18] = [
     },
 ];
 
+/// No machine has room for more workers of a group than this, and each is looked after.
+const MOST_PROCESSES: u32 = 10_000;
+
 fn supplementary_groups(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
     let names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    let found = names.clone().filter(|name| !name.is_empty()).map(|name| {
-        find_group(name).map_err(|why| format!("names '{}', which {why}", path(name).display()))
-    });
-    group.supplementary_groups = Some(found.collect::<Result<_, _>>()?);
-    Ok(if names.clone().any(<[u8]>::is_empty) {
+    let mut verdict = if names.clone().any(<[u8]>::is_empty) {
         Verdict::Doubtful("has a comma too many: write names with one between them".into())
     } else {
         Verdict::Good
-    })
+    };
+    let mut ids = Vec::new();
+    for name in names.filter(|name| !name.is_empty()) {
+        let (id, about) = find_group(name)
+            .map_err(|why| format!("names '{}', which {why}", path(name).display()))?;
+        ids.push(id);
+        if let Verdict::Doubtful(why) = about {
+            verdict = Verdict::Doubtful(format!("names '{}', which {why}", path(name).display()));
+        }
+    }
+    group.supplementary_groups = Some(ids);
+    Ok(verdict)
 }
 
 fn umask(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
@@ -275,9 +289,9 @@ pub fn doubts(group: &DaemonProcess) -> Vec<String> {
 }
 
 fn switch_interval(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
-    let interval = interval(value).ok_or("must be a positive number of seconds")?;
-    group.switch_interval = Some(interval);
-    Ok(Verdict::Good)
+    let (interval, verdict) = interval(value)?;
+    group.switch_interval = interval;
+    Ok(verdict)
 }
 
 fn display_name(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
@@ -294,9 +308,22 @@ fn server_metrics(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, St
 }
 
 fn threads(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
-    // mod_wsgi reads a word as 0, which makes a service that never serves.
-    if !value.trim_ascii_start().starts_with(b"0") {
-        return number(value, 1, 65_533, &mut group.threads);
-    }
-    number(value, 0, 65_533, &mut group.threads)
+    let verdict = number(value, 0, 65_533, &mut group.threads)?;
+    Ok(match verdict {
+        Verdict::Doubtful(why) if group.threads == Some(0) => {
+            Verdict::Doubtful(format!("{why}; 0 makes a service, which takes no requests"))
+        }
+        verdict => verdict,
+    })
+}
+
+fn processes(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    let mut processes: Option<u32> = None;
+    let verdict = number(value, 1, i64::from(i32::MAX), &mut processes)?;
+    group.processes = processes.map(|processes| processes.min(MOST_PROCESSES));
+    Ok(if group.processes == processes {
+        verdict
+    } else {
+        Verdict::Doubtful(format!("is more than can be and counts as {MOST_PROCESSES}"))
+    })
 }

@@ -98,8 +98,9 @@ pub static OPTIONS: [DaemonOption; 12] = [
         usage: "owner of the sockets, where httpd's children change users",
         compatibility: Compatibility::Better("children that keep httpd's `User` may connect, too"),
         set: |group, value| {
-            group.socket_user = Some(find_user(value)?.uid);
-            Ok(Verdict::Good)
+            let (user, verdict) = find_user(value)?;
+            group.socket_user = Some(user.uid);
+            Ok(verdict)
         },
     },
     DaemonOption {
@@ -109,8 +110,9 @@ pub static OPTIONS: [DaemonOption; 12] = [
         usage: "owner that scripts and their directories must have",
         compatibility: Compatibility::Same,
         set: |group, value| {
-            group.script_owner = Some(ScriptOwner::User(find_user(value)?.uid));
-            Ok(Verdict::Good)
+            let (user, verdict) = find_user(value)?;
+            group.script_owner = Some(ScriptOwner::User(user.uid));
+            Ok(verdict)
         },
     },
     DaemonOption {
@@ -120,8 +122,9 @@ pub static OPTIONS: [DaemonOption; 12] = [
         usage: "group that scripts and their directories must have",
         compatibility: Compatibility::Same,
         set: |group, value| {
-            group.script_owner = Some(ScriptOwner::Group(find_group(value)?));
-            Ok(Verdict::Good)
+            let (id, verdict) = find_group(value)?;
+            group.script_owner = Some(ScriptOwner::Group(id));
+            Ok(verdict)
         },
     },
 ];

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{Outcome, globals, on_off, set_flag};
-use crate::config::values::{atoi, path};
+use crate::config::values::path;
 use crate::config::{Arguments, Compatibility, ServerConfig, TelemetryService, lossy};
 use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+use crate::ffi::string::strtod;
 
 /// Without `interval=`.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -84,10 +85,12 @@ fn telemetry_service(config: &mut ServerConfig, command: Command<'_>, arguments:
             let seconds = interval
                 .strip_prefix(b"interval=")
                 .ok_or("WSGITelemetryService second argument must be 'interval=N', N in seconds")?;
-            seconds_of(seconds)
-                .filter(|seconds| *seconds >= 0.5)
-                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-                .ok_or("WSGITelemetryService interval must be at least 0.5 seconds")?
+            match seconds_of(command, seconds) {
+                Some(seconds) if seconds < 0.5 => {
+                    return Err("WSGITelemetryService interval must be at least 0.5 seconds".into());
+                }
+                seconds => seconds.map_or(DEFAULT_INTERVAL, Duration::from_secs_f64),
+            }
         }
     };
     let shown = lossy(target);
@@ -108,24 +111,24 @@ fn telemetry_service(config: &mut ServerConfig, command: Command<'_>, arguments:
 }
 
 fn slow_requests(config: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
-    let seconds = seconds_of(argument);
-    if seconds.is_none() {
+    let threshold = seconds_of(command, argument).unwrap_or_default();
+    let threshold = Duration::try_from_secs_f64(threshold).map_err(|_| {
         let value = lossy(argument);
-        command.warn(&format!("WSGISlowRequests '{value}' is no number of seconds: write one."));
-    }
-    if atoi(argument).0 < 0 || seconds.is_some_and(|seconds| seconds < 0.0) {
-        let value = lossy(argument);
-        return Err(format!("WSGISlowRequests threshold must be non-negative, not '{value}'"));
-    }
-    let threshold = seconds.unwrap_or_else(|| atoi(argument).0 as f64);
-    globals(config).slow_requests =
-        Some(Duration::try_from_secs_f64(threshold).unwrap_or_default());
+        format!("WSGISlowRequests threshold must be non-negative, not '{value}'")
+    })?;
+    globals(config).slow_requests = Some(threshold);
     Ok(())
 }
 
-fn seconds_of(text: &[u8]) -> Option<f64> {
-    let seconds: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    seconds.is_finite().then_some(seconds)
+/// The number of seconds in front, as mod_wsgi reads one, and warns of the rest; none for `nan`.
+fn seconds_of(command: Command<'_>, text: &[u8]) -> Option<f64> {
+    /// What a clock can still add up.
+    const LONGEST: f64 = 1e9;
+    let (seconds, rest) = strtod(text);
+    if text.is_empty() || !rest.is_empty() || !seconds.is_finite() {
+        command.warn(&format!("'{}' is no number of seconds: write one.", lossy(text)));
+    }
+    (!seconds.is_nan()).then(|| seconds.min(LONGEST))
 }
 
 fn telemetry_options(config: &mut ServerConfig, _: Command<'_>, arguments: &[u8]) -> Outcome {

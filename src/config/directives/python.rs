@@ -2,8 +2,10 @@
 
 use super::{Outcome, globals, interpreter, on_off, set_flag};
 use crate::config::settings::{HashSeed, Interpreter, Selector};
-use crate::config::values::{atoi, interval, is_missing, path, search_path};
-use crate::config::{Compatibility, ServerConfig, install_directory, lossy, python, registry};
+use crate::config::values::{Verdict, atoi, interval, is_missing, path, search_path};
+use crate::config::{
+    Compatibility, ServerConfig, httpd_directories, install_directory, lossy, python, registry,
+};
 use crate::ffi::command::{Command, Context, Directive, Form, Setter};
 
 pub static DIRECTIVES: [Directive; 15] = [
@@ -91,11 +93,13 @@ pub static DIRECTIVES: [Directive; 15] = [
         usage: c"seconds after which Python lets another thread run",
         compatibility: Compatibility::Same,
         set: Setter::Server(|config, command, argument| {
-            let interval = interval(argument).ok_or_else(|| {
-                let value = lossy(argument);
-                format!("WSGISwitchInterval must be a positive number of seconds, not '{value}'")
-            })?;
-            interpreter(config, command).switch_interval = Some(interval);
+            let value = lossy(argument);
+            let (interval, verdict) = interval(argument)
+                .map_err(|problem| format!("WSGISwitchInterval {problem}, not '{value}'"))?;
+            if let Verdict::Doubtful(why) = verdict {
+                command.warn(&format!("'{value}' {why}."));
+            }
+            interpreter(config, command).switch_interval = interval;
             Ok(())
         }),
     },
@@ -189,7 +193,17 @@ pub static DIRECTIVES: [Directive; 15] = [
 ];
 
 fn python_home(config: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
-    let home = command.below_server_root(argument).unwrap_or_else(|| path(argument));
+    // mod_wsgi looks at it from httpd's working directory.
+    let written = path(argument);
+    let places = httpd_directories().into_iter().chain(command.below_server_root(b"."));
+    let home = python::absolute(&written, &places.collect::<Vec<_>>());
+    if home != written {
+        command.warn(&format!(
+            "'{}' is relative and counts as {}: write that.",
+            written.display(),
+            home.display()
+        ));
+    }
     let worker = python::find_worker(&home, None, &install_directory())
         .map_err(|error| format!("WSGIPythonHome '{}': {error}", home.display()))?;
     globals(config).worker = Some(worker);
@@ -224,6 +238,7 @@ fn python_hash_seed(config: &mut ServerConfig, _: Command<'_>, argument: &[u8]) 
     let seed = match text.as_str() {
         "random" => HashSeed::Random,
         number => {
+            let number = number.trim_ascii_start();
             let is_signed = number.starts_with('+');
             let number = number.parse().ok().filter(|_| !is_signed);
             HashSeed::Fixed(number.ok_or_else(|| {

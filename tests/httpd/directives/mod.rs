@@ -63,16 +63,15 @@ fn mistakes_in_wsgi_daemon_process() {
         "processes=0",
         "processes=x",
         "threads=-1",
-        "threads=many",
+        "threads=65534",
         "umask=9",
         "home=relative/path",
         "python-home=/no/such/environment",
     ]
     .into_iter()
-    // mod_wsgi makes a service of the one, and asks Python about the other.
-    .filter(|option| {
-        !(original && matches!(*option, "threads=many" | "python-home=/no/such/environment"))
-    }) {
+    // mod_wsgi asks Python about that one.
+    .filter(|option| !(original && *option == "python-home=/no/such/environment"))
+    {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         refused(&format!("WSGIDaemonProcess a {option}"), &[name, key, value]);
     }
@@ -89,8 +88,30 @@ fn mistakes_in_directives_about_python_and_telemetry() {
 
 #[test]
 fn mistakes_with_which_mod_wsgi_would_serve() {
-    let conf = "WSGIDaemonProcess a processes=2x";
-    Httpd::new().conf(conf).configtest().accepts(&["Syntax OK", "processes", "2x"]);
+    for (conf, warnings) in [
+        ("WSGIDaemonProcess a processes=2x", &["processes='2x'", "is read as 2"][..]),
+        ("WSGIDaemonProcess a processes=99999", &["processes='99999'", "counts as 10000"]),
+        ("WSGIDaemonProcess a processes=4294967298", &["is more than can be"]),
+        ("WSGIDaemonProcess a threads=4294967298", &["is beyond 32 bits and counts as 2"]),
+        ("WSGIDaemonProcess a threads=many", &["threads='many'", "0 makes a service"]),
+        ("WSGIDaemonProcess a threads=\"'5\"", &["threads=''5'", "0 makes a service"]),
+        ("WSGIDaemonProcess a threads=1 threads=x", &["threads='x'", "0 makes a service"]),
+        ("WSGIDaemonProcess a threads= 5", &[]),
+        ("WSGIDaemonProcess a lang= threads=5", &["lang='threads=5'", "is the next option"]),
+        ("WSGIDaemonProcess a switch-interval=nan", &["'nan' is no number"]),
+        ("WSGIDaemonProcess a switch-interval=inf", &["'inf' is too long"]),
+        ("WSGIDaemonProcess a switch-interval=1e-9", &["'1e-9' is too short"]),
+        ("WSGIDaemonProcess a group=#1x", &["group='#1x' is read as 1"]),
+        ("WSGIDaemonProcess a supplementary-groups=#1,,#2,", &["has a comma too many"]),
+        ("WSGIDaemonProcess a cpu-priority=-2147483648", &["counts as the nearest"]),
+        ("WSGIScriptAlias / {apps}/app.wsgi process-group= %{GLOBAL}", &[]),
+        ("WSGISwitchInterval nan", &["'nan' is no number"]),
+        ("WSGISwitchInterval 0x1p-4", &[]),
+        ("WSGITelemetryService unix:/x interval=5x", &["'5x' is no number of seconds"]),
+        ("WSGIPythonHashSeed \" 5\"", &[]),
+    ] {
+        accepted_with(conf, &[&["Syntax OK"], warnings].concat());
+    }
 }
 
 #[test]

@@ -38,6 +38,30 @@ fn python_is_set_up() {
 }
 
 #[test]
+fn homes_that_are_relative() {
+    let venv = testkit::environment::venv();
+    let from_root = venv.strip_prefix("/").expect("from the root").display();
+    let (folder, name) = (venv.parent().expect("a folder"), venv.file_name().expect("a name"));
+    let (folder, name) = (folder.display(), name.display());
+    let question = ask(&["os.path.realpath(sys.prefix)"]);
+    for conf in [
+        // From the working directory of the group's processes, or of httpd.
+        format!("WSGIDaemonProcess app home={folder} python-home={name}\nWSGIProcessGroup app"),
+        format!("WSGIDaemonProcess app home=/ python-home={from_root}\nWSGIProcessGroup app"),
+        format!("WSGIDaemonProcess app python-home={from_root}\nWSGIProcessGroup app"),
+        format!("WSGIPythonHome {from_root}"),
+    ] {
+        let httpd = Httpd::new()
+            .app("app.wsgi", TELL)
+            .conf(&conf)
+            .conf("WSGIApplicationGroup %{GLOBAL}\nWSGIScriptAlias / {apps}/app.wsgi");
+        httpd.clone().configtest().accepts(&["Syntax OK", "is relative and counts as /"]);
+        let httpd = httpd.expect_log("is relative").start();
+        assert_eq!(told(httpd.get(&question)), [venv.display().to_string()], "{conf}");
+    }
+}
+
+#[test]
 fn interpreter_options_are_for_those_they_name() {
     let block = |group: &str| {
         format!(

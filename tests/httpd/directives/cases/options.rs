@@ -95,6 +95,8 @@ pub const CASES: &[Case] = &[
     // Less than what Python counts in.
     Case::sets("switch-interval=", "switch-interval=1e-9", Ask(SERVED), "served"),
     Case::sets("switch-interval=", "switch-interval=1e20", Ask(SERVED), "served"),
+    Case::sets("switch-interval=", "switch-interval= 0x1p-4", Ask(INTERVAL), "0.0625"),
+    Case::sets("switch-interval=", "switch-interval=nan", Ask(INTERVAL), "0.005"),
     Case::merges(
         "switch-interval=",
         "switch-interval=0.04 switch-interval=0.03",
