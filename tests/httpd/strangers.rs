@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::unistd::User;
-use testkit::{Httpd, PATIENCE, Running};
+use testkit::{Apache, Httpd, Mpm, PATIENCE, Running};
 
-use crate::{HELLO, serving};
+use crate::{HELLO, TELL, ask, serving, told};
 
 /// What the log says of a stranger.
 const LOGGED: &str = "turned away";
@@ -122,6 +122,72 @@ fn a_socket_user_gets_to_its_groups() {
     knock(stranger, control);
     httpd.wait_for_log(&["only httpd's user"]);
     httpd.get("/").assert(200);
+}
+
+/// Users who have nothing in common, and are on every system.
+const USERS: [&str; 2] = ["daemon", "games"];
+
+#[test]
+fn socket_users_keep_to_their_own_groups() {
+    if !testkit::running_as_root()
+        || testkit::ours_only("what mod_wsgi says of strangers is its own")
+    {
+        return;
+    }
+    let mut httpd = Httpd::new().app("app.wsgi", HELLO).expect_log(LOGGED);
+    for user in USERS {
+        httpd = httpd.conf(&format!(
+            "WSGIDaemonProcess {user} user={user} group={user} socket-user={user}\n\
+             WSGIScriptAlias /{user} {{apps}}/app.wsgi process-group={user}"
+        ));
+    }
+    let httpd = httpd.start();
+    USERS.iter().for_each(|user| drop(httpd.get(&format!("/{user}")).assert(200)));
+    let sockets = sockets(&httpd.dir().join("run"));
+    for user in USERS {
+        let uid = account(user).uid.as_raw();
+        let owned = |socket: &&PathBuf| fs::metadata(socket).is_ok_and(|found| found.uid() == uid);
+        let workers: Vec<_> = sockets.iter().filter(owned).collect();
+        let [worker] = workers[..] else {
+            panic!("{user} owns the socket of one application group, not {workers:?}");
+        };
+        for knocker in USERS {
+            assert_eq!(knock(knocker, worker), knocker == user, "{knocker} at a worker of {user}");
+        }
+    }
+    USERS.iter().for_each(|user| drop(httpd.get(&format!("/{user}")).assert(200)));
+}
+
+#[test]
+fn requests_under_mpm_itk_get_to_the_group_of_their_user() {
+    let itk = Apache::find().expect("there is an httpd").modules.join("mpm_itk.so");
+    if !testkit::running_as_root() || !itk.exists() {
+        return;
+    }
+    let host = |name: &str, user: &str, group: &str| {
+        format!(
+            "<VirtualHost *:{{port}}>\nServerName {name}\nAssignUserID {user} {user}\n\
+             WSGIScriptAlias / {{apps}}/app.wsgi process-group={group} \
+             application-group=%{{GLOBAL}}\n</VirtualHost>"
+        )
+    };
+    let [one, two] = USERS;
+    let mut httpd = Httpd::new().mpm(Mpm::Prefork).app("app.wsgi", TELL).expect_log("[wsgi:error]");
+    httpd = httpd.conf(&format!("LoadModule mpm_itk_module {}", itk.display()));
+    for user in USERS {
+        httpd = httpd
+            .conf(&format!("WSGIDaemonProcess {user} user={user} group={user} socket-user={user}"));
+        httpd = httpd.conf(&host(&format!("{user}.example"), user, user));
+    }
+    let httpd = httpd.conf(&host("wrong.example", two, one)).start();
+    for round in ["started", "restarted"] {
+        for user in USERS {
+            let response = httpd.get_from(&format!("{user}.example"), &ask(&["user()"]));
+            assert_eq!(told(response), [user], "{round}");
+        }
+        httpd.get_from("wrong.example", &ask(&["user()"])).assert(503);
+        httpd.graceful();
+    }
 }
 
 #[test]

@@ -81,6 +81,14 @@ pub fn ensure_tool(name: &str, why: &str) -> Result<()> {
     }
 }
 
+/// Sees to mpm-itk, which one test needs. Not every system has it.
+pub fn look_for_mpm_itk() {
+    let there = Apache::find().is_ok_and(|apache| apache.modules.join("mpm_itk.so").exists());
+    if !there && let Err(error) = install(&["libapache2-mpm-itk"], "mpm-itk: a test runs it") {
+        println!("Skipping the test under mpm-itk: {error:#}");
+    }
+}
+
 /// Installs Debian packages when we may, otherwise says how to.
 pub fn install(packages: &[&str], why: &str) -> Result<()> {
     let list = packages.join(" ");

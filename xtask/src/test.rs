@@ -73,6 +73,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let filter = filter.flatten();
     let filter = filter.as_deref();
     requirements::ensure()?;
+    requirements::look_for_mpm_itk();
     let Found { mut usable, closed, mut skipped } = python::find();
     let stage = stage::ensure()?;
     if filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)) {
