@@ -21,6 +21,15 @@ pub struct Worker {
     pub libpython: Option<PathBuf>,
 }
 
+impl Worker {
+    /// Whether its Python can do without its lock: the name of the program says so, or that of what the
+    /// default one is a link to.
+    pub fn is_free_threaded(&self) -> bool {
+        let program = fs::canonicalize(&self.program);
+        program.as_deref().unwrap_or(&self.program).to_string_lossy().ends_with('t')
+    }
+}
+
 /// Major and minor version of a Python, and whether it is a free-threaded build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
@@ -345,8 +354,14 @@ mod tests {
         fs::write(installed.join("wsgi-worker-3.12"), "").unwrap();
         let error = default_worker(&installed).unwrap_err().to_string();
         assert!(error.contains("3.11, 3.12"), "{error}");
-        fs::write(installed.join("wsgi-worker"), "").unwrap();
-        assert!(default_worker(&installed).unwrap().program.ends_with("wsgi-worker"));
+        fs::write(installed.join("wsgi-worker-3.14t"), "").unwrap();
+        for (target, free_threaded) in [("wsgi-worker-3.12", false), ("wsgi-worker-3.14t", true)] {
+            let link = installed.join("wsgi-worker");
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let worker = default_worker(&installed).unwrap();
+            assert_eq!((&worker.program, worker.is_free_threaded()), (&link, free_threaded));
+            fs::remove_file(link).unwrap();
+        }
         fs::remove_dir_all(installed).unwrap();
     }
 }

@@ -225,7 +225,7 @@ fn group(
         // A Python that cannot do without its lock refuses to start when it is told to.
         interpreter
             .free_threading
-            .filter(|_| worker.program.to_string_lossy().ends_with('t'))
+            .filter(|_| worker.is_free_threaded())
             .map(|free| text("PYTHON_GIL", if free { b"0" } else { b"1" })),
     ];
     let switch_interval = daemon.switch_interval.or(interpreter.switch_interval);

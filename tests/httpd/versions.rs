@@ -1,9 +1,12 @@
 //! Every Python that has a worker, side by side in one httpd: each keeps the core of the contract.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use testkit::{Httpd, Running, environment};
 
+use crate::broken_workers::Programs;
 use crate::conformance::VALIDATED;
 use crate::input::READ;
 use crate::{TELL, ask, told};
@@ -269,4 +272,31 @@ fn each_says_who_holds_its_lock() {
             });
         }
     });
+}
+
+#[test]
+fn a_free_threaded_python_has_its_lock_where_it_is_told_to() {
+    for (tag, venv) in versions().into_iter().filter(|(tag, _)| tag.ends_with('t')) {
+        // Named by its environment, and as what the link to the default one leads to.
+        let programs = Programs::with(&format!("free-threaded-{tag}"), |_| ());
+        let link = programs.0.join("wsgi-worker");
+        fs::remove_file(&link).expect("there is a default worker");
+        symlink(format!("wsgi-worker-{tag}"), &link).expect("the folder is ours");
+        let home = format!("python-home={}", venv.display());
+        for (line, locked) in
+            [("", "False"), ("WSGIFreeThreading On", "False"), ("WSGIFreeThreading Off", "True")]
+        {
+            for option in ["", &home] {
+                let httpd = Httpd::new()
+                    .dist(&programs.0)
+                    .app("app.wsgi", TELL)
+                    .conf(line)
+                    .conf(&format!("WSGIDaemonProcess app {option}"))
+                    .conf("WSGIScriptAlias / {apps}/app.wsgi process-group=app")
+                    .start();
+                let told = told(httpd.get(&ask(&["sys._is_gil_enabled()"])));
+                assert_eq!(told, [locked], "{line} {option}");
+            }
+        }
+    }
 }
