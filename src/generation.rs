@@ -27,6 +27,7 @@ use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
 use crate::ffi::server::{Server, main_server};
+use crate::ffi::waking;
 
 /// How long a supervisor may take to answer that it is ready. It starts no worker before that.
 const START_PATIENCE: Duration = Duration::from_secs(15);
@@ -139,7 +140,11 @@ pub fn start(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
     if process::is_dry_run() {
         return Ok(());
     }
-    match try_start(pool, main) {
+    let outcome = try_start(pool, main);
+    if process::generation() > 0 {
+        waking::wake_soon();
+    }
+    match outcome {
         Ok(()) => Ok(()),
         Err(problem) => {
             log(Level::Error, &format!("No WSGI application can be served: {problem}"));

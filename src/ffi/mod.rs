@@ -21,6 +21,7 @@ pub mod server;
 pub mod stopping;
 pub mod string;
 pub mod table;
+pub mod waking;
 
 pub use bindings::{
     AP_FILTER_ERROR, DECLINED, HTTP_BAD_GATEWAY, HTTP_BAD_REQUEST, HTTP_FORBIDDEN,

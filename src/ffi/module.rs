@@ -114,6 +114,7 @@ unsafe extern "C" fn register_hooks(pool: *mut c::apr_pool_t) {
         // SAFETY: as above.
         unsafe { c::ap_hook_handler(Some(handler), none, none, middle) };
         super::stopping::register();
+        super::waking::register();
         // SAFETY: the pool of the configuration cycle.
         let pool = unsafe { Pool::from_raw(pool) };
         pool.keep(Attached);
