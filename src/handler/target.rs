@@ -13,10 +13,10 @@ use crate::generation::{Generation, GroupFacts, Link};
 pub struct Target {
     /// Path of the script, as the worker knows it: the file that the URL was mapped to, or a `WSGIHandlerScript`.
     pub script: Vec<u8>,
-    /// Path of the file that the URL was mapped to, where the worker knows it by another one.
-    pub file: Option<Vec<u8>>,
     /// Whether it is the latter.
     pub is_handler_script: bool,
+    /// Path of the file that the URL was mapped to, where the worker knows it by another one.
+    pub file: Option<Vec<u8>>,
     /// Whether the script is loaded again when it has changed.
     pub script_reloading: bool,
     /// `WSGIIgnoreActivity`.
