@@ -20,12 +20,12 @@ use wire::Secret;
 use wire::exchange::Level;
 use wire::generation::{FromSupervisor, ToSupervisor};
 
-use self::scoreboard::Window;
+use self::scoreboard::ScoreboardSocket;
 use crate::config::{Root, ScriptOwner, install_directory};
-use crate::ffi::board::exists as scoreboard_exists;
 use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
+use crate::ffi::scoreboard::exists as scoreboard_exists;
 use crate::ffi::server::{Server, main_server};
 use crate::ffi::waking;
 
@@ -50,7 +50,7 @@ pub struct Generation {
     /// The process groups, by name.
     pub groups: HashMap<Vec<u8>, GroupFacts>,
     /// Where workers ask for httpd's scoreboard, if any may.
-    pub window: Option<Window>,
+    pub scoreboard: Option<ScoreboardSocket>,
 }
 
 /// What httpd's children know of a process group.
@@ -122,7 +122,7 @@ struct Running {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Program {
     Supervisor,
-    /// [`Window`]'s process.
+    /// [`ScoreboardSocket`]'s process.
     Scoreboard,
 }
 
@@ -180,7 +180,7 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     parent.early_deaths = 0;
     pool.keep(EndOfGeneration);
     spawn(parent, main)?;
-    open_window(parent);
+    open_scoreboard(parent);
     Ok(())
 }
 
@@ -229,7 +229,7 @@ fn ended(pid: u32, status: i32) {
         if running.program == Program::Scoreboard {
             // One that dies at once is tried again when `look_after` comes by.
             if running.current && running.started.elapsed() >= SETTLED {
-                open_window(parent);
+                open_scoreboard(parent);
             }
             return;
         }
@@ -266,22 +266,22 @@ pub fn look_after() {
         if parent.current(Program::Supervisor).is_none() {
             replace(parent);
         }
-        open_window(parent);
+        open_scoreboard(parent);
     });
 }
 
 /// Lets workers ask for the scoreboard, if any may, and there is one.
-fn open_window(parent: &mut Parent) {
+fn open_scoreboard(parent: &mut Parent) {
     let generation = current();
-    let window = generation.as_ref().and_then(|generation| generation.window.as_ref());
+    let socket = generation.as_ref().and_then(|generation| generation.scoreboard.as_ref());
     let supervisor = parent.current(Program::Supervisor);
-    let (Some(main), Some(window), Some(supervisor)) = (main_server(), window, supervisor) else {
+    let (Some(main), Some(socket), Some(supervisor)) = (main_server(), socket, supervisor) else {
         return;
     };
     if !scoreboard_exists() || parent.current(Program::Scoreboard).is_some() {
         return;
     }
-    match window.start(supervisor, process::configured_ids()) {
+    match socket.start(supervisor, process::configured_ids()) {
         Ok(pid) => {
             process::watch_child(main, pid, ended);
             parent.running.push(Running::new(pid, Program::Scoreboard));
@@ -308,9 +308,9 @@ fn replace(parent: &mut Parent) {
     let Some(main) = main_server() else { return };
     // It ends with the supervisor that it was started for.
     let of_the_last = parent.running.iter_mut().filter(|it| it.program == Program::Scoreboard);
-    of_the_last.for_each(|window| window.current = false);
+    of_the_last.for_each(|it| it.current = false);
     match spawn(parent, main) {
-        Ok(()) => open_window(parent),
+        Ok(()) => open_scoreboard(parent),
         Err(problem) => log(Level::Error, &format!("{problem}; trying again in some seconds")),
     }
 }

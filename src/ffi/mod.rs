@@ -5,10 +5,10 @@
 //! `docs/SAFETY.md` lists the rules of httpd that the comments here refer to.
 
 mod bindings;
-pub mod board;
 mod boundary;
 pub mod bucket;
 pub mod command;
+pub mod fork;
 mod hooks;
 pub mod log;
 pub mod module;

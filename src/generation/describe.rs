@@ -14,7 +14,7 @@ use wire::control::{Httpd, Interpreter, Python, Settings};
 use wire::exchange::Level;
 use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits};
 
-use super::{Generation, GroupFacts, Link, Window};
+use super::{Generation, GroupFacts, Link, ScoreboardSocket};
 use crate::config::{DaemonProcess, Globals, HashSeed, Import, path, working_directory};
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
@@ -38,11 +38,11 @@ pub fn generation(pool: Pool<'_>, main: Server<'_>) -> Result<Generation, String
     let control =
         PathBuf::from(OsString::from_vec([prefix.as_bytes(), suffix.as_bytes()].concat()));
     let secret = Secret::new(random()?);
-    let window = match readers(main) {
+    let scoreboard = match readers(main) {
         users if users.is_empty() => None,
-        users => Some(Window::open(users, u128::from_ne_bytes(random()?))?),
+        users => Some(ScoreboardSocket::open(users, u128::from_ne_bytes(random()?))?),
     };
-    Ok(Generation { control, secret, groups: HashMap::new(), window })
+    Ok(Generation { control, secret, groups: HashMap::new(), scoreboard })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], String> {
@@ -265,10 +265,10 @@ fn group(
             reload: daemon.reload,
             httpd: httpd(),
             scoreboard: generation
-                .window
+                .scoreboard
                 .as_ref()
                 .filter(|_| sees_scoreboard(daemon, globals))
-                .map(|window| window.name.clone()),
+                .map(|socket| socket.name.clone()),
             telemetry: globals.telemetry(),
         },
         identity: identity.map(|identity| Identity {

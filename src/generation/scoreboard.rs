@@ -12,14 +12,14 @@ use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::ffi::board;
+use crate::ffi::{fork, scoreboard};
 
 /// How long who asks may leave the answer lying about, while others wait.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Where workers ask.
 #[derive(Debug)]
-pub struct Window {
+pub struct ScoreboardSocket {
     /// Name of the socket in the kernel's own namespace of addresses, which is the same in a chroot.
     pub name: Vec<u8>,
     listener: UnixListener,
@@ -27,7 +27,7 @@ pub struct Window {
     users: Vec<u32>,
 }
 
-impl Window {
+impl ScoreboardSocket {
     /// Opens it for these users.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Window {
         let pid = pid.ok_or("there is no supervisor")?;
         let supervisor =
             pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
-        board::fork(&[self.listener.as_fd(), supervisor.as_fd()], || {
+        fork::fork(&[self.listener.as_fd(), supervisor.as_fd()], || {
             if !Uid::effective().is_root() || become_user(ids).is_ok() {
                 self.serve(&supervisor);
             }
@@ -83,7 +83,7 @@ impl Window {
             return Ok(());
         }
         stream.set_write_timeout(Some(PATIENCE))?;
-        match board::read() {
+        match scoreboard::read() {
             Some(scoreboard) => channel::send_message(stream, &scoreboard),
             None => Ok(()),
         }

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SIGNS: [&str; 11] = [".", "S", "_", "R", "W", "K", "L", "D", "C", "G", "I"];
 
 /// Where to ask, if this process may.
-static WINDOW: OnceLock<Vec<u8>> = OnceLock::new();
+static SOCKET: OnceLock<Vec<u8>> = OnceLock::new();
 
 /// Why nothing is known.
 #[derive(Debug, thiserror::Error)]
@@ -34,15 +34,15 @@ enum AskError {
 }
 
 /// Lets applications ask at the socket of this name.
-pub fn permit(window: &[u8]) {
-    let _ = WINDOW.set(window.to_owned());
+pub fn permit(socket: &[u8]) {
+    let _ = SOCKET.set(socket.to_owned());
 }
 
 /// What httpd's processes and threads do now, or None where applications may not know.
 #[pyfunction]
 pub fn server_metrics(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
-    let Some(window) = WINDOW.get() else { return Ok(None) };
-    match py.detach(|| ask(window)) {
+    let Some(socket) = SOCKET.get() else { return Ok(None) };
+    match py.detach(|| ask(socket)) {
         Ok(scoreboard) => tell(py, &scoreboard).map(Some),
         Err(error) => {
             eprintln!("server_metrics() has nothing to tell: {error}");
@@ -51,8 +51,8 @@ pub fn server_metrics(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
     }
 }
 
-fn ask(window: &[u8]) -> Result<Scoreboard, AskError> {
-    let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(window)?)?;
+fn ask(socket: &[u8]) -> Result<Scoreboard, AskError> {
+    let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(socket)?)?;
     Ok(Inbox::new().wait(&stream, PATIENCE)?)
 }
 
