@@ -3,11 +3,11 @@
 //! and touches nothing of Python.
 
 mod garbage;
-mod outlet;
 mod packet;
 mod period;
 mod report;
 mod request;
+mod socket;
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,12 +22,12 @@ use wire::limits::Cause;
 use wire::telemetry::Telemetry as Wishes;
 
 use self::garbage::Garbage;
-use self::outlet::Outlet;
 use self::packet::Packet;
 use self::period::Period;
 use self::report::{Identity, Interval};
 use self::request::Measure;
 pub use self::request::Particulars;
+use self::socket::Socket;
 use crate::control::Reporter;
 use crate::exchange::{Exchange, Outcome};
 use crate::ffi::Usage;
@@ -64,7 +64,7 @@ pub struct Telemetry {
 
 #[derive(Debug)]
 struct State {
-    outlet: Outlet,
+    socket: Socket,
     /// When the last report was made, and what the process had used by then.
     since: (Instant, Usage),
     /// Which runners have run anything.
@@ -95,7 +95,7 @@ impl Telemetry {
         garbage.watch(py)?;
         let slots = monitor.slots.iter();
         let state = State {
-            outlet: Outlet::new(wishes.path.clone())?,
+            socket: Socket::new(wishes.path.clone())?,
             since: (now, Usage::of_process()),
             started: vec![false; monitor.slots.len()],
             cause: None,
@@ -284,7 +284,7 @@ impl Telemetry {
     }
 
     fn send(&self, state: &mut State, packet: Packet) {
-        if let Some(complaint) = state.outlet.send(packet) {
+        if let Some(complaint) = state.socket.send(packet) {
             self.reporter.log(Level::Warning, format!("{}: {complaint}", self.name));
         }
     }

@@ -5,12 +5,11 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use channel::Window;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, info};
 use wire::exchange::{Purpose, ToWorker};
 use wire::{Header, Message};
 
-use super::client::Presence;
+use super::client::{Presence, look_at};
 use super::{Exchange, Outcome};
 use crate::ffi::HTTP_BAD_REQUEST;
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
@@ -63,7 +62,7 @@ impl<'r> Body<'r> {
         let start = Instant::now();
         let brigade = self.brigade.get_or_insert_with(|| Brigade::new(self.request));
         brigade.read_ahead(wanted).map_err(|BodyError { status, text }| {
-            tell(&text, has_left(self.request));
+            tell(&text, !look_at(self.request.client_socket()).is_empty());
             status
         })?;
         self.spent = start.elapsed();
@@ -184,16 +183,6 @@ fn tell(text: &str, has_left: bool) {
     } else {
         info!("The request body cannot be read: {text}.");
     }
-}
-
-/// Whether the client has closed its direction of the connection.
-fn has_left(request: Request<'_>) -> bool {
-    let Some(client) = request.client_socket() else {
-        return false;
-    };
-    let mut sources = [PollFd::new(&client, PollFlags::RDHUP)];
-    let _ = poll(&mut sources, Some(&Timespec::default()));
-    !sources[0].revents().is_empty()
 }
 
 /// The header of a frame whose payload has this length.

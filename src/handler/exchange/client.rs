@@ -1,7 +1,9 @@
 //! Whether the client is still there to be answered.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::debug;
 use wire::exchange::ToWorker;
 
@@ -56,12 +58,17 @@ impl Exchange<'_, '_> {
 
     /// Looks whether the client has gone while httpd was reading from it.
     pub(super) fn look_for_client(&mut self) -> Result<(), Outcome> {
-        let Some(client) = self.client else {
-            return Ok(());
-        };
-        let mut sources = [PollFd::new(&client, PollFlags::RDHUP)];
-        let _ = poll(&mut sources, Some(&Timespec::default()));
-        let presence = self.presence(sources[0].revents());
+        let presence = self.presence(look_at(self.client));
         self.note_absence(presence)
     }
+}
+
+/// What a client has done meanwhile: nothing, or an end of the connection.
+pub(super) fn look_at(client: Option<BorrowedFd<'_>>) -> PollFlags {
+    let Some(client) = client else {
+        return PollFlags::empty();
+    };
+    let mut sources = [PollFd::new(&client, PollFlags::RDHUP)];
+    let _ = poll(&mut sources, Some(&Timespec::default()));
+    sources[0].revents()
 }

@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Sends, numbers and complains.
 #[derive(Debug)]
-pub struct Outlet {
+pub struct Socket {
     socket: UnixDatagram,
     path: PathBuf,
     pid: u32,
@@ -32,7 +32,7 @@ pub struct Outlet {
     complaints: Complaints,
 }
 
-impl Outlet {
+impl Socket {
     /// To this socket, which need not be there yet.
     ///
     /// # Errors
@@ -141,9 +141,9 @@ mod tests {
 
     #[test]
     fn a_full_or_missing_listener_is_told_of_and_not_waited_for() {
-        let path = std::env::temp_dir().join(format!("wsgi-outlet-{}", std::process::id()));
-        let mut outlet = Outlet::new(path.clone()).unwrap();
-        let mut send = || outlet.send(Packet::new(super::super::packet::Kind::Started));
+        let path = std::env::temp_dir().join(format!("wsgi-socket-{}", std::process::id()));
+        let mut socket = Socket::new(path.clone()).unwrap();
+        let mut send = || socket.send(Packet::new(super::super::packet::Kind::Started));
         assert_eq!((send(), send()), (None, None));
         let text = send().unwrap();
         assert!(text.contains("nobody listens"), "{text}");
