@@ -1,6 +1,7 @@
 //! What an application gives: status, headers, bodies in all shapes, and its mistakes.
 
 use testkit::{Httpd, Response, Running, UnderTest};
+use wire::Fast;
 
 use crate::serving;
 
@@ -126,6 +127,11 @@ def exits(environ, start_response):
 def too_short(environ, start_response):
     start_response("200 OK", PLAIN + [("Content-Length", "9")])
     return [b"abc"]
+
+
+def stops_short_of_its_list(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return [b"abc", 5]
 
 
 def too_long(environ, start_response):
@@ -341,6 +347,20 @@ fn mistakes() {
         }
     }
     httpd.get("/parts").assert(201);
+}
+
+#[test]
+fn a_list_that_fails_is_never_begun() {
+    if testkit::ours_only("mod_wsgi sends the blocks of a list one by one") || !Fast::Gather.is_on()
+    {
+        return;
+    }
+    let httpd = cases();
+    // Often, as it must not depend on how quickly httpd hears of the failure.
+    for _ in 0..200 {
+        httpd.get("/too_short").assert(500);
+        httpd.get("/stops_short_of_its_list").assert(500);
+    }
 }
 
 #[test]

@@ -314,6 +314,14 @@ impl Exchange {
         true
     }
 
+    /// Takes what is to be logged of how the request fails. It goes out with what comes next, so that
+    /// httpd does not take up what has been gathered of a response before it hears of the failure.
+    pub fn log_failure(&self, py: Python<'_>, bytes: &[u8]) {
+        if !self.is_over(py) {
+            self.gathering(py).gather_log(Source::Errors, bytes);
+        }
+    }
+
     /// Logs what there is of an unfinished line.
     pub fn flush_log(&self, py: Python<'_>, source: Source) {
         if !has_forked() {

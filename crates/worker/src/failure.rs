@@ -8,7 +8,6 @@ use wire::exchange::Level;
 use crate::embedded;
 use crate::exchange::{Exchange, Outcome};
 use crate::interruption;
-use crate::outgoing::Source;
 
 /// Formats exceptions, with Python's own means.
 #[derive(Debug)]
@@ -29,7 +28,8 @@ impl Failures {
         Ok(Self { lines, application_group })
     }
 
-    /// Logs with a request that `error` came up, and its whole traceback.
+    /// Logs with a request that `error` came up, and its whole traceback, see
+    /// [`Exchange::log_failure`].
     pub fn log(
         &self,
         py: Python<'_>,
@@ -53,7 +53,7 @@ impl Failures {
         if let Ok(lines) = self.format(py, error) {
             lines.iter().for_each(|line| text.extend([line, "\n"]));
         }
-        exchange.log(py, Source::Errors, text.as_bytes());
+        exchange.log_failure(py, text.as_bytes());
     }
 
     /// What becomes of a request that `error` ended.

@@ -366,13 +366,18 @@ impl Outgoing {
         bytes: &[u8],
         wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>,
     ) {
-        let mut partial = std::mem::take(&mut self.partial[source as usize]);
-        partial.feed(bytes, |text| self.push(&FromWorker::Log { level: source.level(), text }));
-        self.partial[source as usize] = partial;
+        self.gather_log(source, bytes);
         if bytes.contains(&b'\n') {
             // A connection that broke shows at the next piece of the response.
             let _ = self.flush(wait);
         }
+    }
+
+    /// Gathers the lines that `bytes` completes as log lines of the request.
+    pub fn gather_log(&mut self, source: Source, bytes: &[u8]) {
+        let mut partial = std::mem::take(&mut self.partial[source as usize]);
+        partial.feed(bytes, |text| self.push(&FromWorker::Log { level: source.level(), text }));
+        self.partial[source as usize] = partial;
     }
 
     /// Sends one log line at a level of the caller's choice.

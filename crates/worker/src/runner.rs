@@ -122,6 +122,7 @@ impl Toolbox {
         self.scripts.wants_reload(globals, resource).unwrap_or_else(|error| {
             let what = "reload_required() failed in";
             self.failures.log(globals.py(), exchange, what, script, &error);
+            exchange.flush(globals.py());
             false
         })
     }

@@ -230,7 +230,7 @@ fn complete(py: Python<'_>, exchange: &Exchange, script: &[u8]) -> Outcome {
                 "response of WSGI script '{script}' ended {missing} bytes short of its \
                  Content-Length\n"
             );
-            exchange.log(py, Source::Errors, line.as_bytes());
+            exchange.log_failure(py, line.as_bytes());
             Outcome::Failed(500)
         }
     }
