@@ -263,10 +263,11 @@ impl<'r> Request<'r> {
     /// Length of the part of [`Request::uri`] in front of the path info (`ap_find_path_info`).
     pub fn script_name_len(self) -> usize {
         let rec = self.rec();
-        if rec.uri.is_null() || rec.path_info.is_null() {
+        // Of a path info without a character it would take the URL's last slash for one.
+        if rec.uri.is_null() || self.path_info().is_empty() {
             return self.uri().len();
         }
-        // SAFETY: two C strings of the request.
+        // SAFETY: two C strings of the request, neither of them null.
         let length = unsafe { c::ap_find_path_info(rec.uri, rec.path_info) };
         usize::try_from(length).unwrap_or(0)
     }

@@ -37,6 +37,19 @@ fn a_prefix_ends_where_a_part_of_the_path_ends() {
 }
 
 #[test]
+fn a_mount_point_keeps_the_slash_that_it_is_written_with() {
+    let httpd = mounted(
+        "WSGIScriptAlias /app/ {apps}/app.wsgi application-group=%{GLOBAL}\n\
+         WSGIScriptAlias /named/ {apps}/app.wsgi",
+    );
+    check(&httpd, "/app/", "/app/", "");
+    check(&httpd, "/app//", "/app/", "");
+    httpd.get("/app").assert(404);
+    let question = ask(&["environ['mod_wsgi.application_group'].partition('|')[2]"]);
+    assert_eq!(told(httpd.get(&question.replacen('/', "/named/", 1))), ["/named/"]);
+}
+
+#[test]
 fn the_first_match_wins() {
     let httpd = mounted(
         "WSGIScriptAlias /app/hello {apps}/hello.wsgi\nWSGIScriptAlias /app {apps}/app.wsgi\n\
@@ -63,6 +76,7 @@ fn a_folder_of_scripts() {
         .conf("WSGIScriptAlias /scripts {apps}")
         .expect_log("[wsgi:error]")
         .start();
+    check(&httpd, "/scripts/app.wsgi", "/scripts/app.wsgi", "");
     check(&httpd, "/scripts/app.wsgi/x", "/scripts/app.wsgi", "/x");
     httpd.get("/scripts/none.wsgi").assert(404);
     httpd.get("/scripts/").assert(403);
