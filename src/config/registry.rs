@@ -34,8 +34,9 @@ pub fn of(pool: Pool<'_>) -> &RefCell<Registry> {
     pool.shared(c"mod_wsgi_rs: process groups", RefCell::default)
 }
 
-/// Whether the lines that are being read stand in a `<WSGIInterpreterOptions>`.
-pub fn in_block(pool: Pool<'_>) -> &Cell<bool> {
+/// Which `<WSGIInterpreterOptions>` the lines that are being read stand in, if any: its place among
+/// all of them.
+pub fn block(pool: Pool<'_>) -> &Cell<Option<usize>> {
     pool.shared(c"mod_wsgi_rs: in interpreter options", Cell::default)
 }
 

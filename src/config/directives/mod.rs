@@ -52,9 +52,9 @@ fn globals(config: &mut ServerConfig) -> &mut Globals {
 /// The settings that a line is about which may stand in `<WSGIInterpreterOptions>`.
 fn interpreter<'s>(config: &'s mut ServerConfig, command: Command<'_>) -> &'s mut Interpreter {
     let globals = globals(config);
-    match globals.blocks.last_mut() {
-        Some((_, block)) if registry::in_block(command.pool()).get() => block,
-        _ => &mut globals.interpreter,
+    match registry::block(command.pool()).get() {
+        Some(number) => &mut globals.blocks[number].1,
+        None => &mut globals.interpreter,
     }
 }
 

@@ -135,8 +135,8 @@ pub static DIRECTIVES: [Directive; 15] = [
             "a free-threaded Python runs as such; Off turns its GIL on",
         ),
         set: Setter::Server(|config, command, argument| {
-            let in_block = registry::in_block(command.pool()).get();
-            let block = config.globals.blocks.last().filter(|_| in_block);
+            let number = registry::block(command.pool()).get();
+            let block = number.map(|number| &config.globals.blocks[number]);
             if block.is_some_and(|(selector, _)| selector.application_group.is_some()) {
                 command.warn(
                     "a Python is free-threaded in all of its process group: the line is ignored. \
@@ -214,7 +214,7 @@ fn python_home(config: &mut ServerConfig, command: Command<'_>, argument: &[u8])
 fn python_path(config: &mut ServerConfig, command: Command<'_>, argument: &[u8]) -> Outcome {
     let entries = search_path(argument);
     // Which process groups a block is for, and whether they have a `chroot=`, is not known here.
-    let in_block = registry::in_block(command.pool()).get();
+    let in_block = registry::block(command.pool()).get().is_some();
     let mut entries_outside = entries.iter().filter(|_| !in_block);
     if let Some(entry) = entries_outside.find(|entry| is_missing(entry)) {
         command.warn(&format!("{} is not there: correct the path.", entry.display()));
@@ -264,11 +264,14 @@ fn interpreter_options(
         let name = crate::config::Name::Literal(group);
         registry::of(command.pool()).borrow_mut().use_group(&name, command.location());
     }
-    globals(config).blocks.push((selector, Interpreter::default()));
-    let in_block = registry::in_block(command.pool());
-    in_block.set(true);
+    let blocks = &mut globals(config).blocks;
+    blocks.push((selector, Interpreter::default()));
+    // One that stands in another one is for those that it names alone, and the lines behind it are
+    // the outer one's again.
+    let block = registry::block(command.pool());
+    let outer = block.replace(Some(blocks.len() - 1));
     let outcome = command.read_section();
-    in_block.set(false);
+    block.set(outer);
     outcome
 }
 

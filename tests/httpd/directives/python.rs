@@ -76,6 +76,32 @@ fn interpreter_options_are_for_those_they_name() {
 }
 
 #[test]
+fn interpreter_options_in_one_another() {
+    let block = |group: &str, inside: &str| {
+        format!(
+            "<WSGIInterpreterOptions process-group={group}>\n{inside}\n</WSGIInterpreterOptions>"
+        )
+    };
+    let set = |path: &str, interval: &str| {
+        format!("WSGIPythonPath {path}\nWSGISwitchInterval {interval}")
+    };
+    let questions = ["sys.getswitchinterval()", "[path for path in sys.path if '/srv' in path]"];
+    let check = |conf: &str, expected: &[&str]| {
+        let groups = "WSGIDaemonProcess other\nWSGIPythonPath /srv";
+        answers(&format!("{groups}\n{conf}"), &questions, expected);
+    };
+    let inner = |group: &str| block(group, &set("/srv/inner", "0.02"));
+    let outer = |group: &str, of: &str| {
+        block(group, &format!("{}\nWSGISwitchInterval 0.03\nWSGIPythonPath /srv/outer", inner(of)))
+    };
+    // Neither is for those of the other one; lines behind the inner one are the outer one's.
+    check(&outer("other", "app"), &["0.02", "['/srv/inner']"]);
+    check(&outer("app", "other"), &["0.03", "['/srv/outer']"]);
+    // The one that begins later is the later one.
+    check(&outer("app", "app"), &["0.02", "['/srv/inner', '/srv/outer']"]);
+}
+
+#[test]
 fn interpreter_options_for_one_application_group() {
     if testkit::ours_only(
         "application groups of mod_wsgi share a process, and so its switch interval",
