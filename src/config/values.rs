@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Group, Uid, User};
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::ffi::string::strtod;
 
@@ -146,9 +147,10 @@ pub fn absolute(value: &[u8]) -> Result<PathBuf, String> {
     }
 }
 
-/// Directories separated by `:`.
+/// Directories separated by `:`. An empty one is the working directory, as Python and mod_wsgi have it.
 pub fn search_path(value: &[u8]) -> Vec<PathBuf> {
-    value.split(|byte| *byte == b':').filter(|entry| !entry.is_empty()).map(path).collect()
+    let entry = |entry: &[u8]| path(if entry.is_empty() { b"." } else { entry });
+    value.split(|byte| *byte == b':').map(entry).collect()
 }
 
 /// `name` or `#uid`. A user id needs an entry too: its name decides the supplementary groups.
@@ -160,18 +162,27 @@ pub fn find_user(value: &[u8]) -> Result<(Account, Verdict), String> {
     match text.strip_prefix('#') {
         None => Ok((account(User::from_name(text))?, Verdict::Good)),
         Some(number) => {
-            let (uid, verdict) = id(number)?;
+            let (uid, verdict) = id(number);
             Ok((find_uid(uid)?, verdict))
         }
     }
 }
 
-/// The number behind a `#`, read as mod_wsgi does.
-fn id(text: &str) -> Result<(u32, Verdict), String> {
-    let mut id: Option<u32> = None;
-    // The largest one means "no change" to the system.
-    let verdict = number(text.as_bytes(), 0, i64::from(u32::MAX) - 1, &mut id)?;
-    Ok((id.unwrap_or_default(), verdict))
+/// The largest id, which -1 is as well: to the system it means "no change".
+const NO_ID: u32 = u32::MAX;
+
+/// The number behind a `#`, read as mod_wsgi does: of what is out of bounds, 32 bits count.
+fn id(text: &str) -> (u32, Verdict) {
+    let (number, rest) = atoi(text.as_bytes());
+    let id = number as u32;
+    let verdict = match rest {
+        _ if i64::from(id) != number => {
+            Verdict::Doubtful(format!("is beyond 32 bits and counts as {id}"))
+        }
+        [] => Verdict::Good,
+        _ => Verdict::Doubtful(format!("is read as {id}: write the number alone")),
+    };
+    (id, verdict)
 }
 
 /// The account of a user id.
@@ -192,6 +203,12 @@ fn account(found: nix::Result<Option<User>>) -> Result<Account, String> {
     }
 }
 
+/// Whether a group is written as `#-1`, or the largest number, which is the same.
+pub fn is_no_group(value: &[u8]) -> bool {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    text.strip_prefix('#').is_some_and(|number| id(number).0 == NO_ID)
+}
+
 /// `name` or `#gid`.
 ///
 /// # Errors
@@ -199,17 +216,34 @@ fn account(found: nix::Result<Option<User>>) -> Result<Account, String> {
 pub fn find_group(value: &[u8]) -> Result<(u32, Verdict), String> {
     let text = std::str::from_utf8(value).map_err(|_| "is no group name".to_owned())?;
     match text.strip_prefix('#') {
-        Some(number) => id(number),
+        Some(number) => match id(number) {
+            (NO_ID, _) => Err("stands for no group".into()),
+            found => Ok(found),
+        },
         None => match Group::from_name(text) {
             Ok(Some(group)) => Ok((group.gid.as_raw(), Verdict::Good)),
-            Ok(None) => {
-                Err("is not in the system's group database; create the group, or name another"
-                    .into())
-            }
-            Err(error) => {
-                Err(format!("cannot be looked up in the system's group database: {error}"))
-            }
+            found => Err(no_group(found.err())),
         },
+    }
+}
+
+/// A group that has an entry in the system's database, as [`find_group`].
+///
+/// # Errors
+/// The end of a sentence.
+pub fn find_known_group(value: &[u8]) -> Result<(u32, Verdict), String> {
+    let (id, verdict) = find_group(value)?;
+    match Group::from_gid(Gid::from_raw(id)) {
+        Ok(Some(_)) => Ok((id, verdict)),
+        found => Err(no_group(found.err())),
+    }
+}
+
+/// Why a group was not found.
+fn no_group(error: Option<Errno>) -> String {
+    match error {
+        None => "is not in the system's group database; create the group, or name another".into(),
+        Some(error) => format!("cannot be looked up in the system's group database: {error}"),
     }
 }
 
@@ -288,6 +322,11 @@ mod tests {
             (uid.uid, verdict),
             (0, Verdict::Doubtful("is read as 0: write the number alone".into()))
         );
-        assert!(find_group(b"#-1").is_err());
+        let (gid, verdict) = find_group(b"#-2").unwrap();
+        assert!(gid == u32::MAX - 1 && verdict != Verdict::Good, "{verdict:?}");
+        for no_group in [&b"#-1"[..], b"#4294967295"] {
+            assert!(find_group(no_group).is_err() && is_no_group(no_group));
+        }
+        assert!(!is_no_group(b"#1") && !is_no_group(b"-1"));
     }
 }

@@ -6,8 +6,8 @@ use super::{DaemonOption, DaemonProcess};
 use crate::config::chroot::Root;
 use crate::config::compatibility::Compatibility;
 use crate::config::values::{
-    Verdict, absolute, find_group, find_user, flag, interval, is_missing, lossy, number, path,
-    search_path,
+    Verdict, absolute, find_group, find_user, flag, interval, is_missing, is_no_group, lossy,
+    number, path, search_path,
 };
 
 /// As large as C's `int`.
@@ -32,18 +32,14 @@ pub static OPTIONS: [DaemonOption; 18] = [
         default: "httpd's `Group`",
         usage: "name or #id of the group that workers run as",
         compatibility: Compatibility::Better("an unknown group is named with file and line"),
-        set: |group, value| {
-            let (id, verdict) = find_group(value)?;
-            group.group = Some(id);
-            Ok(verdict)
-        },
+        set: primary_group,
     },
     DaemonOption {
         name: "supplementary-groups",
         what: "supplementary groups",
         default: "those of the user",
         usage: "further groups of the workers, separated by commas",
-        compatibility: Compatibility::Same,
+        compatibility: Compatibility::Better("groups behind a comma in front count, too"),
         set: supplementary_groups,
     },
     DaemonOption {
@@ -190,8 +186,8 @@ pub static OPTIONS: [DaemonOption; 18] = [
         what: "stack size",
         default: "8 MiB",
         usage: "bytes of stack for each thread",
-        compatibility: Compatibility::Same,
-        set: |group, value| number(value, 1, 1 << 40, &mut group.stack_size),
+        compatibility: Compatibility::Better("131072 at least, with which Python can run"),
+        set: stack_size,
     },
     DaemonOption {
         name: "listen-backlog",
@@ -210,6 +206,18 @@ pub static OPTIONS: [DaemonOption; 18] = [
 
 /// No machine has room for more workers of a group than this, and each is looked after.
 const MOST_PROCESSES: u32 = 10_000;
+
+fn primary_group(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    if is_no_group(value) {
+        group.group = None;
+        return Ok(Verdict::Doubtful(
+            "stands for no group and counts as httpd's Group: leave the option out".into(),
+        ));
+    }
+    let (id, verdict) = find_group(value)?;
+    group.group = Some(id);
+    Ok(verdict)
+}
 
 fn supplementary_groups(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
     let names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -233,6 +241,9 @@ fn supplementary_groups(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdi
 
 fn umask(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
     let text = std::str::from_utf8(value).unwrap_or_default().trim_ascii_start();
+    // mod_wsgi takes a sign, and refuses what is less than 0.
+    let is_zero = |digits: &&str| !digits.is_empty() && digits.bytes().all(|digit| digit == b'0');
+    let text = text.strip_prefix('-').filter(is_zero).unwrap_or(text);
     let mask = u32::from_str_radix(text, 8);
     let mask = mask.map_err(|_| "must be an octal number from 0 to 777".to_owned())?;
     group.umask = Some(mask & 0o777);
@@ -286,6 +297,19 @@ pub fn doubts(group: &DaemonProcess) -> Vec<String> {
         ));
     }
     doubts
+}
+
+fn stack_size(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    /// What the system gives a thread at least (`PTHREAD_STACK_MIN`); it ignores who asks for less.
+    const LEAST: u64 = 16_384;
+    let verdict = number(value, 1, 1 << 40, &mut group.stack_size)?;
+    if group.stack_size.is_some_and(|bytes| bytes < LEAST) {
+        group.stack_size = None;
+        return Ok(Verdict::Doubtful(format!(
+            "is less than {LEAST}, the least for a thread, and has no effect: write bytes"
+        )));
+    }
+    Ok(verdict)
 }
 
 fn switch_interval(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {

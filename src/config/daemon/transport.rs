@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{DaemonOption, DaemonProcess, ScriptOwner};
 use crate::config::compatibility::Compatibility;
-use crate::config::values::{Verdict, find_group, find_user, number};
+use crate::config::values::{Verdict, find_known_group, find_user, number};
 
 /// As large as C's `int`.
 const MOST: i64 = i32::MAX as i64;
@@ -122,7 +122,7 @@ pub static OPTIONS: [DaemonOption; 12] = [
         usage: "group that scripts and their directories must have",
         compatibility: Compatibility::Same,
         set: |group, value| {
-            let (id, verdict) = find_group(value)?;
+            let (id, verdict) = find_known_group(value)?;
             group.script_owner = Some(ScriptOwner::Group(id));
             Ok(verdict)
         },

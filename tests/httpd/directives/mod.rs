@@ -65,6 +65,9 @@ fn mistakes_in_wsgi_daemon_process() {
         "threads=-1",
         "threads=65534",
         "umask=9",
+        "umask=-1",
+        "user=#-1",
+        "script-group=#4294967293",
         "home=relative/path",
         "python-home=/no/such/environment",
     ]
@@ -102,6 +105,8 @@ fn mistakes_with_which_mod_wsgi_would_serve() {
         ("WSGIDaemonProcess a switch-interval=inf", &["'inf' is too long"]),
         ("WSGIDaemonProcess a switch-interval=1e-9", &["'1e-9' is too short"]),
         ("WSGIDaemonProcess a group=#1x", &["group='#1x' is read as 1"]),
+        ("WSGIDaemonProcess a group=#-1", &["group='#-1'", "counts as httpd's Group"]),
+        ("WSGIDaemonProcess a group=#-2", &["group='#-2'", "counts as 4294967294"]),
         ("WSGIDaemonProcess a supplementary-groups=#1,,#2,", &["has a comma too many"]),
         ("WSGIDaemonProcess a cpu-priority=-2147483648", &["counts as the nearest"]),
         ("WSGIScriptAlias / {apps}/app.wsgi process-group= %{GLOBAL}", &[]),

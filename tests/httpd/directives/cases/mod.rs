@@ -134,13 +134,14 @@ fn filled_in(outcome: &str, httpd: &Running, host: &str) -> String {
         .replace("{dir}", &httpd.dir().display().to_string())
         .replace("{venv}", &testkit::environment::venv().display().to_string())
         .replace("{user}", &testkit::app_user().0)
+        .replace("{httpds group}", &testkit::httpd_user().1)
         .replace("{port}", &httpd.port().to_string())
         .replace("{host}", host)
 }
 
 /// Answers one question, in a header and in the body.
 const ASK: &str = r#"
-import os, pwd, sys, resource, signal
+import ctypes, os, pwd, sys, resource, signal
 from urllib.parse import unquote
 
 
@@ -152,6 +153,15 @@ def umask():
     mask = os.umask(0)
     os.umask(mask)
     return oct(mask)
+
+
+def stack():
+    libc = ctypes.CDLL(None)
+    libc.pthread_self.restype = ctypes.c_ulong
+    attributes, size = ctypes.create_string_buffer(64), ctypes.c_size_t()
+    libc.pthread_getattr_np(ctypes.c_ulong(libc.pthread_self()), attributes)
+    libc.pthread_attr_getstacksize(attributes, ctypes.byref(size))
+    return size.value
 
 
 def application(environ, start_response):

@@ -5,6 +5,7 @@ use testkit::running_as_root;
 use super::{Ask, Case, check_hosts};
 
 const USER: &str = "user()";
+const GROUP: &str = "__import__('grp').getgrgid(os.getegid()).gr_name";
 const GID: &str = "os.getegid()";
 const GROUPS: &str = "sorted(os.getgroups())";
 const CWD: &str = "os.getcwd()";
@@ -21,10 +22,11 @@ const THREADS: &str = "environ['wsgi.multithread']";
 const CPU: &str = "resource.getrlimit(resource.RLIMIT_CPU)[0]";
 const DATA: &str = "resource.getrlimit(resource.RLIMIT_DATA)[0]";
 const AS: &str = "resource.getrlimit(resource.RLIMIT_AS)[0]";
+const STACK: &str = "stack()";
 const SERVED: &str = "'served'";
 
 /// How many of the first rows need root.
-const IDENTITY: usize = 11;
+const IDENTITY: usize = 16;
 
 pub const CASES: &[Case] = &[
     Case::sets("user=", "user=nobody home=/", Ask(USER), "nobody"),
@@ -49,6 +51,18 @@ pub const CASES: &[Case] = &[
         Ask(GROUPS),
         "[2, 3, 4]",
     ),
+    Case::sets("supplementary-groups=", "group=#2 supplementary-groups=,#3", Ask(GROUPS), "[2, 3]")
+        .theirs("[2]"),
+    Case::sets(
+        "supplementary-groups=",
+        "group=#2 supplementary-groups=#-2",
+        Ask(GROUPS),
+        "[2, 4294967294]",
+    ),
+    // No group at all, which leaves httpd's.
+    Case::merges("group=", "group=#3 group=#-1", Ask(GROUP), "{httpds group}"),
+    Case::sets("group=", "group=#4294967295", Ask(GROUP), "{httpds group}"),
+    Case::sets("group=", "group=#-2", Ask(GID), "4294967294"),
     // The files of tests belong to who runs them.
     Case::sets("script-user=", "script-user={user}", Ask(SERVED), "403"),
     Case::merges("script-user=", "script-user={user} script-user=root", Ask(SERVED), "served"),
@@ -65,6 +79,7 @@ pub const CASES: &[Case] = &[
         "16",
     ),
     Case::sets("umask=", "umask=027", Ask("umask()"), "0o27"),
+    Case::sets("umask=", "umask=-0", Ask("umask()"), "0o0"),
     Case::merges("umask=", "umask=027 umask=022", Ask("umask()"), "0o22"),
     Case::sets("home=", "home=/usr", Ask(CWD), "/usr"),
     Case::merges("home=", "home=/ home=/usr", Ask(CWD), "/usr"),
@@ -83,6 +98,13 @@ pub const CASES: &[Case] = &[
         "{venv}",
     ),
     Case::sets("python-path=", "python-path={dir}/lib:{dir}/lib2", Ask(MODULE), "7"),
+    // An empty entry is the working directory, which `home=` names.
+    Case::sets(
+        "python-path=",
+        "home=/etc python-path=/usr::/srv:",
+        Ask("sys.path[:4]"),
+        "['/etc', '/usr', '/etc', '/srv']",
+    ),
     Case::merges("python-path=", "python-path={dir}/lib python-path={dir}/lib2", Ask(MODULE), "8"),
     Case::sets("python-eggs=", "python-eggs=/tmp/one", Ask(EGGS), "/tmp/one"),
     Case::merges(
@@ -110,8 +132,11 @@ pub const CASES: &[Case] = &[
     Case::merges("processes=", "processes=1 processes=2", Ask(PROCESSES), "True"),
     Case::sets("threads=", "threads=1", Ask(THREADS), "False"),
     Case::merges("threads=", "threads=1 threads=2", Ask(THREADS), "True"),
-    Case::sets("stack-size=", "stack-size=1000000", Ask(SERVED), "served"),
-    Case::merges("stack-size=", "stack-size=1000000 stack-size=500000", Ask(SERVED), "served"),
+    Case::sets("stack-size=", "stack-size=1048576", Ask(STACK), "1048576"),
+    Case::sets("stack-size=", "stack-size=65536", Ask(STACK), "131072").theirs("65536"),
+    // Less than a thread can have.
+    Case::sets("stack-size=", "stack-size=1024", Ask("stack() > 1048576"), "True"),
+    Case::merges("stack-size=", "stack-size=1048576 stack-size=524288", Ask(STACK), "524288"),
     Case::sets("listen-backlog=", "listen-backlog=1", Ask(SERVED), "served"),
     Case::merges("listen-backlog=", "listen-backlog=1 listen-backlog=2", Ask(SERVED), "served"),
     Case::sets("shutdown-timeout=", "shutdown-timeout=7", Ask(SERVED), "served"),
