@@ -305,3 +305,30 @@ fn known() -> MutexGuard<'static, BTreeMap<Key, Known>> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use rustix::net::sockopt::{socket_recv_buffer_size, socket_send_buffer_size};
+
+    use super::*;
+
+    #[test]
+    fn connections_have_buffers_of_the_configured_sizes() {
+        let path = std::env::temp_dir().join(format!("mwrs-buffers-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let sizes = |link: Link| {
+            let socket = connect(&path, link, MOMENT).unwrap();
+            (socket_send_buffer_size(&socket).unwrap(), socket_recv_buffer_size(&socket).unwrap())
+        };
+        let plain = sizes(Link::default());
+        let send = sizes(Link { send_buffer_size: Some(4096), ..Link::default() });
+        let receive = sizes(Link { receive_buffer_size: Some(4096), ..Link::default() });
+        // Linux takes twice what it is asked for (socket(7)).
+        assert_eq!(send, (8192, plain.1));
+        assert_eq!(receive, (plain.0, 8192));
+        drop(listener);
+        std::fs::remove_file(path).unwrap();
+    }
+}

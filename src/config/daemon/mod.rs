@@ -435,6 +435,44 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_last_of_an_option_counts() {
+        let rows = [
+            ("user", "daemon", "nobody"),
+            ("group", "#2", "#3"),
+            ("supplementary-groups", "#2", "#3"),
+            ("chroot", "/usr", "/"),
+            ("home", "/usr", "/"),
+            ("python-path", "/usr", "/"),
+            ("umask", "022", "027"),
+            ("lang", "C", "C.UTF-8"),
+            ("locale", "C", "C.UTF-8"),
+            ("reload", "keep", "off"),
+            ("script-user", "root", "nobody"),
+            ("script-group", "#0", "#1"),
+            ("server-metrics", "Off", "On"),
+            ("stack-size", "70000", "80000"),
+            ("response-buffer-size", "70000", "80000"),
+            ("cpu-priority", "1", "2"),
+            ("socket-user", "root", "nobody"),
+        ];
+        let without_effect =
+            |option: &DaemonOption| matches!(option.compatibility, Compatibility::NoEffect(_));
+        let known = OPTIONS.iter().copied().flatten();
+        // Environments are looked at where there are some.
+        for option in known.filter(|option| option.name != "python-home") {
+            let name = option.name;
+            let row = rows.iter().find(|row| row.0 == name);
+            let (first, last) = row.map_or(("9000", "9500"), |row| (row.1, row.2));
+            let read =
+                |options: String| format!("{:?}", parsed(&format!("site {options}")).0.unwrap());
+            let [first, last] = [first, last].map(|value| format!("{name}={value}"));
+            let both = read(format!("{first} {last}"));
+            assert_eq!(both, read(last));
+            assert_eq!(both == read(first), without_effect(option), "{name}");
+        }
+    }
+
     #[track_caller]
     fn refused(line: &str, expected: &[&str]) {
         let error = parsed(line).0.unwrap_err().to_string();

@@ -95,6 +95,14 @@ fn callbacks_threads_and_exit_handlers_have_their_turn() {
 }
 
 #[test]
+fn exit_handlers_are_not_run_where_interpreters_stay() {
+    let httpd = start(site("", "").conf("WSGIDestroyInterpreter Off"));
+    end(&httpd, Signal::SIGTERM);
+    assert_eq!(note(&httpd, "process_stopping").as_deref(), Some("shutdown_signal"));
+    assert_eq!(note(&httpd, "atexit"), None);
+}
+
+#[test]
 fn the_reason_is_told() {
     for (options, reason) in [
         ("maximum-requests=1", "maximum_requests"),

@@ -87,9 +87,10 @@ pub const SETS: &[Case] = &[
 pub const REPEATED: &[Case] = &[
     Case::merges(
         "WSGICaseSensitivity",
-        "WSGICaseSensitivity Off\nWSGICaseSensitivity On",
-        Ask("'served'"),
-        "served",
+        "WSGICaseSensitivity Off\nWSGICaseSensitivity On\nWSGIScriptAlias /UPPER {apps}/app.wsgi \
+         process-group=app application-group=%{RESOURCE}",
+        Get("/UPPER?environ['mod_wsgi.application_group']"),
+        "localhost|/UPPER",
     ),
     Case::merges(
         "WSGISocketRotation",
