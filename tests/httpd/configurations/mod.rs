@@ -2,6 +2,7 @@
 
 mod express;
 mod guides;
+mod idioms;
 mod packages;
 
 use testkit::Httpd;
