@@ -235,17 +235,48 @@ fn groups_with_two_logs(main: Server<'_>) -> Vec<String> {
 }
 
 fn socket_directory_that_httpd_cannot_enter(pool: Pool<'_>, main: Server<'_>) -> Option<String> {
-    let configured = main.settings().and_then(|settings| settings.globals.socket_prefix.clone());
-    let prefix = configured.or_else(|| runtime_path(pool, "wsgi"))?;
-    let ids = Uid::effective().is_root().then(configured_ids);
-    let closed = prefix.ancestors().skip(1).find(|directory| !may_enter(directory, ids))?;
+    let configured = configured_socket_prefix(main);
+    let prefix = socket_prefix(pool, main)?;
+    let instead = configured.as_ref().filter(|configured| **configured != prefix);
+    let wanted = instead.unwrap_or(&prefix);
+    let closed = closed_directory(wanted)?;
     let why = if closed.is_dir() { "cannot be entered by httpd's User" } else { "is no directory" };
+    let then = match instead {
+        None => "no request will be served".to_owned(),
+        Some(_) => format!("they are made in {}", directory_of(&prefix).display()),
+    };
     Some(format!(
-        "Sockets are made in {}, but {} {why}: no request will be served. Correct it, or name \
-         another place with WSGISocketPrefix.",
-        prefix.parent().unwrap_or(&prefix).display(),
+        "Sockets are to be made in {}, but {} {why}: {then}. Correct it, or name another place with \
+         WSGISocketPrefix.",
+        directory_of(wanted).display(),
         closed.display()
     ))
+}
+
+/// The beginning of the name of the directory for sockets.
+pub fn socket_prefix(pool: Pool<'_>, main: Server<'_>) -> Option<PathBuf> {
+    let mut servers = main.and_following().filter_map(Server::settings);
+    let has_groups = servers.any(|settings| !settings.groups.is_empty());
+    // mod_wsgi has sockets for the groups that are defined: without any it serves, whatever the
+    // prefix is.
+    configured_socket_prefix(main)
+        .filter(|prefix| has_groups || closed_directory(prefix).is_none())
+        .or_else(|| runtime_path(pool, "wsgi"))
+}
+
+fn configured_socket_prefix(main: Server<'_>) -> Option<PathBuf> {
+    main.settings().and_then(|settings| settings.globals.socket_prefix.clone())
+}
+
+/// The directory that sockets with this prefix are made in.
+fn directory_of(prefix: &Path) -> &Path {
+    prefix.parent().unwrap_or(prefix)
+}
+
+/// A directory on the way to it that httpd's children cannot enter.
+fn closed_directory(prefix: &Path) -> Option<&Path> {
+    let ids = Uid::effective().is_root().then(configured_ids);
+    prefix.ancestors().skip(1).find(|directory| !may_enter(directory, ids))
 }
 
 /// Whether a directory is there, and user and group `ids` may enter it.

@@ -14,7 +14,7 @@ mod settings;
 mod values;
 
 pub use arguments::{Arguments, Setting};
-pub use check::{check, install_directory};
+pub use check::{check, install_directory, socket_prefix};
 pub use chroot::Root;
 pub use compatibility::Compatibility;
 pub use daemon::{DaemonProcess, ScriptOwner, httpd_directories, working_directory};

@@ -15,12 +15,12 @@ use wire::exchange::Level;
 use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits};
 
 use super::{Generation, GroupFacts, Link, ScoreboardSocket};
-use crate::config::{DaemonProcess, Globals, HashSeed, Import, path, working_directory};
+use crate::config::{
+    DaemonProcess, Globals, HashSeed, Import, path, socket_prefix, working_directory,
+};
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
-use crate::ffi::server::{
-    Server, banner, build_date, httpd_version, mpm_limits, mpm_name, runtime_path,
-};
+use crate::ffi::server::{Server, banner, build_date, httpd_version, mpm_limits, mpm_name};
 
 /// What may wait in any case: connections pass through the queue even when a thread is free.
 const LEAST_BACKLOG: u32 = 16;
@@ -33,10 +33,12 @@ const DEFAULT_THREADS: u16 = 15;
 /// # Errors
 /// A sentence.
 pub fn generation(pool: Pool<'_>, main: Server<'_>) -> Result<Generation, String> {
-    let prefix = socket_prefix(pool, main)?;
+    let prefix = socket_prefix(pool, main)
+        .ok_or_else(|| "DefaultRuntimeDir is no usable path for sockets".to_owned())?;
     let suffix = format!(".{}.{}/control.sock", std::process::id(), process::generation());
-    let control =
-        PathBuf::from(OsString::from_vec([prefix.as_bytes(), suffix.as_bytes()].concat()));
+    let control = PathBuf::from(OsString::from_vec(
+        [prefix.as_os_str().as_bytes(), suffix.as_bytes()].concat(),
+    ));
     let secret = Secret::new(random()?);
     let scoreboard = match readers(main) {
         users if users.is_empty() => None,
@@ -83,17 +85,6 @@ fn readers(main: Server<'_>) -> Vec<u32> {
 /// Whether applications of the group may ask for httpd's scoreboard.
 fn sees_scoreboard(group: &DaemonProcess, globals: &Globals) -> bool {
     group.server_metrics || group.name.is_empty() && globals.server_metrics == Some(true)
-}
-
-/// The beginning of the name of the directory for sockets.
-fn socket_prefix(pool: Pool<'_>, main: Server<'_>) -> Result<OsString, String> {
-    if let Some(prefix) =
-        main.settings().and_then(|settings| settings.globals.socket_prefix.clone())
-    {
-        return Ok(prefix.into());
-    }
-    let path = runtime_path(pool, "wsgi");
-    path.map(Into::into).ok_or_else(|| "DefaultRuntimeDir is no usable path for sockets".to_owned())
 }
 
 /// What httpd's children need to know of each group.

@@ -169,7 +169,7 @@ WSGIScriptAliasMatch ^/scripts/([a-z]+) {apps}/$1.wsgi
         requests: &[
             ("/files/app.wsgi/x", "site, , /files/app.wsgi, /x"),
             ("/files/", "site, , /files/app.wsgi, "),
-            ("/files/app/x", "site, , /files/app, /x"),
+            ("/files/app/x", "site, , /files/app.wsgi, /x"),
             ("/files/front/a/b", "site, , /files/app.wsgi, /a/b"),
             ("/files/none.wsgi", "404"),
             ("/static/style.css", "style"),

@@ -31,11 +31,12 @@ def application(environ, start_response):
 /// Serves the site and compares; a graceful restart makes no difference.
 #[track_caller]
 fn check(site: &Site) {
-    // Hosts of their own logs, and names that lead nowhere, are warned about.
+    // Hosts of their own logs, and names that lead nowhere, are warned about; what is denied is told.
     let httpd = Httpd::new()
         .file(site.script, WHERE)
         .file("static/style.css", "style")
         .expect_log("error logs")
+        .expect_log("WSGIRestrictProcess does not allow")
         .expect_log("is defined nowhere")
         .expect_log("does not exist")
         .expect_log("no effect yet")

@@ -205,6 +205,16 @@ fn sockets_are_where_the_prefix_says() {
 }
 
 #[test]
+fn a_prefix_that_leads_nowhere_harms_nobody_where_no_group_is_defined() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf("WSGISocketPrefix /nowhere/wsgi\nWSGIScriptAlias / {apps}/app.wsgi")
+        .expect_log("they are made in")
+        .start();
+    httpd.get("/?1").assert(200);
+}
+
+#[test]
 fn a_worker_that_has_used_its_cpu_time_is_replaced() {
     let httpd = Httpd::new()
         .app("app.wsgi", TELL)

@@ -316,7 +316,11 @@ fn what_configtest_warns_about() {
         ),
         ("WSGIPythonPath /usr:/nowhere".to_owned(), &["/nowhere is not there"]),
         ("WSGIScriptAlias / {apps}/none.wsgi".to_owned(), &["none.wsgi", "does not exist"]),
-        (format!("WSGISocketPrefix /nowhere/w\n{alias}"), &["/nowhere", "WSGISocketPrefix"]),
+        (format!("WSGISocketPrefix /nowhere/w\n{alias}"), &["/nowhere", "they are made in"]),
+        (
+            format!("WSGISocketPrefix /nowhere/w\n{group}\n{alias}"),
+            &["/nowhere", "no request will be served", "WSGISocketPrefix"],
+        ),
         (format!("{alias} process-group=typo"), &["'typo'", "defined nowhere"]),
         (format!("{group}\n{}\n{}", host("one"), host("two")), &["one", "two", "error logs"]),
         ("WSGILazyInitialization On".to_owned(), &["WSGILazyInitialization", "Remove the line"]),
