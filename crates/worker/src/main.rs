@@ -128,6 +128,7 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
     set_locale(&settings, reporter);
     let signals = Signals::catch()?;
     let interpreter = Interpreter::start(&settings)?;
+    // Who subscribed to the end is told in any case, as with mod_wsgi.
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
 
@@ -146,9 +147,7 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
             })?;
             if settings.threads == 0 {
                 service::run(control, reporter, &interpreter, &toolbox, &preload)?;
-                if runs_exit_handlers {
-                    interpreter.stopping(Cause::ShutdownSignal);
-                }
+                interpreter.stopping(Cause::ShutdownSignal);
             } else {
                 Python::attach(|py| match keeps {
                     true => toolbox.scripts.load_all(py, &preload, || monitor.note_loaded()),
@@ -164,11 +163,10 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
                 reporter.send(&FromWorker::Serving);
                 serving.monitor()?;
                 let end = wait_for_the_end(&mut control, reporter, &serving)?;
-                serving.drain(&end, &interpreter, runs_exit_handlers);
+                serving.drain(&end, &interpreter);
             }
         }
-        _ if runs_exit_handlers => interpreter.stopping(Cause::ShutdownSignal),
-        _ => {}
+        _ => interpreter.stopping(Cause::ShutdownSignal),
     }
     reporter.send(&FromWorker::Drained);
     if runs_exit_handlers {
@@ -391,7 +389,7 @@ impl Serving {
 
     /// Begins nothing new, waits for what is running, and tells the application of the end. From
     /// here on the watching thread sees to it that the process ends, whatever Python does.
-    fn drain(self, end: &End, interpreter: &Interpreter, runs_exit_handlers: bool) {
+    fn drain(self, end: &End, interpreter: &Interpreter) {
         let worker = &self.worker;
         worker.monitor.begin_end(end.grace);
         if let Some(telemetry) = &self.toolbox.telemetry {
@@ -414,9 +412,7 @@ impl Serving {
             && !worker.monitor.only_stale_requests_run()
         {}
         worker.monitor.begin_end(Duration::ZERO);
-        if runs_exit_handlers {
-            interpreter.stopping(end.cause);
-        }
+        interpreter.stopping(end.cause);
         while !worker.queue.wait_until_quiet(LOOK) {}
         while worker.returning.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
