@@ -37,6 +37,8 @@ pub trait Facts {
     fn asked_port(&self) -> u16;
     /// The port on which the connection was accepted.
     fn accepted_port(&self) -> u16;
+    /// The port that `ServerName` has, or 0.
+    fn named_port(&self) -> u16;
     /// SCRIPT_NAME.
     fn script_name(&self) -> Vec<u8>;
     /// The value of a variable: request notes, then request environment, then httpd's own.
@@ -110,11 +112,13 @@ impl Name {
     }
 }
 
-/// The port is the one that the client asked for, as with mod_wsgi, but only if that is a usual one
-/// or the true one: a client must not be able to ask for as many groups as there are numbers.
+/// The port is the one that the client asked for, as with mod_wsgi, but only if that is a usual one,
+/// that of the configuration, or the true one: a client must not be able to ask for as many groups as
+/// there are numbers.
 fn with_port(mut name: Vec<u8>, facts: &impl Facts) -> Vec<u8> {
     match facts.asked_port() {
         80 | 443 => {}
+        port if port == facts.named_port() => name.extend(format!(":{port}").bytes()),
         _ => name.extend(format!(":{}", facts.accepted_port()).bytes()),
     }
     name
@@ -135,6 +139,10 @@ impl Facts for Request<'_> {
 
     fn accepted_port(&self) -> u16 {
         self.local_port()
+    }
+
+    fn named_port(&self) -> u16 {
+        self.server().named_port()
     }
 
     fn script_name(&self) -> Vec<u8> {
@@ -179,6 +187,9 @@ mod tests {
         fn accepted_port(&self) -> u16 {
             8080
         }
+        fn named_port(&self) -> u16 {
+            8443
+        }
         fn script_name(&self) -> Vec<u8> {
             b"/app".to_vec()
         }
@@ -210,6 +221,8 @@ mod tests {
     fn ports_other_than_the_usual_ones_are_named() {
         group("%{SERVER}", &Fixed { port: 443, variable: None }, "www.example.com");
         group("%{HOST}", &Fixed { port: 8080, variable: None }, "alias.example.com:8080");
+        group("%{SERVER}", &Fixed { port: 8443, variable: None }, "www.example.com:8443");
+        group("%{SERVER}", &Fixed { port: 9999, variable: None }, "www.example.com:8080");
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl<'s> Server<'s> {
         unsafe { string::bytes(self.rec().server_hostname) }.unwrap_or_default()
     }
 
+    /// The port that `ServerName` has, or 0.
+    pub fn named_port(self) -> u16 {
+        self.rec().port
+    }
+
     /// `ServerAdmin`.
     pub fn admin(self) -> &'s [u8] {
         // SAFETY: a C string of the configuration cycle, or null.

@@ -136,6 +136,13 @@ fn names_of_application_groups() {
         ("", "/app", "localhost", "localhost|/app"),
         // A client must not be able to make groups by inventing ports.
         ("", "/app", "localhost:9999", "localhost:{port}|/app"),
+        // That of ServerName is no invention.
+        (
+            "ServerName named.example:8443\nUseCanonicalName On\nWSGIApplicationGroup %{SERVER}",
+            "/",
+            "localhost",
+            "named.example:8443",
+        ),
         ("SetEnv GROUP from-env\nWSGIApplicationGroup %{ENV:GROUP}", "/", "localhost", "from-env"),
         ("SetEnv GROUP %{GLOBAL}\nWSGIApplicationGroup %{ENV:GROUP}", "/", "localhost", ""),
         (
