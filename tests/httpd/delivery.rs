@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use testkit::{Certificate, Httpd, Running, UnderTest};
+use testkit::{Curl, Httpd, Running, UnderTest};
 
 use crate::serving;
 
@@ -326,41 +326,14 @@ fn early_hints() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && !answer.contains("103"), "{answer}");
 }
 
-/// A virtual host for TLS and HTTP/2 at a port of its own.
+/// The application in a virtual host for TLS and HTTP/2, and its port.
 fn secure(source: &str) -> Option<(Running, u16)> {
-    let own = Certificate::of("localhost");
-    let curl = Command::new("curl").arg("--version").output().ok()?;
-    let has_http2 = String::from_utf8_lossy(&curl.stdout).contains("HTTP2");
-    let Some(own) = own.filter(|_| has_http2) else {
-        eprintln!("skipped: openssl, or a curl with HTTP/2, is missing");
+    if !Curl::is_there() {
         return None;
-    };
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
-    let port = listener.local_addr().ok()?.port();
-    drop(listener);
-    let httpd = Httpd::new()
-        .app("app.wsgi", source)
-        .file("apps/data", &data())
-        .file("key.pem", &own.key)
-        .file("cert.pem", &own.certificate)
-        .conf(&format!(
-            "LoadModule socache_shmcb_module {{modules}}/mod_socache_shmcb.so\n\
-             LoadModule ssl_module {{modules}}/mod_ssl.so\n\
-             LoadModule http2_module {{modules}}/mod_http2.so\n\
-             Protocols h2 h2c http/1.1\n\
-             Listen 127.0.0.1:{port}\n\
-             WSGIDaemonProcess app user={{user}} group={{group}} threads=5\n\
-             <VirtualHost *:{port}>\n\
-             SSLEngine On\n\
-             H2EarlyHints On\n\
-             SSLCertificateFile {{dir}}/cert.pem\n\
-             SSLCertificateKeyFile {{dir}}/key.pem\n\
-             SetOutputFilter DEFLATE\n\
-             WSGIScriptAlias / {{apps}}/app.wsgi process-group=app application-group=%{{GLOBAL}}\n\
-             </VirtualHost>"
-        ))
-        .start();
-    Some((httpd, port))
+    }
+    let httpd = serving(source).file("apps/data", &data());
+    let (httpd, port) = httpd.secure("H2EarlyHints On\nSetOutputFilter DEFLATE")?;
+    Some((httpd.start(), port))
 }
 
 /// What curl gets, and whether it found it whole.

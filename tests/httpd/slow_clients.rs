@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
-use testkit::{Certificate, Connection, Httpd, Mpm, Running, until};
+use testkit::{Connection, Httpd, Mpm, Running, until};
 
 /// Answers with 4 MiB, in the way that the path names, or tells how many requests are running.
 const APP: &str = r#"
@@ -180,31 +180,10 @@ for client in clients:
 print("read")
 "#;
 
-/// A virtual host for TLS and HTTP/2 at a port of its own.
+/// With a virtual host for TLS and HTTP/2, and its port.
 fn secure() -> Option<(Running, u16)> {
-    let own = Certificate::of("localhost")?;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
-    let port = listener.local_addr().ok()?.port();
-    drop(listener);
-    let httpd = site(Mpm::Event)
-        .expect_log("[ssl:warn]")
-        .file("key.pem", &own.key)
-        .file("cert.pem", &own.certificate)
-        .conf(&format!(
-            "LoadModule socache_shmcb_module {{modules}}/mod_socache_shmcb.so\n\
-             LoadModule ssl_module {{modules}}/mod_ssl.so\n\
-             LoadModule http2_module {{modules}}/mod_http2.so\n\
-             Protocols h2 http/1.1\n\
-             Listen 127.0.0.1:{port}\n\
-             <VirtualHost *:{port}>\n\
-             SSLEngine On\n\
-             SSLCertificateFile {{dir}}/cert.pem\n\
-             SSLCertificateKeyFile {{dir}}/key.pem\n\
-             WSGIScriptAlias / {{apps}}/app.wsgi process-group=app application-group=%{{GLOBAL}}\n\
-             </VirtualHost>"
-        ))
-        .start();
-    Some((httpd, port))
+    let (httpd, port) = site(Mpm::Event).secure("")?;
+    Some((httpd.start(), port))
 }
 
 #[test]

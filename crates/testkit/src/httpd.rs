@@ -15,6 +15,7 @@ use crate::config::{self, Setting};
 use crate::directory::Directory;
 use crate::environment;
 use crate::running::Running;
+use crate::tls::Certificate;
 use crate::under_test::Module;
 use crate::wait::until;
 
@@ -107,6 +108,31 @@ impl Httpd {
     pub fn expect_log(mut self, text: &str) -> Httpd {
         self.expected.push(text.to_owned());
         self
+    }
+
+    /// Adds a virtual host with this configuration that speaks TLS, with HTTP/1.1 and HTTP/2, and
+    /// gives its port. `None` where no certificate can be made.
+    pub fn secure(self, conf: &str) -> Option<(Httpd, u16)> {
+        let own = Certificate::of("localhost")?;
+        let port = free_port();
+        let httpd = self
+            .file("key.pem", &own.key)
+            .file("cert.pem", &own.certificate)
+            .conf(&format!(
+                "LoadModule socache_shmcb_module {{modules}}/mod_socache_shmcb.so\n\
+                 LoadModule ssl_module {{modules}}/mod_ssl.so\n\
+                 LoadModule http2_module {{modules}}/mod_http2.so\n\
+                 Protocols h2 http/1.1\n\
+                 Listen 127.0.0.1:{port}\n\
+                 <VirtualHost *:{port}>\n\
+                 SSLEngine On\n\
+                 SSLCertificateFile {{dir}}/cert.pem\n\
+                 SSLCertificateKeyFile {{dir}}/key.pem\n\
+                 {conf}\n\
+                 </VirtualHost>"
+            ))
+            .expect_log("[ssl:warn]");
+        Some((httpd, port))
     }
 
     /// Starts it and waits until it listens.

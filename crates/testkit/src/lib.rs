@@ -19,6 +19,7 @@
 mod apache;
 mod config;
 mod container;
+mod curl;
 mod directory;
 pub mod environment;
 mod errorlog;
@@ -34,6 +35,7 @@ mod wait;
 
 pub use apache::{Apache, Mpm};
 pub use container::{Container, Executed};
+pub use curl::Curl;
 pub use express::Express;
 pub use http::{Connection, Response};
 pub use httpd::{Checked, Httpd};
