@@ -1,7 +1,7 @@
 //! What people use of frameworks: parameters, forms, uploads, cookies, streams, sessions, and
 //! Django's admin. One table of requests for all of them.
 
-use testkit::{Httpd, Response, Running, environment};
+use testkit::{Curl, Httpd, Response, environment};
 
 /// Answers the same in each framework.
 const APPS: [(&str, &str); 4] = [
@@ -266,9 +266,37 @@ fn multipart(content: &str) -> (String, &'static str) {
     (body, "multipart/form-data; boundary=edge")
 }
 
+/// Sends a request: method, path, headers, body.
+type Client<'c> = &'c dyn Fn(&str, &str, &[(&str, &str)], &[u8]) -> Response;
+
 #[test]
 fn the_same_requests_to_each_framework() {
     let httpd = site().start();
+    for_each_framework(
+        &|method, path, headers, body| httpd.request(method, path, headers, body),
+        "http://localhost",
+    );
+    httpd.wait_for_log(&["RuntimeError: boom"]);
+}
+
+#[test]
+fn the_same_requests_over_tls_and_http2() {
+    let Some((httpd, port)) = site().secure("").filter(|_| Curl::is_there()) else {
+        return;
+    };
+    let httpd = httpd.start();
+    for version in ["--http1.1", "--http2"] {
+        let curl = Curl { version, port };
+        for_each_framework(
+            &|method, path, headers, body| curl.request(method, path, headers, body),
+            &format!("https://localhost:{port}"),
+        );
+    }
+    httpd.wait_for_log(&["RuntimeError: boom"]);
+}
+
+#[track_caller]
+fn for_each_framework(client: Client, origin: &str) {
     let (upload, multipart) = multipart(&"x".repeat(200_000));
     let big = "y".repeat(300_000);
     let urlencoded = "application/x-www-form-urlencoded";
@@ -286,7 +314,7 @@ fn the_same_requests_to_each_framework() {
                 let headers: &[_] =
                     if content_type.is_empty() { &[] } else { &[("Content-Type", content_type)] };
                 let path = format!("{base}{path}");
-                let response = httpd.request(method, &path, headers, body.as_bytes()).assert(200);
+                let response = client(method, &path, headers, body.as_bytes()).assert(200);
                 match expected {
                     Some(expected) => assert_eq!(response.text(), expected, "{path}"),
                     None => {
@@ -296,25 +324,18 @@ fn the_same_requests_to_each_framework() {
                 }
             }
             let response =
-                httpd.request("GET", &format!("{base}/cookies"), &[("Cookie", "seen=yes")], b"");
+                client("GET", &format!("{base}/cookies"), &[("Cookie", "seen=yes")], b"");
+            assert_eq!(set_cookies(&response), ["a=1", "b=2"], "{base}");
             assert_eq!(response.assert(200).text(), "yes");
-            assert_eq!(cookies(&httpd, &base), ["a=1", "b=2"], "{base}");
-            let url = httpd.get(&format!("{base}/url?q=1")).assert(200).text();
-            assert_eq!(url, format!("http://localhost{base}/url?q=1"));
-            httpd.get(&format!("{base}/missing")).assert(404);
-            httpd.get(&format!("{base}/boom")).assert(500);
-            let response = httpd.request("HEAD", &format!("{base}/hello?name=x"), &[], b"");
+            let url = client("GET", &format!("{base}/url?q=1"), &[], b"").assert(200).text();
+            assert_eq!(url, format!("{origin}{base}/url?q=1"));
+            client("GET", &format!("{base}/missing"), &[], b"").assert(404);
+            client("GET", &format!("{base}/boom"), &[], b"").assert(500);
+            let response = client("HEAD", &format!("{base}/hello?name=x"), &[], b"");
             assert!(matches!(response.status, 200 | 404 | 405), "{response}");
             assert!(response.body.is_empty());
         }
     }
-    httpd.wait_for_log(&["RuntimeError: boom"]);
-}
-
-/// Names and values of the cookies that are set.
-fn cookies(httpd: &Running, base: &str) -> Vec<String> {
-    let response = httpd.request("GET", &format!("{base}/cookies"), &[("Cookie", "seen=yes")], b"");
-    set_cookies(&response)
 }
 
 fn set_cookies(response: &Response) -> Vec<String> {
@@ -411,7 +432,7 @@ urlpatterns = [
 ]
 "#;
 
-fn django() -> Running {
+fn django() -> Httpd {
     let venv = environment::venv();
     Httpd::new()
         .app("site.wsgi", DJANGO)
@@ -426,7 +447,6 @@ fn django() -> Running {
         ))
         // Of CSRF and of pages that are not there.
         .expect_log("Forbidden")
-        .start()
 }
 
 /// `python3.11` of an environment.
@@ -437,24 +457,51 @@ fn library(venv: &std::path::Path) -> String {
 }
 
 #[test]
-fn djangos_admin_with_its_static_files() {
-    let httpd = django();
-    let page = httpd.get("/admin/login/").assert(200);
+fn djangos_admin_uploads_streams_and_sessions() {
+    let httpd = django().start();
+    let client: Client = &|method, path, headers, body| httpd.request(method, path, headers, body);
+    administrate(client, "http://localhost");
+    transfer(client);
+}
+
+#[test]
+fn django_over_tls_and_http2() {
+    let Some((httpd, port)) = django().secure("").filter(|_| Curl::is_there()) else {
+        return;
+    };
+    let _httpd = httpd.start();
+    for version in ["--http1.1", "--http2"] {
+        let curl = Curl { version, port };
+        let client: Client =
+            &|method, path, headers, body| curl.request(method, path, headers, body);
+        administrate(client, &format!("https://localhost:{port}"));
+        transfer(client);
+    }
+}
+
+/// Logs in to the admin, and looks at some of its pages.
+#[track_caller]
+fn administrate(client: Client, origin: &str) {
+    let page = client("GET", "/admin/login/", &[], b"").assert(200);
     let cookie = set_cookies(&page).remove(0);
     let (_, rest) =
         page.text().split_once("csrfmiddlewaretoken\" value=\"").map(own).expect("a token");
     let token = rest.split('"').next().unwrap_or_default().to_owned();
     let style = page.text().split('"').find(|text| text.ends_with("login.css")).map(str::to_owned);
-    let style = httpd.get(&style.expect("a style sheet")).assert(200).text();
+    let style = client("GET", &style.expect("a style sheet"), &[], b"").assert(200).text();
     assert!(style.contains(".login"), "{style}");
 
-    let headers =
-        [("Cookie", cookie.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+    let headers = [
+        ("Cookie", cookie.as_str()),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        // Django asks for it where the scheme is https.
+        ("Origin", origin),
+    ];
     let form = |token: &str| {
         format!("csrfmiddlewaretoken={token}&username=admin&password=secret&next=/admin/")
     };
-    httpd.request("POST", "/admin/login/", &headers, form("wrong").as_bytes()).assert(403);
-    let response = httpd.request("POST", "/admin/login/", &headers, form(&token).as_bytes());
+    client("POST", "/admin/login/", &headers, form("wrong").as_bytes()).assert(403);
+    let response = client("POST", "/admin/login/", &headers, form(&token).as_bytes());
     let cookies = set_cookies(&response.assert(302));
     let session =
         cookies.iter().find(|cookie| cookie.starts_with("sessionid=")).expect("a session");
@@ -463,9 +510,9 @@ fn djangos_admin_with_its_static_files() {
         ("/admin/auth/user/", "admin@localhost"),
         ("/admin/auth/user/1/change/", "Change user"),
     ] {
-        let page = httpd.request("GET", path, &[("Cookie", session)], b"").assert(200).text();
+        let page = client("GET", path, &[("Cookie", session)], b"").assert(200).text();
         assert!(page.contains(expected), "{page}");
-        httpd.get(path).assert(302);
+        client("GET", path, &[], b"").assert(302);
     }
 }
 
@@ -473,25 +520,25 @@ fn own((before, after): (&str, &str)) -> (String, String) {
     (before.to_owned(), after.to_owned())
 }
 
-#[test]
-fn djangos_uploads_files_streams_and_sessions() {
-    let httpd = django();
+/// Uploads and downloads files, reads a stream, and keeps a session.
+#[track_caller]
+fn transfer(client: Client) {
     // Above FILE_UPLOAD_MAX_MEMORY_SIZE they go to a file.
     for (size, class) in [(100, "InMemoryUploadedFile"), (100_000, "TemporaryUploadedFile")] {
         let (body, content_type) = multipart(&"z".repeat(size));
         let headers = [("Content-Type", content_type)];
-        let response = httpd.request("POST", "/upload", &headers, body.as_bytes()).assert(200);
+        let response = client("POST", "/upload", &headers, body.as_bytes()).assert(200);
         assert_eq!(response.text(), format!("a.txt {class} {size}"));
     }
-    assert_eq!(httpd.get("/stream").assert(200).text(), "0,1,2,3,4,");
-    let response = httpd.get("/send").assert(200);
+    assert_eq!(client("GET", "/stream", &[], b"").assert(200).text(), "0,1,2,3,4,");
+    let response = client("GET", "/send", &[], b"").assert(200);
     assert_eq!(response.text(), &"0123456789".repeat(10_000)[5..]);
     assert_eq!(response.header("Content-Length"), Some("99995"));
-    let first = httpd.get("/count").assert(200);
+    let first = client("GET", "/count", &[], b"").assert(200);
     assert_eq!(first.text(), "1");
     let cookie = set_cookies(&first).remove(0);
     for count in 2..5 {
-        let response = httpd.request("GET", "/count", &[("Cookie", &cookie)], b"").assert(200);
+        let response = client("GET", "/count", &[("Cookie", &cookie)], b"").assert(200);
         assert_eq!(response.text(), count.to_string());
     }
 }
