@@ -253,7 +253,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 let why = "takes a request for a question";
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
             }
-            FromWorker::NeedBody { at_most, all } => return self.send_body(*at_most, *all),
+            FromWorker::NeedBody { at_most, all } => return Ok(self.send_body(*at_most, *all)),
             FromWorker::Head { .. } if self.begun => {
                 return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a second head")));
             }
@@ -291,7 +291,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 self.send_data(Bytes::from(*data))?;
             }
             FromWorker::DataAt { offset, len } => return self.send_from_window(*offset, *len),
-            FromWorker::End => return self.end().map(Some),
+            FromWorker::End => return Ok(Some(self.end())),
             FromWorker::Failed { status } => return Ok(Some(self.failed(*status))),
             FromWorker::File { .. } | FromWorker::Welcome { .. } => {
                 unreachable!("taken before, with what they bring")

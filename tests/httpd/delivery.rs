@@ -1,7 +1,8 @@
 //! What goes past the ordinary response: files sent by httpd itself, clients that go away, early
 //! hints.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use testkit::{Curl, Httpd, Running, UnderTest};
 
@@ -191,7 +192,20 @@ def application(environ, start_response):
                 event(name + " noticed").set()
         start_response("200 OK", plain)
         return Body(name, stream())
-    if path == "/reads":
+    if path == "/announces":
+        start_response("200 OK", plain + [("Content-Length", "3")])
+        return Body(name, [b"all"])
+    if path == "/replies":
+        event(name + " runs").set()
+        try:
+            environ["wsgi.input"].read()
+        except OSError:
+            start_response("400 Broken Off", plain)
+            return Body(name, [b"for nobody"])
+    if path == "/writes_and_reads":
+        # More than the sockets take of a client that does not read: httpd waits for it.
+        start_response("200 OK", plain)(b"z" * 20_000_000)
+    if path in ("/reads", "/writes_and_reads"):
         event(name + " runs").set()
         try:
             environ["wsgi.input"].read()
@@ -222,12 +236,13 @@ fn a_client_that_goes_away_is_known_at_once_and_is_no_matter_for_the_log() {
         ("/writes", &["noticed"]),
         ("/streams", &["noticed", "closed"]),
         ("/reads", &["noticed"]),
+        ("/writes_and_reads", &["noticed"]),
     ] {
         for name in ["early", "late"] {
             let name = format!("{}-{name}", &path[1..]);
             let mut connection = httpd.connect();
             // Of a body, the application is given as much as is awaited before it runs.
-            let (length, sent) = if path == "/reads" { (200_000, 150_000) } else { (0, 0) };
+            let (length, sent) = if path.ends_with("reads") { (200_000, 150_000) } else { (0, 0) };
             let head = format!(
                 "POST {path}?{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
             );
@@ -249,7 +264,7 @@ fn a_client_that_goes_away_is_known_at_once_and_is_no_matter_for_the_log() {
     assert!(!log.contains("[client"), "{log}");
     // They are counted, but perhaps those whose end looked until the last like a half of one. The
     // others are the requests that told what had happened.
-    let counts = (6..=8).map(|count| format!(": {count} of 32 clients went away before"));
+    let counts = (8..=10).map(|count| format!(": {count} of 39 clients went away before"));
     let told = |count: String| log.lines().any(|l| l.contains("[wsgi:info]") && l.contains(&count));
     assert!(counts.into_iter().any(told), "{log}");
 }
@@ -341,6 +356,53 @@ fn curl(arguments: &[&str], url: &str) -> (bool, String) {
     let output = Command::new("curl").args(["-sk", "-m", "20"]).args(arguments).arg(url).output();
     let output = output.expect("curl runs");
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Waits until the access log has as many lines with this text: httpd writes them when it is done with
+/// the requests.
+#[track_caller]
+fn wait_for_done(httpd: &Running, text: &str, count: usize) {
+    let done = || httpd.log("access.log").matches(text).count();
+    let all = testkit::until(|| (done() == count).then_some(()));
+    assert!(all.is_some(), "{} of {count} {text}", done());
+}
+
+#[test]
+fn clients_of_http2_that_leave_as_soon_as_they_have_all_hold_no_thread_of_httpd() {
+    let Some((httpd, port)) = secure(CLIENTS) else {
+        return;
+    };
+    // They have all that was announced before the application, which closes its iterable, has ended.
+    for _ in 0..100 {
+        let got = curl(&["--http2"], &format!("https://127.0.0.1:{port}/announces"));
+        assert_eq!(got, (true, "all".to_owned()));
+    }
+    wait_for_done(&httpd, "GET /announces", 100);
+}
+
+#[test]
+fn uploads_over_http2_that_break_off_hold_no_thread_of_httpd() {
+    if testkit::ours_only("mod_wsgi tells applications nothing of clients that go away") {
+        return;
+    }
+    let Some((httpd, port)) = secure(CLIENTS) else {
+        return;
+    };
+    for number in 1..=5 {
+        let mut curl = Command::new("curl")
+            .args(["-sk", "--http2", "-X", "POST", "-T", "-"])
+            .arg(format!("https://127.0.0.1:{port}/replies?upload{number}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("curl runs");
+        let mut body = curl.stdin.take().expect("it is a pipe");
+        body.write_all(&[b'x'; 1000]).expect("curl reads");
+        awaited(&httpd, &format!("upload{number} runs"));
+        curl.kill().and_then(|()| curl.wait()).expect("it is ours");
+        awaited(&httpd, &format!("upload{number} closed"));
+        wait_for_done(&httpd, "POST /replies", number);
+    }
 }
 
 #[test]

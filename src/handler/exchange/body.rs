@@ -122,13 +122,14 @@ enum Pulled {
 
 impl Exchange<'_, '_> {
     /// The application reads: the next piece of the request body goes to the worker.
-    pub(super) fn send_body(
-        &mut self,
-        at_most: u32,
-        all: bool,
-    ) -> Result<Option<Outcome>, ClientGone> {
-        // What the client has been promised so far may be what it waits for.
-        self.response.settle()?;
+    pub(super) fn send_body(&mut self, at_most: u32, all: bool) -> Option<Outcome> {
+        // What the client has been promised so far may be what it waits for. The worker gets its
+        // answer also where nobody waits any more.
+        if let Err(ClientGone) = self.response.settle()
+            && let Err(outcome) = self.note_absence(Presence::Gone)
+        {
+            return Some(outcome);
+        }
         if self.presence == Presence::Gone && self.body.error.is_none() {
             let text = "Connection was terminated".to_owned();
             self.body.error = Some(BodyError { status: HTTP_BAD_REQUEST, text });
@@ -164,7 +165,7 @@ impl Exchange<'_, '_> {
         if failed {
             // First, so that the worker knows why the body ends.
             if let Err(outcome) = self.look_for_client() {
-                return Ok(Some(outcome));
+                return Some(outcome);
             }
             let text = self.body.error.as_ref().map_or("", |error| &error.text);
             tell(text, self.presence != Presence::There);
@@ -172,7 +173,7 @@ impl Exchange<'_, '_> {
         // A worker that reads no further may have said why: that is found by who receives next.
         let _ = channel::send_both(self.worker, &bytes, &data);
         PIECE.set(data);
-        Ok(None)
+        None
     }
 }
 

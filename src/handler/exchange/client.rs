@@ -33,14 +33,19 @@ impl Exchange<'_, '_> {
         }
         let certain = presence == Presence::Gone;
         if certain {
-            debug!("The client closed the connection before the response was complete.");
-            self.request.close_connection();
-            self.response.give_up();
-            self.client = None;
+            self.desert();
         }
         self.presence = presence;
         channel::send_message(self.worker, &ToWorker::ClientGone { certain })
             .map_err(|_| self.lost("closed the connection"))
+    }
+
+    /// Nobody is there to take the rest of the response.
+    pub(super) fn desert(&mut self) {
+        debug!("The client closed the connection before the response was complete.");
+        self.request.close_connection();
+        self.response.give_up();
+        (self.client, self.presence) = (None, Presence::Gone);
     }
 
     /// What a poll of the client's socket means.

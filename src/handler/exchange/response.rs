@@ -76,20 +76,23 @@ impl Exchange<'_, '_> {
         self.response.send(data.split_at(allowed).0)
     }
 
-    pub(super) fn end(&mut self) -> Result<Outcome, ClientGone> {
+    /// The worker has said all there is: nothing more comes, even if the client turns out to be gone.
+    pub(super) fn end(&mut self) -> Outcome {
         if self.complete || self.presence == Presence::Gone {
-            return Ok(Outcome::Complete);
+            return Outcome::Complete;
         }
         match self.allowance {
             None | Some(0) => {
-                self.response.end(Then::End, false)?;
-                Ok(Outcome::Complete)
+                if let Err(ClientGone) = self.response.end(Then::End, false) {
+                    self.desert();
+                }
+                Outcome::Complete
             }
             Some(missing) => {
                 error!(
                     "The application's response is {missing} bytes shorter than its Content-Length."
                 );
-                Ok(Outcome::of(self.break_off(HTTP_INTERNAL_SERVER_ERROR)))
+                Outcome::of(self.break_off(HTTP_INTERNAL_SERVER_ERROR))
             }
         }
     }
