@@ -246,6 +246,7 @@ fn group(
                 dont_write_bytecode: globals.dont_write_bytecode.unwrap_or(false),
                 hash_seed: globals.python_hash_seed.and_then(HashSeed::fixed),
                 skip_exit_handlers: globals.destroy_interpreter == Some(false),
+                case_insensitive: globals.case_sensitivity == Some(false),
                 restrict_stdin: interpreter.restrict_stdin.unwrap_or(false),
                 restrict_stdout: interpreter.restrict_stdout.unwrap_or(false),
                 // A service looks after its signals itself.

@@ -83,6 +83,25 @@ fn a_folder_of_scripts() {
 }
 
 #[test]
+fn names_that_differ_in_case_alone() {
+    for (conf, same) in [("WSGICaseSensitivity On", false), ("WSGICaseSensitivity Off", true)] {
+        let httpd = mounted(&format!(
+            "{conf}\nWSGIDaemonProcess app threads=1\n\
+             WSGIScriptAlias /scripts {{apps}} process-group=app application-group=%{{GLOBAL}}"
+        ));
+        // As where the file system takes them for the same.
+        let file = |name: &str| httpd.dir().join("apps").join(name);
+        std::fs::hard_link(file("app.wsgi"), file("APP.wsgi")).expect("the folder is ours");
+        let questions = ask(&["__name__", "count", "__file__"]);
+        let see = |path: &str| told(httpd.get(&questions.replacen('/', path, 1)));
+        let [one, other] = ["/scripts/app.wsgi", "/scripts/APP.wsgi"].map(see);
+        assert_eq!(one[0] == other[0], same, "{conf}: {other:?}");
+        assert_eq!(other[1], if same { "2" } else { "1" }, "{conf}: {other:?}");
+        assert!(one[2].ends_with("/apps/app.wsgi"), "{one:?}");
+    }
+}
+
+#[test]
 fn access_control_is_httpds_own() {
     let httpd = Httpd::new()
         .file("elsewhere/app.wsgi", HELLO)

@@ -228,6 +228,8 @@ pub struct Python {
     pub hash_seed: Option<u32>,
     /// `WSGIDestroyInterpreter Off`: exit handlers do not run.
     pub skip_exit_handlers: bool,
+    /// `WSGICaseSensitivity Off`: paths of scripts that differ in case alone are of one script.
+    pub case_insensitive: bool,
     /// `WSGIRestrictStdin`.
     pub restrict_stdin: bool,
     /// `WSGIRestrictStdout`.
@@ -482,6 +484,7 @@ impl Python {
         writer.bool(self.dont_write_bytecode);
         writer.option(self.hash_seed, Writer::u32);
         writer.bool(self.skip_exit_handlers);
+        writer.bool(self.case_insensitive);
         writer.bool(self.restrict_stdin);
         writer.bool(self.restrict_stdout);
         writer.bool(self.restrict_signal);
@@ -496,6 +499,7 @@ impl Python {
             dont_write_bytecode: reader.bool("dont write bytecode")?,
             hash_seed: reader.option("hash seed", |reader| reader.u32("hash seed"))?,
             skip_exit_handlers: reader.bool("skip exit handlers")?,
+            case_insensitive: reader.bool("case insensitive")?,
             restrict_stdin: reader.bool("restrict stdin")?,
             restrict_stdout: reader.bool("restrict stdout")?,
             restrict_signal: reader.bool("restrict signal")?,

@@ -143,7 +143,7 @@ fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> 
             let siblings = keeps.then(|| Arc::new(Siblings::new(reporter.clone())));
             let toolbox = Python::attach(|py| {
                 interpreter.assign(py, &application_group, &settings.python, &own)?;
-                Toolbox::new(py, &application_group, siblings)
+                Toolbox::new(py, &application_group, &settings.python, siblings)
             })?;
             if settings.threads == 0 {
                 service::run(control, reporter, &interpreter, &toolbox, &preload)?;

@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use wire::Fast;
-use wire::control::FromWorker;
+use wire::control::{self, FromWorker};
 use wire::exchange::ToWorker;
 
 use crate::connection::Connection;
@@ -61,11 +61,12 @@ impl Toolbox {
     pub fn new(
         py: Python<'_>,
         application_group: &[u8],
+        python: &control::Python,
         siblings: Option<Arc<Siblings>>,
     ) -> PyResult<Self> {
         // The scripts' module imports the failures' one.
         let failures = Failures::new(py, application_group)?;
-        let scripts = Scripts::new(py, siblings.clone())?;
+        let scripts = Scripts::new(py, python.case_insensitive, siblings.clone())?;
         Errors::register(py)?;
         let subscribers = Subscribers::new(py)?;
         Ok(Self { scripts, failures, telemetry: None, subscribers, siblings })

@@ -70,8 +70,13 @@ impl Scripts {
     ///
     /// # Errors
     /// Python's.
-    pub fn new(py: Python<'_>, siblings: Option<Arc<Siblings>>) -> PyResult<Self> {
+    pub fn new(
+        py: Python<'_>,
+        case_insensitive: bool,
+        siblings: Option<Arc<Siblings>>,
+    ) -> PyResult<Self> {
         let module = embedded::SCRIPT.load(py)?;
+        module.setattr("case_insensitive", case_insensitive)?;
         Ok(Self {
             load: module.getattr("load")?.unbind(),
             script_error: module.getattr("ScriptError")?.unbind(),

@@ -65,7 +65,7 @@ pub static DIRECTIVES: [Directive; 6] = [
         default: "On",
         usage: c"On or Off: whether paths that differ in case are different",
         compatibility: Compatibility::Better(
-            "concerns `%{RESOURCE}` alone; scripts are told apart by their paths as they are",
+            "two files that differ all the same do not take turns at being loaded",
         ),
         set: Setter::Server(|config, command, argument| {
             set_flag(&mut globals(config).case_sensitivity, command, argument)

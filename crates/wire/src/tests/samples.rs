@@ -268,7 +268,7 @@ fn httpd() -> impl Strategy<Value = Httpd> {
 
 fn python() -> impl Strategy<Value = Python> {
     let numbers = (option::of(any::<u64>()), any::<u32>(), option::of(any::<u32>()));
-    let flags = any::<(bool, bool, bool, bool, bool)>();
+    let flags = any::<(bool, bool, bool, bool, bool, bool)>();
     (vec(bytes(), 0..3), numbers, flags).prop_map(|(warnings, numbers, flags)| Python {
         warnings,
         switch_interval: numbers.0,
@@ -279,6 +279,7 @@ fn python() -> impl Strategy<Value = Python> {
         restrict_stdin: flags.2,
         restrict_stdout: flags.3,
         restrict_signal: flags.4,
+        case_insensitive: flags.5,
     })
 }
 

@@ -18,6 +18,9 @@ except ImportError:
 _lock = threading.Lock()
 _loaded = {}
 
+# Whether paths that differ in case alone are of one script (WSGICaseSensitivity Off).
+case_insensitive = False
+
 
 class ScriptError(Exception):
     """A script cannot be loaded; ``lines`` tells the log why."""
@@ -28,24 +31,25 @@ class ScriptError(Exception):
 
 
 def load(path, outdated=None):
-    """Return the file's time of change and the globals of the script at ``path``, loaded now or
-    earlier. The globals ``outdated`` are not good any more."""
+    """Return the file's time of change and the globals of the script at ``path``, which is bytes,
+    loaded now or earlier. The globals ``outdated`` are not good any more."""
+    key = path.lower() if case_insensitive else path
     path = os.fsdecode(path)
     with _lock:
         try:
             with open(path, "rb") as file:
                 mtime = os.fstat(file.fileno()).st_mtime_ns
-                known = _loaded.get(path)
+                known = _loaded.get(key)
                 if known is not None and known[0] == mtime and known[1] is not outdated:
                     return known
                 source = file.read()
         except OSError as error:
             raise ScriptError(f"cannot read WSGI script '{path}': {error.strerror}") from None
         code = _compile(source, path)
-        _loaded.pop(path, None)
-        namespace = _run(code, path, mtime)
-        _loaded[path] = mtime, namespace
-        return _loaded[path]
+        _loaded.pop(key, None)
+        namespace = _run(code, path, key, mtime)
+        _loaded[key] = mtime, namespace
+        return _loaded[key]
 
 
 def run_service(path):
@@ -77,8 +81,8 @@ def _compile(source, path):
         raise ScriptError(f"cannot compile WSGI script '{path}': {error}") from None
 
 
-def _run(code, path, mtime):
-    digest = md5(os.fsencode(path), usedforsecurity=False).hexdigest()
+def _run(code, path, key, mtime):
+    digest = md5(key, usedforsecurity=False).hexdigest()
     name = f"_mod_wsgi_{digest}"
     module = types.ModuleType(name)
     module.__file__ = path
