@@ -112,6 +112,20 @@ fn what_is_left_out_or_refused() {
 }
 
 #[test]
+fn a_head_that_is_too_long_for_any_client_is_an_error_of_the_application() {
+    let httpd = serve();
+    for head in ["'200 OK', [('a', 'b' * 1_100_000)]", "'200 ' + 'x' * 1_100_000, []"] {
+        assert_eq!(sent(&httpd, head).assert(500).text(), "a page", "{head}");
+    }
+    if !UnderTest::chosen().is_original() {
+        httpd.wait_for_log(&["[wsgi:error]", "ValueError: status and headers are 11000"]);
+        // Headers of the size that httpd itself takes are no matter.
+        let head = "'200 OK', [('a', 'b' * 8190)] * 100";
+        assert_eq!(values(&sent(&httpd, head).assert(200), "a"), vec!["b".repeat(8190); 100]);
+    }
+}
+
+#[test]
 fn what_takes_the_place_of_a_failed_answer() {
     let httpd = serve();
     for head in [

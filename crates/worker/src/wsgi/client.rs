@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::head::check_header;
+use super::head::{check_header, check_length};
 use super::start_response::{pair, to_exception, type_name};
 use crate::exchange::Exchange;
 
@@ -50,9 +50,10 @@ impl Client {
             PyTypeError::new_err(format!("early_hints() argument 1 must be list, not {given}"))
         })?;
         let headers = list.iter().map(|header| pair(&header)).collect::<PyResult<Vec<_>>>()?;
-        for (name, value) in &headers {
-            check_header(name, value).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        }
+        let checked = headers.iter().try_for_each(|(name, value)| check_header(name, value));
+        checked
+            .and_then(|()| check_length(b"", &headers))
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         if self.exchange.is_committed(py) {
             return Err(PyRuntimeError::new_err("early_hints() called after the response began"));
         }

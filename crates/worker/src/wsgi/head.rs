@@ -1,5 +1,8 @@
 //! What `start_response` accepts as status line and headers.
 
+use wire::Message;
+use wire::exchange::FromWorker;
+
 use crate::reply::Head;
 
 /// What is wrong with a status line or a header. The texts are those that applications know from
@@ -27,6 +30,9 @@ pub enum HeadError {
     /// A header's value would begin another header.
     #[error("carriage return/line feed character in header value: {}", quoted(.0))]
     LineEndInValue(Vec<u8>),
+    /// Too much for one frame, and for any client.
+    #[error("status and headers are {0} bytes long, more than the limit of {limit}", limit = FromWorker::MAX_PAYLOAD)]
+    TooLong(usize),
 }
 
 /// Checks a status line, and returns its code.
@@ -69,6 +75,20 @@ pub fn check_header(name: &[u8], value: &[u8]) -> Result<(), HeadError> {
     Ok(())
 }
 
+/// Checks that headers, behind a status line or none, fit into a frame.
+///
+/// # Errors
+/// [`HeadError::TooLong`].
+pub fn check_length(status: &[u8], headers: &[(Vec<u8>, Vec<u8>)]) -> Result<(), HeadError> {
+    // In front of the list and of each byte string stands its length.
+    const LENGTH: usize = 4;
+    // What may be added: a Content-Length.
+    const ADDED: usize = 64;
+    let headers = headers.iter().map(|(name, value)| 2 * LENGTH + name.len() + value.len());
+    let len = 2 * LENGTH + status.len() + headers.sum::<usize>();
+    if len + ADDED > FromWorker::MAX_PAYLOAD { Err(HeadError::TooLong(len)) } else { Ok(()) }
+}
+
 impl Head {
     /// Checks a status line and headers.
     ///
@@ -79,6 +99,7 @@ impl Head {
         for (name, value) in &headers {
             check_header(name, value)?;
         }
+        check_length(&status, &headers)?;
         Ok(Self { code, status, headers })
     }
 }
@@ -132,6 +153,30 @@ mod tests {
             let error = check_status(status.as_bytes()).unwrap_err();
             assert_eq!(error.to_string(), text);
         }
+    }
+
+    #[test]
+    fn all_of_a_head_fits_into_a_frame() {
+        let check = |count: usize, len: usize| {
+            let headers = vec![(b"X-Name".to_vec(), vec![b'x'; len]); count];
+            let head = Head::checked(b"200 OK".to_vec(), headers)?;
+            let given = head.headers.iter().map(|(name, value)| (&name[..], &value[..]));
+            let added = (&b"Content-Length"[..], &b"18446744073709551615"[..]);
+            let headers = given.chain([added]).collect();
+            let mut frame = Vec::new();
+            wire::encode(&FromWorker::Head { status: &head.status, headers }, &mut frame);
+            assert!(frame.len() - wire::Header::SIZE <= FromWorker::MAX_PAYLOAD, "{count} {len}");
+            Ok::<_, HeadError>(())
+        };
+        for (count, len) in [(1, 1_048_400), (10_000, 90), (74_000, 0)] {
+            assert_eq!(check(count, len), Ok(()), "{count} {len}");
+        }
+        for (count, len) in [(1, 1_048_576), (10_000, 91), (75_000, 0)] {
+            assert!(matches!(check(count, len), Err(HeadError::TooLong(_))), "{count} {len}");
+        }
+        let error = check(1, 1 << 20).unwrap_err();
+        let text = "status and headers are 1048604 bytes long, more than the limit of 1048576";
+        assert_eq!(error.to_string(), text);
     }
 
     #[test]
