@@ -43,6 +43,9 @@ def application(environ, start_response):
         body = [str("wsgi.early_hints" in environ).encode()]
     elif case == "disconnected":
         body = [str("mod_wsgi.client_disconnected" in environ).encode()]
+    elif case == "processes":
+        import apache
+        body = [str(apache.maximum_processes).encode()]
     elif case == "readinto":
         body = [str(hasattr(environ["wsgi.input"], "readinto")).encode()]
     elif case == "location":
@@ -209,6 +212,14 @@ const DIFFERENCES: &[Difference] = &[
         ours: "True",
         theirs: "False",
         why: "applications can stop when nobody waits for them",
+    },
+    Difference {
+        case: "processes",
+        about: "`apache.maximum_processes` where `MaxRequestWorkers` is 64 and `ThreadsPerChild` 16",
+        look: body,
+        ours: "4",
+        theirs: "1",
+        why: "the most children that there may be; there, except with prefork, how many there have been so far",
     },
     Difference {
         case: "readinto",
