@@ -156,6 +156,8 @@ impl<'r> Brigade<'r> {
             }
             Then::End => self.append_end(),
             Then::Broken => {
+                // mod_cache takes what comes before the end for whole.
+                self.request.forbid_caching();
                 let pool = self.request.pool().as_ptr();
                 // SAFETY: pool and allocator outlive the pass; no text is needed. The chunk filter
                 // sends no last chunk once it has seen this status (chunk_filter.c). An HTTP/2

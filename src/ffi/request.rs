@@ -565,6 +565,18 @@ impl<'r> Request<'r> {
         unsafe { (*self.rec().connection).keepalive = c::AP_CONN_CLOSE };
     }
 
+    /// Lets nobody keep the response for others (mod_cache), nor the one that it is a part of.
+    pub fn forbid_caching(self) {
+        let mut request = self.as_ptr();
+        while !request.is_null() {
+            // SAFETY: this request and those that it is a subrequest of are alive, and this thread's.
+            request = unsafe {
+                (*request).no_cache = 1;
+                (*request).main
+            };
+        }
+    }
+
     /// Least severe level that `LogLevel` lets this module log here, as httpd's number.
     pub fn log_level(self) -> u8 {
         // SAFETY: the request is alive, and the index is this module's.

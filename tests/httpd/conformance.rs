@@ -4,6 +4,9 @@ mod hostile_applications;
 mod hostile_clients;
 mod smuggling;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use testkit::{Connection, Httpd, Response, Running, UnderTest};
 
 use crate::delivery::{FILES, data};
@@ -228,5 +231,33 @@ fn a_response_that_breaks_off_is_visibly_incomplete() {
             let looks_whole = original && path == "/breaks";
             assert_eq!(responses[0].complete, looks_whole, "{path} {version}");
         }
+    }
+}
+
+/// Keeps everything that may be kept.
+const CACHE: &str = "
+LoadModule cache_module {modules}/mod_cache.so
+LoadModule cache_disk_module {modules}/mod_cache_disk.so
+CacheRoot {dir}/cache
+CacheEnable disk /
+CacheDefaultExpire 60
+CacheIgnoreNoLastMod On
+CacheHeader On
+";
+
+#[test]
+fn a_response_that_breaks_off_is_kept_in_no_cache() {
+    if testkit::ours_only("mod_wsgi makes it look whole") {
+        return;
+    }
+    let httpd = serving(VALIDATED).conf(CACHE).expect_log("[wsgi:error]").start();
+    let folder = httpd.dir().join("cache");
+    std::fs::create_dir(&folder).expect("the folder is ours");
+    std::fs::set_permissions(folder, Permissions::from_mode(0o777)).expect("the folder is ours");
+    for (path, whole) in [("/many", true), ("/breaks", false), ("/breaks-with-length", false)] {
+        assert_eq!(httpd.get(path).complete, whole, "{path}");
+        let again = httpd.get(path);
+        let kept = again.header("X-Cache").is_some_and(|said| said.starts_with("HIT"));
+        assert_eq!((kept, again.complete), (whole, whole), "{path}: {:?}", again.headers);
     }
 }
