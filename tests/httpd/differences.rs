@@ -46,6 +46,8 @@ def application(environ, start_response):
     elif case == "processes":
         import apache
         body = [str(apache.maximum_processes).encode()]
+    elif case == "again":
+        start_response("404 Not Found", headers)
     elif case == "readinto":
         body = [str(hasattr(environ["wsgi.input"], "readinto")).encode()]
     elif case == "location":
@@ -212,6 +214,14 @@ const DIFFERENCES: &[Difference] = &[
         ours: "True",
         theirs: "False",
         why: "applications can stop when nobody waits for them",
+    },
+    Difference {
+        case: "again",
+        about: "status where `start_response` is called again, without `exc_info`, before anything is sent",
+        look: status,
+        ours: "500",
+        theirs: "200",
+        why: "PEP 3333, \"The start_response() Callable\", has it a fatal error",
     },
     Difference {
         case: "processes",

@@ -53,10 +53,14 @@ impl StartResponse {
             PyTypeError::new_err(format!("start_response() argument 2 must be list, not {given}"))
         })?;
         let exc_info = exc_info.map(exception).transpose()?;
-        if exchange.is_committed(py) {
-            return Err(exc_info.unwrap_or_else(|| {
-                PyRuntimeError::new_err("start_response() called more than once without exc_info")
-            }));
+        match exc_info {
+            Some(error) if exchange.is_committed(py) => return Err(error),
+            // PEP 3333: a fatal error, even if nothing has been sent.
+            None if exchange.status(py).is_some() => {
+                let text = "start_response() called more than once without exc_info";
+                return Err(PyRuntimeError::new_err(text));
+            }
+            Some(_) | None => {}
         }
         let status = latin1_bytes(status)?;
         let headers = headers.iter().map(|header| pair(&header)).collect::<PyResult<_>>()?;

@@ -113,33 +113,26 @@ fn checks() {
 fn calling_it_again() {
     let worker = Worker::serving();
     let replaced = worker.run(
-        "def application(environ, start_response):\n    \
-             start_response('200 OK', [('a', 'b')])\n    \
-             yield b''\n    \
-             start_response('404 Not Found', [('c', 'd')])\n    \
-             yield b'x'\n",
-    );
-    assert_eq!(replaced.ok(), "x");
-    assert_eq!((replaced.status.as_str(), replaced.header("a")), ("404 Not Found", None));
-
-    let exc_info = worker.run(
         "import sys\n\
          def application(environ, start_response):\n    \
              try:\n        \
-                 start_response('200 OK', [])\n        \
+                 start_response('200 OK', [('a', 'b')])\n        \
                  raise ValueError('early')\n    \
              except ValueError:\n        \
-                 start_response('500 Oops', [], sys.exc_info())\n    \
+                 start_response('500 Oops', [('c', 'd')], sys.exc_info())\n    \
              return [b'sorry']\n",
     );
-    assert_eq!((exc_info.ok(), exc_info.status.as_str()), ("sorry", "500 Oops"));
+    assert_eq!((replaced.ok(), replaced.status.as_str()), ("sorry", "500 Oops"));
+    assert_eq!((replaced.header("a"), replaced.header("c")), (None, Some("d")));
 
-    let again = "start_response('200 OK', [])(b'')\nstart_response('200 OK', [])";
-    assert_eq!(
-        outcome(&worker, again),
-        "RuntimeError: start_response() called more than once without exc_info",
-        "an empty write commits the headers"
-    );
+    for begun in ["", "(b'')"] {
+        let again = format!("start_response('200 OK', []){begun}\nstart_response('200 OK', [])");
+        let text = "RuntimeError: start_response() called more than once without exc_info";
+        assert_eq!(outcome(&worker, &again), text, "{begun}");
+    }
+    let corrected = "try:\n    start_response('200', [('a\\n', 'b')])\n\
+                     except ValueError:\n    start_response('200 OK', [])";
+    assert_eq!(outcome(&worker, corrected), "nothing", "a call that failed is none");
 }
 
 #[test]
