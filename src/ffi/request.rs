@@ -433,9 +433,20 @@ impl<'r> Request<'r> {
         self.abort_connection();
     }
 
-    /// Whether httpd frames the response body in chunks.
-    pub fn is_chunked(self) -> bool {
-        self.rec().chunked != 0
+    /// Whether the end of the connection is all that tells the client where the response ends, or the
+    /// one that this is a part of. That is known once httpd has sent the head.
+    pub fn ends_with_connection(self) -> bool {
+        let mut request = self;
+        // SAFETY: the request that this one is a subrequest of outlives it.
+        while let Some(main) = NonNull::new(request.rec().main) {
+            request = Self { raw: main, lifetime: PhantomData };
+        }
+        let rec = request.rec();
+        let has_head = rec.sent_bodyct != 0;
+        let is_framed = rec.chunked != 0
+            || request.is_stream()
+            || request.headers_out().get(c"Content-Length").is_some();
+        has_head && !is_framed && !request.is_header_only()
     }
 
     /// Whether this is a stream of an HTTP/2 connection.

@@ -115,8 +115,6 @@ pub struct Exchange<'r, 'c> {
     body: &'c mut Body<'r>,
     /// The response's head has been handed to httpd.
     begun: bool,
-    /// The response has a Content-Length.
-    announced: bool,
     /// Bytes of body that the announced length still allows.
     allowance: Option<u64>,
     /// The announced length has been exceeded, which is said once.
@@ -163,7 +161,6 @@ impl<'r, 'c> Exchange<'r, 'c> {
             response: Delivery::new(request, target.link.response_socket_timeout),
             body,
             begun: false,
-            announced: false,
             allowance: None,
             exceeded: false,
             heard: false,

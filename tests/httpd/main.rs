@@ -30,6 +30,7 @@ mod limits;
 mod loading;
 mod logs;
 mod mapping;
+mod neighbours;
 mod output;
 mod overload;
 mod proxies;

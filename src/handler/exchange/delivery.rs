@@ -66,21 +66,13 @@ pub(super) struct Delivery<'r> {
     /// Since when the client has taken nothing of what is ready for it.
     waiting: Option<Instant>,
     /// What is to follow what is spooled.
-    ending: Option<Ending>,
-}
-
-/// How a response ends.
-#[derive(Debug, Clone, Copy)]
-struct Ending {
-    then: Then,
-    /// Whether the client must see a reset to know that the response is incomplete.
-    resets: bool,
+    ending: Option<Then>,
 }
 
 /// What the client still has to take of a response when its worker has ended it.
 pub struct Rest<'r> {
     delivery: Delivery<'r>,
-    ending: Ending,
+    ending: Then,
 }
 
 impl<'r> Delivery<'r> {
@@ -167,16 +159,12 @@ impl<'r> Delivery<'r> {
 
     /// Ends the response, well or not; what is spooled and what follows it are left to
     /// [`Delivery::into_rest`].
-    pub fn end(&mut self, then: Then, resets: bool) -> Result<(), ClientGone> {
+    pub fn end(&mut self, then: Then) -> Result<(), ClientGone> {
         if self.spool.as_ref().is_some_and(|spool| !spool.is_empty()) {
-            self.ending = Some(Ending { then, resets });
+            self.ending = Some(then);
             return Ok(());
         }
-        let passed = self.pass(&[], then);
-        if resets {
-            self.request.reset_connection();
-        }
-        passed
+        self.pass(&[], then)
     }
 
     /// What is to be passed as soon as the worker, and the connection to it, are free for other
@@ -295,7 +283,16 @@ impl<'r> Delivery<'r> {
         let data = data.into();
         let len = FRAMING + self.gathered + data.len();
         (self.passed, self.gathered, self.room) = (true, 0, self.room.saturating_sub(len));
-        self.brigade.pass(data, then)
+        let passed = self.brigade.pass(data, then);
+        // Filters may have kept the head until now, and httpd frames no response in chunks that is
+        // known to be the last one of its connection.
+        if then == Then::Broken {
+            self.request.close_connection();
+            if self.request.ends_with_connection() {
+                self.request.reset_connection();
+            }
+        }
+        passed
     }
 }
 
@@ -315,9 +312,6 @@ impl Rest<'_> {
         if let Err(ClientGone) = self.try_pass() {
             debug!("The client closed the connection before it had taken the whole response.");
         }
-        if self.ending.resets {
-            self.delivery.request.reset_connection();
-        }
     }
 
     fn try_pass(&mut self) -> Result<(), ClientGone> {
@@ -330,10 +324,11 @@ impl Rest<'_> {
             return Err(delivery.lose(&io::Error::other(problem)));
         }
         // What could not be put into the file comes after it, and nothing comes after a reset.
-        if delivery.spool.as_ref().is_some_and(|spool| !spool.is_empty()) || self.ending.resets {
+        let resets = self.ending == Then::Broken && delivery.request.ends_with_connection();
+        if resets || delivery.spool.as_ref().is_some_and(|spool| !spool.is_empty()) {
             delivery.pass(&[], Then::More)?;
             delivery.settle()?;
         }
-        delivery.pass(&[], self.ending.then)
+        delivery.pass(&[], self.ending)
     }
 }

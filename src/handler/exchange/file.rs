@@ -33,7 +33,6 @@ impl Exchange<'_, '_> {
         let then = if missing == 0 { Then::End } else { Then::Broken };
         if missing > 0 {
             error!("The application's file is {missing} bytes shorter than its Content-Length.");
-            self.request.close_connection();
         }
         let part = (allowed > 0).then_some((file, offset, allowed));
         match self.response.send_file(part, then) {

@@ -48,7 +48,6 @@ impl Exchange<'_, '_> {
         head.apply(self.request);
         self.response.begin();
         self.begun = true;
-        self.announced = head.content_length.is_some();
         // Of a response without a body, the length says what another one would have had.
         let announced = head.content_length.filter(|_| head.allows_body());
         self.allowance = announced.filter(|_| !self.request.is_header_only());
@@ -56,7 +55,7 @@ impl Exchange<'_, '_> {
         // 15.3.6), of which nobody need hear.
         if head.code == HTTP_RESET_CONTENT {
             self.request.set_content_length(0);
-            (self.announced, self.allowance, self.exceeded) = (true, Some(0), true);
+            (self.allowance, self.exceeded) = (Some(0), true);
         }
     }
 
@@ -83,7 +82,7 @@ impl Exchange<'_, '_> {
         }
         match self.allowance {
             None | Some(0) => {
-                if let Err(ClientGone) = self.response.end(Then::End, false) {
+                if let Err(ClientGone) = self.response.end(Then::End) {
                     self.desert();
                 }
                 Outcome::Complete
@@ -123,10 +122,8 @@ impl Exchange<'_, '_> {
         if !self.response.has_passed() {
             return Err(status);
         }
-        self.request.close_connection();
-        let delimited = self.announced || self.request.is_chunked() || self.request.is_stream();
         // A client that has gone as well needs no telling.
-        let _ = self.response.end(Then::Broken, !delimited && !self.request.is_header_only());
+        let _ = self.response.end(Then::Broken);
         // After OK, httpd itself would end an HTTP/2 stream as if all were well
         // (`ap_finalize_request_protocol`).
         Ok(if self.request.is_stream() { AP_FILTER_ERROR } else { OK })
