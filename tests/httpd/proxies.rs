@@ -1,7 +1,7 @@
 //! What proxies say of their clients: believed if the header is listed and the peer is trusted, and
 //! kept from the application otherwise.
 
-use testkit::Running;
+use testkit::{Curl, Running};
 
 use crate::{TELL, ask, serving, told};
 
@@ -88,6 +88,37 @@ fn every_header_of_trusted_and_untrusted_peers() {
             let expected = if believed { expected } else { &own };
             assert_eq!(found, expected, "{place} {header}: {value}, {question}");
             assert_eq!(answer(&httpd, place, &sent, &passed), left, "{place} {header}: {value}");
+        }
+    }
+}
+
+#[test]
+fn what_trusted_proxies_say_of_the_scheme_stands_above_the_connection() {
+    let conf = "SSLOptions +StdEnvVars\n\
+        <Location /t-trusted>\nWSGITrustedProxyHeaders X-Forwarded-Proto\n</Location>\n\
+        <Location /t-stranger>\nWSGITrustedProxyHeaders X-Forwarded-Proto\n\
+        WSGITrustedProxies 10.0.0.0/8\n</Location>";
+    let Some((httpd, port)) = serving(TELL).secure(conf).filter(|_| Curl::is_there()) else {
+        return;
+    };
+    let _httpd = httpd.start();
+    let tell = "environ['wsgi.url_scheme'] + ' ' + environ['REQUEST_SCHEME'] + ' ' + \
+                environ['SSL_PROTOCOL'][:3] + ' ' + str('HTTPS' in environ)";
+    for version in ["--http1.1", "--http2"] {
+        let curl = Curl { version, port };
+        for (place, said, scheme) in [
+            ("/t-unlisted", "", "https"),
+            ("/t-unlisted", "http", "https"),
+            ("/t-trusted", "", "https"),
+            ("/t-trusted", "http", "http"),
+            ("/t-trusted", "https", "https"),
+            ("/t-stranger", "http", "https"),
+        ] {
+            let target = ask(&[tell]).replacen('/', place, 1);
+            let headers = [("X-Forwarded-Proto", said)];
+            let headers = if said.is_empty() { &[][..] } else { &headers };
+            let found = told(curl.request("GET", &target, headers, b"")).join("|");
+            assert_eq!(found, format!("{scheme} https TLS False"), "{version} {place} {said}");
         }
     }
 }
