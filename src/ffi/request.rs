@@ -436,11 +436,7 @@ impl<'r> Request<'r> {
     /// Whether the end of the connection is all that tells the client where the response ends, or the
     /// one that this is a part of. That is known once httpd has sent the head.
     pub fn ends_with_connection(self) -> bool {
-        let mut request = self;
-        // SAFETY: the request that this one is a subrequest of outlives it.
-        while let Some(main) = NonNull::new(request.rec().main) {
-            request = Self { raw: main, lifetime: PhantomData };
-        }
+        let request = self.with_mains().last().unwrap_or(self);
         let rec = request.rec();
         let has_head = rec.sent_bodyct != 0;
         let is_framed = rec.chunked != 0
@@ -576,15 +572,19 @@ impl<'r> Request<'r> {
         unsafe { (*self.rec().connection).keepalive = c::AP_CONN_CLOSE };
     }
 
+    /// This request, the one that it is a subrequest of, and so on: each outlives the one before.
+    fn with_mains(self) -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(self), |request| {
+            let raw = NonNull::new(request.rec().main)?;
+            Some(Self { raw, lifetime: PhantomData })
+        })
+    }
+
     /// Lets nobody keep the response for others (mod_cache), nor the one that it is a part of.
     pub fn forbid_caching(self) {
-        let mut request = self.as_ptr();
-        while !request.is_null() {
-            // SAFETY: this request and those that it is a subrequest of are alive, and this thread's.
-            request = unsafe {
-                (*request).no_cache = 1;
-                (*request).main
-            };
+        for request in self.with_mains() {
+            // SAFETY: the request is alive, and this thread's.
+            unsafe { (*request.as_ptr()).no_cache = 1 };
         }
     }
 
