@@ -48,10 +48,12 @@ void mwrs_bucket_delete(apr_bucket *bucket)
     apr_bucket_delete(bucket);
 }
 
-apr_int32_t mwrs_sendfile_flag(const request_rec *r)
+apr_int32_t mwrs_sendfile_flag(const request_rec *r, int otherwise)
 {
     const core_dir_config *core = ap_get_core_module_config(r->per_dir_config);
-    return AP_SENDFILE_ENABLED(core->enable_sendfile);
+    return core->enable_sendfile == ENABLE_SENDFILE_UNSET && otherwise
+        ? APR_SENDFILE_ENABLED
+        : AP_SENDFILE_ENABLED(core->enable_sendfile);
 }
 
 int mwrs_brigade_append_file(apr_bucket_brigade *bb, apr_file_t *file, apr_off_t offset,

@@ -27,8 +27,8 @@ apr_status_t mwrs_bucket_read(apr_bucket *bucket, const char **data, apr_size_t 
 void mwrs_bucket_delete(apr_bucket *bucket);
 
 /* The flags, of those for apr_os_file_put, with which a file is sent as EnableSendfile asks for
- * (AP_SENDFILE_ENABLED). */
-apr_int32_t mwrs_sendfile_flag(const request_rec *r);
+ * (AP_SENDFILE_ENABLED), and as `otherwise` where nobody has written it. */
+apr_int32_t mwrs_sendfile_flag(const request_rec *r, int otherwise);
 
 /* apr_brigade_insert_file, and apr_bucket_file_enable_mmap with 0 for each bucket of it. Returns
  * whether that could be had. */

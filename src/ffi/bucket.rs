@@ -31,8 +31,10 @@ pub struct Brigade<'r> {
 pub enum Sendfile {
     /// As `EnableSendfile` has it for static files.
     AsConfigured,
-    /// Of a file on a local disk, with which it works everywhere. Otherwise httpd would read it to
-    /// memory, and wait for the client as soon as that is `FlushMaxThreshold`.
+    /// Unless somebody has written `EnableSendfile Off`: of a file with which it works everywhere.
+    UnlessOff,
+    /// Of such a file as well. Otherwise httpd would read it to memory, and wait for the client as
+    /// soon as that is `FlushMaxThreshold`.
     Always,
 }
 
@@ -98,9 +100,12 @@ impl<'r> Brigade<'r> {
         let pool = self.request.pool().as_ptr();
         let mut descriptor = file.as_raw_fd();
         let sendfile = match sendfile {
-            // SAFETY: the request is alive.
-            Sendfile::AsConfigured => unsafe { c::mwrs_sendfile_flag(self.request.as_ptr()) },
             Sendfile::Always => c::APR_FOPEN_SENDFILE_ENABLED,
+            Sendfile::AsConfigured | Sendfile::UnlessOff => {
+                let otherwise = c_int::from(sendfile == Sendfile::UnlessOff);
+                // SAFETY: the request is alive.
+                unsafe { c::mwrs_sendfile_flag(self.request.as_ptr(), otherwise) }
+            }
         };
         let flags = c::APR_FOPEN_READ | sendfile;
         let mut borrowed = std::ptr::null_mut();

@@ -63,7 +63,7 @@ fn files(conf: &str) -> Httpd {
 
 #[test]
 fn files_from_their_position_on_or_as_long_as_announced() {
-    for conf in ["", "EnableSendfile On", "EnableMMAP Off"] {
+    for conf in ["", "EnableSendfile On", "EnableSendfile Off", "EnableMMAP Off"] {
         let httpd = files(conf).expect_log("short of its Content-Length").start();
         let mut connection = httpd.connect();
         for (path, expected) in [
@@ -116,6 +116,42 @@ fn files_through_filters() {
     assert_eq!(response.header("Content-Encoding"), Some("gzip"));
     assert!(response.body.len() < 150_000, "{} bytes", response.body.len());
     assert!(httpd.get("/whole").assert(200).text() == data());
+}
+
+/// Answers with a large file, and cuts it short when asked to.
+const LARGE: &str = r#"
+import os, tempfile
+
+LARGE, LENGTH = tempfile.NamedTemporaryFile(), 32 << 20
+PLAIN = ("Content-Type", "text/plain")
+
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/cut":
+        os.truncate(LARGE.name, 1000)
+        start_response("200 OK", [PLAIN])
+        return [b"cut"]
+    start_response("200 OK", [PLAIN, ("Content-Length", str(LENGTH))])
+    os.truncate(LARGE.name, LENGTH)
+    return environ["wsgi.file_wrapper"](open(LARGE.name, "rb"))
+"#;
+
+#[test]
+fn a_file_cut_short_while_it_is_sent_harms_its_own_response_only() {
+    for conf in ["", "EnableSendfile On", "EnableSendfile Off"] {
+        let httpd = serving(LARGE).conf(conf).start();
+        let before = httpd.children();
+        let mut client = httpd.connect();
+        client.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("httpd reads");
+        assert!(!client.is_closed().expect("the beginning comes"));
+        assert_eq!(httpd.get("/cut").assert(200).text(), "cut");
+        let response = client.read_response("GET").expect("a response");
+        assert_eq!(response.status, 200, "{conf}");
+        assert!(!response.complete, "{conf}: {} bytes", response.body.len());
+        assert_eq!(httpd.get("/cut").assert(200).text(), "cut");
+        let after = httpd.children();
+        assert!(before.iter().all(|child| after.contains(child)), "{conf}: {before:?}, {after:?}");
+    }
 }
 
 /// Answers about the clients of its requests, each of which has a name.

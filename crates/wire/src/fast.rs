@@ -25,6 +25,8 @@ pub enum Fast {
     Input,
     /// A runner goes from one request to the next without letting go of Python's lock.
     Lock,
+    /// The kernel sends files of local file systems by itself.
+    Sendfile,
     /// No further runner is woken while those at work compute.
     Watch,
     /// Large bodies go through memory that httpd's child and worker share.
@@ -35,7 +37,7 @@ static OFF: LazyLock<String> = LazyLock::new(|| std::env::var(VARIABLE).unwrap_o
 
 impl Fast {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connections,
         Self::Environ,
         Self::Errors,
@@ -44,6 +46,7 @@ impl Fast {
         Self::Handover,
         Self::Input,
         Self::Lock,
+        Self::Sendfile,
         Self::Watch,
         Self::Window,
     ];
@@ -59,6 +62,7 @@ impl Fast {
             Self::Handover => "handover",
             Self::Input => "input",
             Self::Lock => "lock",
+            Self::Sendfile => "sendfile",
             Self::Watch => "watch",
             Self::Window => "window",
         }

@@ -86,8 +86,8 @@ pub static DIRECTIVES: [Directive; 9] = [
         default: "Off",
         usage: c"On or Off: whether files of wsgi.file_wrapper are sent by the kernel",
         compatibility: Compatibility::NoEffect(
-            "workers hand files over to httpd, which sends them as its own: see httpd's \
-             `EnableSendfile`",
+            "workers hand files over to httpd: see its `EnableSendfile`. Where nobody has written \
+             that, the kernel sends those on local file systems",
         ),
         set: Setter::Directory(|_, command, argument| on_off(command, argument).map(|_| ())),
     },

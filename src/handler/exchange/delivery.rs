@@ -140,15 +140,15 @@ impl<'r> Delivery<'r> {
         Ok(())
     }
 
-    /// Sends a file as the whole body.
+    /// Sends a part of a file as the whole body.
     pub fn send_file(
         &mut self,
         part: Option<(&OwnedFd, u64, u64)>,
+        sendfile: Sendfile,
         then: Then,
     ) -> Result<(), FileError> {
         if let Some((file, offset, length)) = part
-            && let Err(problem) =
-                self.brigade.push_file(file, offset, length, Sendfile::AsConfigured)
+            && let Err(problem) = self.brigade.push_file(file, offset, length, sendfile)
         {
             self.brigade.clear();
             return Err(FileError::Unusable(problem));

@@ -4,11 +4,17 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::FileType;
 use tracing::error;
+use wire::Fast;
 
 use super::delivery::FileError;
 use super::{Exchange, Outcome};
-use crate::ffi::bucket::{ClientGone, Then};
+use crate::ffi::bucket::{ClientGone, Sendfile, Then};
 use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_INTERNAL_SERVER_ERROR};
+
+/// File systems that are on this machine, as `linux/magic.h` numbers them: ext2 to ext4, XFS, Btrfs,
+/// F2FS, tmpfs, and the layers of containers. On others, httpd's manual says of `EnableSendfile`, the
+/// kernel may not be able to send what is in its cache.
+const LOCAL: [u32; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630];
 
 impl Exchange<'_, '_> {
     /// Sends a file as the body. A worker may pass any descriptor, and say anything about it.
@@ -35,7 +41,9 @@ impl Exchange<'_, '_> {
             error!("The application's file is {missing} bytes shorter than its Content-Length.");
         }
         let part = (allowed > 0).then_some((file, offset, allowed));
-        match self.response.send_file(part, then) {
+        let by_kernel = Fast::Sendfile.is_on() && is_local(file);
+        let sendfile = if by_kernel { Sendfile::UnlessOff } else { Sendfile::AsConfigured };
+        match self.response.send_file(part, sendfile, then) {
             Ok(()) => {}
             Err(FileError::ClientGone(gone)) => return Err(gone),
             Err(FileError::Unusable(problem)) => {
@@ -56,4 +64,11 @@ fn holds(file: &OwnedFd, offset: u64, length: u64) -> bool {
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && offset.checked_add(length).is_some_and(|end| end <= size)
+}
+
+/// Whether a file is on a file system that can do all that Linux can do with files.
+fn is_local(file: &OwnedFd) -> bool {
+    let number = rustix::fs::fstatfs(file).map(|system| system.f_type);
+    // The kernel's numbers have 32 bits, whatever type the C library gives them.
+    number.is_ok_and(|number| LOCAL.contains(&(number as u32)))
 }
