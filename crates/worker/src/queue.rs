@@ -20,6 +20,8 @@ pub struct Queue<T> {
 struct State<T> {
     schedule: Schedule<T>,
     woken: Vec<bool>,
+    /// Threads in [`Queue::wait_until_quiet`]: without any, nobody need be told.
+    awaiting_quiet: usize,
 }
 
 impl<T> Queue<T> {
@@ -29,6 +31,7 @@ impl<T> Queue<T> {
             state: Mutex::new(State {
                 schedule: Schedule::new(runners, policy),
                 woken: vec![false; runners],
+                awaiting_quiet: 0,
             }),
             wake: (0..runners).map(|_| Condvar::new()).collect(),
             quiet: Condvar::new(),
@@ -78,9 +81,7 @@ impl<T> Queue<T> {
     pub fn next(&self, runner: RunnerId) -> Option<T> {
         let mut state = self.lock();
         let job = state.schedule.next(runner);
-        if state.schedule.load() == 0 {
-            self.quiet.notify_all();
-        }
+        self.note_quiet(&state);
         job
     }
 
@@ -107,9 +108,7 @@ impl<T> Queue<T> {
     pub fn take_late(&self, late: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
         let taken = state.schedule.take_waiting(late);
-        if state.schedule.load() == 0 {
-            self.quiet.notify_all();
-        }
+        self.note_quiet(&state);
         taken
     }
 
@@ -128,14 +127,16 @@ impl<T> Queue<T> {
     pub fn wait_until_quiet(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut state = self.lock();
-        while state.schedule.load() > 0 {
+        state.awaiting_quiet += 1;
+        let quiet = loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+            if state.schedule.load() == 0 || left.is_zero() {
+                break state.schedule.load() == 0;
             }
             state = self.quiet.wait_timeout(state, left).expect("runners do not panic").0;
-        }
-        true
+        };
+        state.awaiting_quiet -= 1;
+        quiet
     }
 
     /// Takes back the jobs that nobody has begun.
@@ -145,6 +146,13 @@ impl<T> Queue<T> {
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().expect("runners do not panic")
+    }
+
+    /// Telling takes a system call, whoever listens.
+    fn note_quiet(&self, state: &State<T>) {
+        if state.awaiting_quiet > 0 && state.schedule.load() == 0 {
+            self.quiet.notify_all();
+        }
     }
 
     /// Wakes `runner` after letting go of the lock, which it wants next.
