@@ -56,7 +56,7 @@ const CONTRACT: [&str; 6] =
 /// What can be switched off (docs/performance.md): ways that have nothing to do with each other are
 /// off at the same time, so that the suite is not run once for each.
 const FASTER_WAYS: [&[Fast]; 3] = [
-    &[Fast::Sendfile, Fast::Watch, Fast::Window],
+    &[Fast::Batch, Fast::Sendfile, Fast::Watch, Fast::Window],
     &[Fast::Environ, Fast::File, Fast::Handover, Fast::Input],
     &[Fast::Connections, Fast::Errors, Fast::Gather, Fast::Lock],
 ];

@@ -9,6 +9,8 @@ const VARIABLE: &str = "MOD_WSGI_RS_WITHOUT";
 /// A faster way. `docs/performance.md` says what is done without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fast {
+    /// A thread of a worker that wakes lets whoever runs go on.
+    Batch,
     /// An httpd child keeps connections to workers for further requests.
     Connections,
     /// A runner keeps environs, and changes in them what differs in the next request.
@@ -37,7 +39,8 @@ static OFF: LazyLock<String> = LazyLock::new(|| std::env::var(VARIABLE).unwrap_o
 
 impl Fast {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::Batch,
         Self::Connections,
         Self::Environ,
         Self::Errors,
@@ -54,6 +57,7 @@ impl Fast {
     /// What the variable calls it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Batch => "batch",
             Self::Connections => "connections",
             Self::Environ => "environ",
             Self::Errors => "errors",

@@ -16,7 +16,7 @@ use wire::exchange::ToWorker;
 use crate::connection::Connection;
 use crate::exchange::{About, Exchange, Outcome};
 use crate::failure::Failures;
-use crate::ffi::{raise_in_thread, thread_state};
+use crate::ffi::{let_others_go_first, raise_in_thread, thread_state};
 use crate::forked::has_forked;
 use crate::hooks::Call;
 use crate::module::Subscribers;
@@ -148,6 +148,9 @@ pub fn start(worker: &Arc<Worker>, toolbox: &Arc<Toolbox>) -> io::Result<()> {
 
 fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
     worker.threads[id].enter();
+    if Fast::Batch.is_on() {
+        let_others_go_first();
+    }
     // Attached for good, so that thread-local data of the application lives as long as the thread.
     Python::attach(|py| {
         let constants = Constants::new(py, worker, id + 1).expect("a few strings can be made");
