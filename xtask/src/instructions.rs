@@ -19,8 +19,21 @@ const RECORD: &str = "docs/instructions.txt";
 /// What stands above the figures.
 const RECORD_HEAD: &str = "\
 # Instructions in user mode for one GET of examples/hello, by the program or library that executes
-# them. `cargo xtask instructions` compares with this file; with --record it writes it.
+# them; in turn: by 20 kinds of clients, each with headers of its own. `cargo xtask instructions`
+# compares with this file; with --record it writes it.
 ";
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clients {
+    /// All requests have the same headers.
+    Alike,
+    /// Kinds of clients take their turn, as in the bench's row `headers`.
+    InTurn,
+}
+
+/// How many kinds there are.
+const KINDS: u32 = 20;
 
 /// A request's cost is the difference between runs of so many requests: start and end cancel out.
 const FEW: u32 = 100;
@@ -49,13 +62,20 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let dist = stage.join("dist");
     dist::build(&dist, std::slice::from_ref(&python), Profile::Release)?;
 
-    let few = count(&stage, &dist, FEW)?;
-    let many = count(&stage, &dist, MANY)?;
-    let costs = many.per_request(&few, MANY - FEW);
-    if functions {
-        list(&costs);
+    let mut figures = BTreeMap::new();
+    for clients in [Clients::Alike, Clients::InTurn] {
+        let few = count(&stage, &dist, clients, FEW)?;
+        let many = count(&stage, &dist, clients, MANY)?;
+        let costs = many.per_request(&few, MANY - FEW);
+        if functions {
+            println!("{clients:?}:");
+            list(&costs);
+        }
+        let prefix = if clients == Clients::InTurn { "in turn, " } else { "" };
+        figures.extend(
+            by_part(&costs).into_iter().map(|(part, cost)| (format!("{prefix}{part}"), cost)),
+        );
     }
-    let figures = by_part(&costs);
     let before = fs::read_to_string(shell::root().join(RECORD)).unwrap_or_default();
     print!("{}", compare(&figures, &parse_record(&before)));
     if record {
@@ -69,7 +89,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
 }
 
 /// Runs so many requests, with httpd and all that it starts under callgrind.
-fn count(stage: &Path, dist: &Path, requests: u32) -> Result<Costs> {
+fn count(stage: &Path, dist: &Path, clients: Clients, requests: u32) -> Result<Costs> {
     let folder = stage.join("instructions");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -101,7 +121,7 @@ fn count(stage: &Path, dist: &Path, requests: u32) -> Result<Costs> {
         // valgrind has a word to say about most programs.
         .expect_log("")
         .try_start()?;
-    if let Err(error) = ask(&httpd, requests) {
+    if let Err(error) = ask(&httpd, clients, requests) {
         bail!("{error:#}\n{}", httpd.abandon());
     }
     httpd.shut_down()?;
@@ -114,13 +134,25 @@ fn count(stage: &Path, dist: &Path, requests: u32) -> Result<Costs> {
 }
 
 /// Sends so many requests, one after the other.
-fn ask(httpd: &Running, requests: u32) -> Result<()> {
+fn ask(httpd: &Running, clients: Clients, requests: u32) -> Result<()> {
     let mut connection = httpd.connect();
-    for _ in 0..requests {
-        let response = connection.get("/")?;
+    for number in 0..requests {
+        let headers = match clients {
+            Clients::Alike => Vec::new(),
+            Clients::InTurn => headers(number % KINDS),
+        };
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let response = connection.request("GET", "/", &headers, b"")?;
         ensure!(response.status == 200, "the answer is {}", response.status);
     }
     Ok(())
+}
+
+/// What a kind of clients sends, and no other one.
+fn headers(kind: u32) -> Vec<(String, String)> {
+    let own = |header: u32| (format!("X-Own-{kind}-{header}"), format!("value {header}"));
+    let agent = ("User-Agent".to_owned(), format!("client {kind}"));
+    std::iter::once(agent).chain((0..kind % 5 + 2).map(own)).collect()
 }
 
 /// Instructions by program or library, and function.
@@ -226,9 +258,9 @@ fn compare(now: &BTreeMap<String, f64>, before: &BTreeMap<String, f64>) -> Strin
     let line = |(part, cost): (&String, &f64)| match before.get(part) {
         Some(old) if *old >= SIGNIFICANT => {
             let change = (cost / old - 1.0) * 100.0;
-            format!("{part:26}{cost:9.0} instructions per request, {change:+.1} %\n")
+            format!("{part:35}{cost:9.0} instructions per request, {change:+.1} %\n")
         }
-        _ => format!("{part:26}{cost:9.0} instructions per request\n"),
+        _ => format!("{part:35}{cost:9.0} instructions per request\n"),
     };
     now.iter().map(line).collect()
 }
