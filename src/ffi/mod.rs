@@ -18,6 +18,7 @@ pub mod regex;
 pub mod request;
 pub mod scoreboard;
 pub mod server;
+pub mod socket;
 pub mod stopping;
 pub mod string;
 pub mod table;

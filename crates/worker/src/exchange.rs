@@ -33,7 +33,8 @@ use crate::sender::Sender;
 use crate::telemetry::Particulars;
 use crate::worker::now;
 
-/// After so much of a large block a look for what httpd has passed on of it is worth its price.
+/// After so much of a block for which the window has no room, a look for what httpd has passed on of
+/// it is worth its price.
 const PART: usize = 256 << 10;
 /// In microseconds: blocks that follow each other no slower than this are left to the sender.
 const QUICK: u64 = 1000;
@@ -479,8 +480,9 @@ impl Exchange {
     fn send_now(&self, py: Python<'_>, block: &[u8], urgency: Urgency) -> Result<(), ReplyError> {
         let mut outgoing = self.sending(py);
         let mut wait = self.detached(py);
-        for part in block.chunks(PART) {
-            if outgoing.uses_window() {
+        let fits = outgoing.has_room_for(block.len());
+        for part in block.chunks(if fits { block.len().max(1) } else { PART }) {
+            if !outgoing.has_room_for(part.len()) {
                 self.look();
                 outgoing.note_taken(self.client.taken());
             }

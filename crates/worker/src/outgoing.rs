@@ -125,9 +125,10 @@ impl Outgoing {
         self.ring.take().map(Ring::into_window)
     }
 
-    /// Whether httpd may have given back a part of the window since the last time.
-    pub fn uses_window(&self) -> bool {
-        self.ring.as_ref().is_some_and(Ring::is_in_use)
+    /// Whether the window, if there is one, has room for so much without a look for what httpd has
+    /// given back of it.
+    pub fn has_room_for(&self, len: usize) -> bool {
+        self.ring.as_ref().is_none_or(|ring| len <= ring.free())
     }
 
     /// Notes how much httpd has given back of the window, all in all.

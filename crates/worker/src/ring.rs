@@ -25,9 +25,10 @@ impl Ring {
         self.window
     }
 
-    /// Whether httpd has something that it may have given back.
-    pub fn is_in_use(&self) -> bool {
-        self.put > self.taken
+    /// How much has room, as far as is known.
+    pub fn free(&self) -> usize {
+        let in_use = usize::try_from(self.put - self.taken).unwrap_or(usize::MAX);
+        self.window.size().saturating_sub(in_use)
     }
 
     /// Notes how much httpd has given back of what this request has put in.
@@ -38,8 +39,7 @@ impl Ring {
     /// Copies the start of `data` into the window, as far as there is room for it in one piece;
     /// nothing if that is less than `least`. Returns where it stands and how long it is.
     pub fn put(&mut self, data: &[u8], least: usize) -> Option<(usize, usize)> {
-        let in_use = usize::try_from(self.put - self.taken).unwrap_or(usize::MAX);
-        let free = self.window.size().saturating_sub(in_use);
+        let free = self.free();
         if free < least.min(data.len()) {
             return None;
         }
@@ -60,9 +60,9 @@ mod tests {
     fn a_ring_is_filled_round_and_round_and_never_over_what_is_in_use() {
         let (window, _memory) = Window::create(4096).unwrap();
         let mut ring = Ring::new(window);
-        assert!(!ring.is_in_use());
+        assert_eq!(ring.free(), 4096);
         assert_eq!(ring.put(&[1; 3000], 100), Some((0, 3000)));
-        assert!(ring.is_in_use());
+        assert_eq!(ring.free(), 1096);
         assert_eq!(ring.put(&[2; 1050], 100), Some((3000, 1050)));
         // 46 bytes are left, which are too few for a large piece.
         assert_eq!(ring.put(&[3; 1000], 100), None);
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(ring.put(&[4; 1], 100), None);
         // More than was ever put in cannot be given back.
         ring.note_taken(u64::MAX);
-        assert!(!ring.is_in_use());
+        assert_eq!(ring.free(), 4096);
         assert_eq!(ring.put(&[5; 5000], 100), Some((3000, 1096)));
     }
 }

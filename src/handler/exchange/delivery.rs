@@ -3,9 +3,10 @@
 //!
 //! httpd's core output filter (`ap_core_output_filter`) sends what the client's socket has room for,
 //! and holds back the rest. It waits for the client, and the thread with it, only when it is told
-//! to flush, or holds `FlushMaxThreshold` bytes that are in memory. So pieces stay below that, none
-//! is passed while something is held back, and nothing is flushed before the socket has room. What
-//! comes meanwhile goes to a spool, so that the worker's thread is soon free for other requests.
+//! to flush, or holds `FlushMaxThreshold` bytes that are in memory. So pieces stay below that, unless
+//! the socket has room for more, none is passed while something is held back, and nothing is flushed
+//! before the socket has room. What comes meanwhile goes to a spool, so that the worker's thread is
+//! soon free for other requests.
 //!
 //! A stream of HTTP/2 has no socket of its own, and httpd does not tell how much its client has
 //! taken. Of it a first piece is passed, which its buffer has room for (`H2StreamMaxMemSize`); then
@@ -21,8 +22,10 @@ use tracing::{debug, error};
 use super::spool::{Part, Spool};
 use crate::ffi::bucket::{Brigade, ClientGone, Sendfile, Then};
 use crate::ffi::request::{ClientLimit, Request};
+use crate::ffi::socket;
 
-/// Most bytes that are passed at a time. The head of the response and the framing go on top.
+/// Most bytes that are passed at a time to a socket that may not have room for them. The head of the
+/// response and the framing go on top.
 const PIECE: usize = 56 << 10;
 
 /// What is left to them of `FlushMaxThreshold`, which is 65,535 bytes unless configured.
@@ -132,8 +135,8 @@ impl<'r> Delivery<'r> {
                 self.gathered += rest.len();
                 return Ok(());
             }
-            let room = largest.saturating_sub(self.gathered);
-            let (now, later) = rest.split_at(room);
+            let most = if rest.len() > largest { self.roomiest(largest) } else { largest };
+            let (now, later) = rest.split_at(most.saturating_sub(self.gathered));
             self.pass(now, Then::More)?;
             rest = later;
         }
@@ -270,6 +273,13 @@ impl<'r> Delivery<'r> {
                 Some(_) => self.request.is_held_back(),
                 None => self.passed,
             }
+    }
+
+    /// How much can be passed without making httpd wait, if that is more than `largest`: the kernel
+    /// keeps somewhat more with the bytes, and filters may add to them.
+    fn roomiest(&self, largest: usize) -> usize {
+        let room = self.socket.and_then(socket::room).unwrap_or(0);
+        (room - room / 8).saturating_sub(OVERHEAD).max(largest)
     }
 
     fn largest(&self) -> usize {
