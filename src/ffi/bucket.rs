@@ -254,6 +254,14 @@ impl<'r> Brigade<'r> {
         outcome.map(|_| ())
     }
 
+    /// Takes back what has been read: it comes first once more.
+    pub fn unread(&mut self, data: Bytes<'_>) {
+        let mut ahead = Vec::new();
+        data.append_to(&mut ahead);
+        ahead.append(&mut self.ahead);
+        self.ahead = ahead;
+    }
+
     /// Reads what comes first; unless it `waits`, what is there.
     fn read_once(
         &mut self,

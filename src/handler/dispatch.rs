@@ -1,6 +1,7 @@
 //! Which worker runs a request: one that is known, another one where that one did not begin it, and
 //! the right status when there is none.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub struct Destination {
     key: Key,
     link: Link,
     /// How much of its age a request has spent before it was ready to be sent.
-    spent: Duration,
+    spent: Cell<Duration>,
 }
 
 /// One of the times that a worker is asked.
@@ -61,11 +62,20 @@ pub fn run(
     if has_body {
         body.await_beginning()?;
     }
-    let spent = body.spent();
-    // The worker counts queue-timeout= from then on.
-    let shift = if target.link.queue_timeout.is_some() { spent } else { Duration::ZERO };
-    let received = request.received() + u64::try_from(shift.as_micros()).unwrap_or(0);
     let environ = Environ::of(request, target);
+    let destination = Destination::new(
+        target.process_group.clone(),
+        target.application_group.clone(),
+        target.link,
+    );
+    let spent = &destination.spent;
+    spent.set(body.spent());
+    // The worker counts queue-timeout= from then on.
+    let received = || {
+        let shift = target.link.queue_timeout.map_or(Duration::ZERO, |_| spent.get());
+        request.received() + u64::try_from(shift.as_micros()).unwrap_or(0)
+    };
+    let whole_body = Cell::new(None);
     let message = |attempt: Attempt| {
         ToWorker::Request(Message {
             script: &target.script,
@@ -78,28 +88,38 @@ pub fn run(
             may_wait: attempt.may_wait,
             connects: attempt.connects,
             restarts: attempt.restarts,
-            received,
+            received: received(),
             has_body,
+            whole_body: whole_body.get(),
             environ: environ.entries(),
         })
     };
-    let mut destination = Destination::new(
-        target.process_group.clone(),
-        target.application_group.clone(),
-        target.link,
-    );
-    destination.spent = spent;
     // A safe method may be asked for twice (RFC 9110, section 9.2.2).
     let repeatable = matches!(request.method(), b"GET" | b"HEAD");
     // Held also while a client takes its time for the rest of a response.
     let place = destination.take_place();
     let may_wait = place.may_wait;
     let mut rest = None;
-    let converse = |connection: &mut Connection| {
-        let Connection { stream, inbox, worker, windows, .. } = connection;
-        let outcome;
-        let exchange = Exchange::new(request, target, stream, worker, windows, &mut body, may_wait);
-        (outcome, rest) = exchange.run(inbox);
+    let converse = |connection: &mut Connection, send: Sending<'_>| {
+        if has_body && let Err(status) = body.await_whole(connection.windows.body()) {
+            return Outcome::Failed(status);
+        }
+        spent.set(body.spent());
+        whole_body.set(body.whole());
+        let outcome = send(connection).map_or_else(
+            |outcome| outcome,
+            |()| {
+                let Connection { stream, inbox, worker, windows, .. } = connection;
+                let outcome;
+                let exchange =
+                    Exchange::new(request, target, stream, worker, windows, &mut body, may_wait);
+                (outcome, rest) = exchange.run(inbox);
+                outcome
+            },
+        );
+        if !outcome.is_final() {
+            body.take_back(connection.windows.body().as_deref());
+        }
         outcome
     };
     let answer =
@@ -111,8 +131,11 @@ pub fn run(
     answer
 }
 
+/// Sends over a connection what a worker is asked for.
+pub type Sending<'a> = &'a dyn Fn(&mut Connection) -> Result<(), Outcome>;
+
 /// Sends a message to a worker, and to another one as long as none begins what it asks for.
-/// `message` makes what is sent; `converse` does the rest. What is
+/// `message` makes what is sent; `converse` has it sent, and does the rest. What is
 /// `repeatable` is sent again, once, if a worker is lost that may have begun it; it waits for a worker
 /// only if it `may_wait`.
 ///
@@ -124,14 +147,14 @@ pub fn deliver<'m>(
     generation: &Generation,
     (repeatable, may_wait): (bool, bool),
     message: impl Fn(Attempt) -> ToWorker<'m>,
-    mut converse: impl FnMut(&mut Connection) -> Outcome,
+    mut converse: impl FnMut(&mut Connection, Sending<'_>) -> Outcome,
 ) -> Result<i32, i32> {
     let key = &destination.key;
     let deadline = Instant::now() + SEARCH_PATIENCE;
     let mut may_reuse = true;
     let mut lost_once = false;
     let mut attempt = Attempt { may_wait, ..Attempt::default() };
-    let age = || request.age().saturating_sub(destination.spent);
+    let age = || request.age().saturating_sub(destination.spent.get());
     let is_late = || destination.link.queue_timeout.is_some_and(|limit| age() >= limit);
     loop {
         if is_late() {
@@ -143,21 +166,20 @@ pub fn deliver<'m>(
             false => unavailable(request, destination, &problem),
         })?;
         attempt.may_refuse = connection.reused && workers.have_choice();
-        let mut bytes = std::mem::take(&mut connection.greeting);
-        bytes.reserve(MESSAGE);
         attempt.connects += 1;
-        let memory = connection.windows.offer(&mut bytes);
-        wire::encode(&message(attempt), &mut bytes);
-        let sent = match memory {
-            None => channel::send(&connection.stream, &bytes),
-            Some(memory) => channel::send_with_descriptor(&connection.stream, &bytes, memory),
-        };
-        let outcome = match sent {
+        let send = |connection: &mut Connection| {
+            let mut bytes = std::mem::take(&mut connection.greeting);
+            bytes.reserve(MESSAGE);
+            let memory = connection.windows.offer(&mut bytes);
+            wire::encode(&message(attempt), &mut bytes);
+            let sent = match memory {
+                None => channel::send(&connection.stream, &bytes),
+                Some(memory) => channel::send_with_descriptor(&connection.stream, &bytes, memory),
+            };
             // Only part of the frame has arrived, if any: no worker begins that.
-            Err(error) => Outcome::NotBegun(format!("cannot be sent ({error})")),
-            Ok(()) => converse(&mut connection),
+            sent.map_err(|error| Outcome::NotBegun(format!("cannot be sent ({error})")))
         };
-        match outcome {
+        match converse(&mut connection, &send) {
             Outcome::Complete => {
                 workers.keep(connection);
                 return Ok(OK);
@@ -329,7 +351,7 @@ fn late(destination: &Destination) -> i32 {
 impl Destination {
     /// The workers of this application group, to be spoken with like this.
     pub fn new(process_group: Vec<u8>, application_group: Vec<u8>, link: Link) -> Self {
-        Self { key: (process_group, application_group), link, spent: Duration::ZERO }
+        Self { key: (process_group, application_group), link, spent: Cell::default() }
     }
 
     /// Takes a thread of this child for a request that goes there.

@@ -78,6 +78,11 @@ pub struct Break {
 }
 
 impl Outcome {
+    /// Whether nobody else will be asked.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Complete | Self::Answered(_) | Self::Failed(_))
+    }
+
     /// What a worker says that does not begin what it was sent, as its first word.
     pub fn of_first(message: &FromWorker<'_>) -> Option<Self> {
         Some(match message {

@@ -6,7 +6,7 @@ use channel::ReceiveError;
 use tracing::error;
 use wire::exchange::{FromWorker, Inquiry, Question, ToWorker, Verdict};
 
-use super::dispatch::{self, Attempt, Destination};
+use super::dispatch::{self, Attempt, Destination, Sending};
 use super::environ::Environ;
 use super::exchange::{Break, Outcome, STOPPING};
 use super::target::may_use;
@@ -55,14 +55,16 @@ pub fn ask(
     let mut verdict = None;
     let place = destination.take_place();
     let may_wait = place.may_wait;
-    let converse = |connection: &mut Connection| match await_verdict(
-        request, connection, patience, may_wait,
-    ) {
-        Ok(answer) => {
-            verdict = Some(answer);
-            Outcome::Complete
+    let converse = |connection: &mut Connection, send: Sending<'_>| {
+        let answer =
+            send(connection).and_then(|()| await_verdict(request, connection, patience, may_wait));
+        match answer {
+            Ok(answer) => {
+                verdict = Some(answer);
+                Outcome::Complete
+            }
+            Err(outcome) => outcome,
         }
-        Err(outcome) => outcome,
     };
     // A hook decides, and changes nothing: it may be asked twice.
     let delivered =

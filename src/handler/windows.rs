@@ -47,6 +47,11 @@ pub struct Counted {
 struct Place;
 
 impl Windows {
+    /// The window for request bodies.
+    pub fn body(&mut self) -> Option<&mut Window> {
+        self.body.as_mut().map(|counted| &mut counted.window)
+    }
+
     /// Makes the window that is wanted. Appends the frame that offers it to the worker, and returns
     /// the descriptor that goes with it.
     pub fn offer(&mut self, frames: &mut Vec<u8>) -> Option<OwnedFd> {

@@ -30,7 +30,7 @@ pub enum ToWorker<'a> {
         /// The secret of the application group's workers, told by the supervisor.
         secret: Secret,
     },
-    /// A request. Its body follows only if the worker asks for it.
+    /// A request. Unless it says where its body is, that follows only if the worker asks for it.
     Request(Request<'a>),
     /// A piece of the request body, never empty, no longer than asked for.
     Body(&'a [u8]),
@@ -107,8 +107,10 @@ pub struct Request<'a> {
     pub restarts: u32,
     /// When httpd received the request, in microseconds since the epoch (`request_rec::request_time`).
     pub received: u64,
-    /// Whether there is a body to ask for.
+    /// Whether there is a body.
     pub has_body: bool,
+    /// How long the body is, if all of it stands at the start of the window for request bodies.
+    pub whole_body: Option<u32>,
     /// Names and values of the string-valued environ entries. Of equal names the last one counts.
     pub environ: Vec<(&'a [u8], &'a [u8])>,
 }
@@ -363,6 +365,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 writer.u32(request.restarts);
                 writer.u64(request.received);
                 writer.bool(request.has_body);
+                writer.option(request.whole_body, Writer::u32);
                 write_pairs(writer, &request.environ);
             }
             Self::Body(data) => writer.raw(data),
@@ -400,6 +403,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 restarts: reader.u32("restarts")?,
                 received: reader.u64("received")?,
                 has_body: reader.bool("has body")?,
+                whole_body: reader.option("whole body", |reader| reader.u32("whole body"))?,
                 environ: read_pairs(reader, "environ")?,
             }),
             3 => Self::Body(reader.rest()),

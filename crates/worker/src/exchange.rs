@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use rustix::event::PollFlags;
 use rustix::net::Shutdown;
 use wire::Fast;
@@ -22,8 +22,9 @@ use wire::exchange::{FromWorker, Level, Refusal, Verdict};
 
 use crate::client::Client;
 use crate::connection::Connection;
+use crate::ffi;
 use crate::forked::has_forked;
-use crate::incoming::{Amount, Incoming, InputError};
+use crate::incoming::{Amount, BodyIs, Incoming, InputError};
 use crate::meter::Meter;
 use crate::monitor::Slot;
 use crate::outgoing::{Outgoing, Source};
@@ -70,8 +71,8 @@ pub struct Exchange {
 /// What is known of a request before it is begun.
 #[derive(Debug, Default)]
 pub struct About {
-    /// Whether there is a request body.
-    pub has_body: bool,
+    /// Where the request body is.
+    pub body: BodyIs,
     /// Whether the method is HEAD.
     pub is_head: bool,
     /// httpd's id of the request in its logs.
@@ -130,7 +131,7 @@ impl Exchange {
         slot: Arc<Slot>,
         sender: Option<Arc<Sender>>,
     ) -> Self {
-        let About { has_body, is_head, request_id, tries, waited, particulars } = about;
+        let About { body, is_head, request_id, tries, waited, particulars } = about;
         let meter = Meter::default();
         if let Some(waited) = waited {
             meter.lock.add_time(waited);
@@ -141,7 +142,7 @@ impl Exchange {
         Self {
             incoming: Mutex::new(Incoming::new(
                 connection,
-                has_body,
+                body,
                 Arc::clone(&client),
                 Arc::clone(&slot),
             )),
@@ -271,24 +272,34 @@ impl Exchange {
     ///
     /// # Errors
     /// [`InputError`].
-    pub fn read(&self, py: Python<'_>, amount: Amount) -> Result<Vec<u8>, InputError> {
+    pub fn read<'py>(
+        &self,
+        py: Python<'py>,
+        amount: Amount,
+    ) -> Result<Bound<'py, PyBytes>, InputError> {
         if self.is_over(py) {
             return Err(InputError::Over);
         }
         let start = self.meter.start();
-        let ready = match self.incoming.try_lock() {
-            Ok(mut incoming) if Fast::Input.is_on() => incoming.read_ready(amount),
-            _ => None,
-        };
-        let data = match ready {
-            Some(data) => data,
-            None => self.meter.detached(py, || {
+        let mut may_be_ready = Fast::Input.is_on();
+        let data = loop {
+            // Made of what is there in one copy, for which Python's lock is needed. Another thread of
+            // the application may have been quicker.
+            if may_be_ready
+                && let Ok(mut incoming) = self.incoming.try_lock()
+                && let Some(len) = incoming.ready(amount)
+            {
+                break incoming.take(len, |parts| ffi::bytes_of(py, parts));
+            }
+            self.meter.detached(py, || {
                 let mut incoming = self.incoming.lock().expect("nobody panics while reading");
-                incoming.read(amount, &self.outlet)
-            })?,
+                incoming.wait(amount, &self.outlet)
+            })?;
+            may_be_ready = true;
         };
+        let data = data.ok_or(InputError::NoMemory)?;
         self.slot.touch();
-        self.meter.input.add(start, data.len());
+        self.meter.input.add(start, data.as_bytes().len());
         Ok(data)
     }
 

@@ -5,9 +5,36 @@
 use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;
 
+use channel::Bytes;
 use pyo3::ffi as python;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyString};
+
+/// A bytes object of these parts, one behind the other; `None` if there is no memory for it. The one
+/// copy that is made of them.
+pub fn bytes_of<'py>(py: Python<'py>, parts: [Bytes<'_>; 2]) -> Option<Bound<'py, PyBytes>> {
+    let len = parts.iter().map(Bytes::len).sum::<usize>();
+    // SAFETY: we are attached to Python. Without a source, room for so many bytes is made.
+    let object = unsafe { python::PyBytes_FromStringAndSize(std::ptr::null(), len.cast_signed()) };
+    // SAFETY: the reference is new, or null with an exception set.
+    let object = unsafe { Bound::from_owned_ptr_or_opt(py, object) };
+    let Some(object) = object else {
+        drop(PyErr::take(py));
+        return None;
+    };
+    let object = object.cast_into::<PyBytes>().expect("it is one");
+    // SAFETY: the object is alive, and a bytes object.
+    let mut room = unsafe { python::PyBytes_AsString(object.as_ptr()) }.cast::<u8>();
+    for part in parts {
+        // SAFETY: the object has room for all parts and is nobody else's yet; the part is readable
+        // while it lives (`Bytes::as_ptr`), and is read without a reference, as another process may
+        // change it.
+        unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), room, part.len()) };
+        // SAFETY: within the room, or at its end, by the sum above.
+        room = unsafe { room.add(part.len()) };
+    }
+    Some(object)
+}
 
 /// Removes a variable from the environment, which later programs would inherit.
 ///

@@ -23,13 +23,35 @@ const MOST_PULL: usize = 1 << 20;
 pub struct Incoming {
     /// `None` once the request is over, or the connection broken.
     connection: Option<Connection>,
+    /// What has been received and not been read, from `start` on.
     data: Vec<u8>,
     start: usize,
+    /// What comes after it, in the window.
+    in_window: Part,
     state: State,
     client: Arc<Client>,
     slot: Arc<Slot>,
     /// An answer of httpd may come that nobody waits for.
     is_out_of_step: bool,
+}
+
+/// Where a request body is when its request begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BodyIs {
+    /// There is none.
+    #[default]
+    None,
+    /// To be asked for.
+    Elsewhere,
+    /// At the start of the window, so long.
+    InWindow(u32),
+}
+
+/// A part of the window for request bodies.
+#[derive(Debug, Clone, Copy, Default)]
+struct Part {
+    start: u32,
+    len: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,24 +87,28 @@ pub enum InputError {
     /// It failed before.
     #[error("input is already in error state")]
     FailedBefore,
+    /// There is no memory for it.
+    #[error("no memory")]
+    NoMemory,
     /// The request has been interrupted, and Python is about to raise an exception.
     #[error("the request has been interrupted")]
     Interrupted,
 }
 
 impl Incoming {
-    /// Starts on a request. Without a body there is nothing to ask for.
-    pub fn new(
-        connection: Connection,
-        has_body: bool,
-        client: Arc<Client>,
-        slot: Arc<Slot>,
-    ) -> Self {
-        let state = if has_body { State::Untouched } else { State::Ended };
+    /// Starts on a request.
+    pub fn new(connection: Connection, body: BodyIs, client: Arc<Client>, slot: Arc<Slot>) -> Self {
+        let (state, len) = match body {
+            BodyIs::None => (State::Ended, 0),
+            BodyIs::Elsewhere => (State::Untouched, 0),
+            BodyIs::InWindow(len) if has(&connection, len) => (State::Ended, len),
+            BodyIs::InWindow(_) => (State::Failed, 0),
+        };
         Self {
             connection: Some(connection),
             data: Vec::new(),
             start: 0,
+            in_window: Part { start: 0, len },
             state,
             client,
             slot,
@@ -110,7 +136,7 @@ impl Incoming {
     /// Ends the request, and gives the connection back unless it is of no use any more.
     pub fn finish(&mut self) -> Option<Connection> {
         self.data = Vec::new();
-        self.start = 0;
+        (self.start, self.in_window) = (0, Part::default());
         let connection = self.connection.take()?;
         if self.is_out_of_step {
             connection.say_goodbye();
@@ -119,33 +145,33 @@ impl Incoming {
         Some(connection)
     }
 
-    /// Reads what can be had without asking for more.
-    pub fn read_ready(&mut self, amount: Amount) -> Option<Vec<u8>> {
-        let len = self.available(amount)?;
-        Some(self.take(len))
-    }
-
-    /// Reads, and asks for more as far as needed. Not to be called while attached to Python.
+    /// Asks for more as far as needed, until `amount` is here. Not to be called while attached to
+    /// Python.
     ///
     /// # Errors
     /// [`InputError`].
-    pub fn read(&mut self, amount: Amount, outlet: &Outlet) -> Result<Vec<u8>, InputError> {
+    pub fn wait(&mut self, amount: Amount, outlet: &Outlet) -> Result<(), InputError> {
         loop {
             if self.state == State::Failed {
                 return Err(InputError::FailedBefore);
             }
-            if let Some(data) = self.read_ready(amount) {
-                return Ok(data);
+            if self.ready(amount).is_some() {
+                return Ok(());
             }
             self.pull(amount, outlet)?;
         }
     }
 
     /// How many bytes satisfy `amount`, if they are here.
-    fn available(&self, amount: Amount) -> Option<usize> {
+    pub fn ready(&mut self, amount: Amount) -> Option<usize> {
+        // Lines are looked for in our own memory.
+        if matches!(amount, Amount::Line | Amount::LineWithin(_)) {
+            self.empty_window();
+        }
+        let here = self.here();
         let rest = &self.data[self.start..];
         let ended = match self.state {
-            State::Ended => Some(rest.len()),
+            State::Ended => Some(here),
             State::Failed => return None,
             // Even a read of nothing begins the transfer: a client may be waiting for that.
             State::Untouched => return None,
@@ -154,7 +180,7 @@ impl Incoming {
         let line = || rest.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
         match amount {
             Amount::All => ended,
-            Amount::Bytes(len) if len <= rest.len() => Some(len),
+            Amount::Bytes(len) if len <= here => Some(len),
             Amount::Bytes(_) => ended,
             Amount::Line => line().or(ended),
             Amount::LineWithin(len) => match line() {
@@ -165,17 +191,37 @@ impl Incoming {
         }
     }
 
-    fn take(&mut self, len: usize) -> Vec<u8> {
-        if self.start == 0 && len == self.data.len() {
-            return std::mem::take(&mut self.data);
-        }
-        let taken = self.data[self.start..self.start + len].to_vec();
-        self.start += len;
+    /// Takes so many of the bytes that are here, which are in one or two places.
+    pub fn take<T>(&mut self, len: usize, take: impl FnOnce([Bytes<'_>; 2]) -> T) -> T {
+        let own = Bytes::from(&self.data[self.start..]).split_at(len).0;
+        let Part { start, len: left } = &mut self.in_window;
+        let foreign = (len - own.len()).min(*left as usize) as u32;
+        let window = self.connection.as_ref().and_then(|it| it.windows.body.as_ref());
+        let nothing = Bytes::from(&[]);
+        let part = window.and_then(|window| window.bytes(*start, foreign)).unwrap_or(nothing);
+        let taken = take([own, part]);
+        self.start += own.len();
+        (*start, *left) = (*start + foreign, *left - foreign);
         if self.start == self.data.len() {
             self.data.clear();
             self.start = 0;
         }
         taken
+    }
+
+    /// How many bytes are here.
+    fn here(&self) -> usize {
+        self.data.len() - self.start + self.in_window.len as usize
+    }
+
+    /// Moves what is in the window to our own memory.
+    fn empty_window(&mut self) {
+        let Part { start, len } = std::mem::take(&mut self.in_window);
+        let window = self.connection.as_ref().and_then(|it| it.windows.body.as_ref());
+        if let Some(part) = window.and_then(|window| window.bytes(start, len)) {
+            self.data.drain(..std::mem::take(&mut self.start));
+            part.append_to(&mut self.data);
+        }
     }
 
     /// Asks for one more piece, and waits for it.
@@ -186,10 +232,11 @@ impl Incoming {
         let is_line = matches!(amount, Amount::Line | Amount::LineWithin(_));
         let missing = match amount {
             Amount::All => MOST_PULL,
-            Amount::Bytes(len) => len.saturating_sub(self.data.len() - self.start),
+            Amount::Bytes(len) => len.saturating_sub(self.here()),
             Amount::Line | Amount::LineWithin(_) => LEAST_PULL,
         };
         let at_most = missing.clamp(LEAST_PULL, MOST_PULL);
+        self.empty_window();
         self.state = State::Open;
         let outcome = self.ask(at_most as u32, at_most <= missing && !is_line, outlet);
         if outcome.is_err() {
@@ -246,10 +293,17 @@ impl Incoming {
     fn ask(&mut self, at_most: u32, all: bool, outlet: &Outlet) -> Result<(), InputError> {
         self.send(&FromWorker::NeedBody { at_most, all }, outlet)?;
         let connection = self.connection.as_mut().ok_or(InputError::Over)?;
-        let piece = match connection.inbox.next() {
-            Ok(Some(ToWorker::Body(piece))) => Some(Bytes::from(piece)),
+        match connection.inbox.next() {
+            Ok(Some(ToWorker::Body(piece))) => {
+                self.data.drain(..std::mem::take(&mut self.start));
+                self.data.extend_from_slice(piece);
+                return Ok(());
+            }
             Ok(Some(ToWorker::BodyAt { len })) => {
-                connection.windows.body.as_ref().and_then(|window| window.bytes(0, len))
+                if has(connection, len) {
+                    self.in_window = Part { start: 0, len };
+                    return Ok(());
+                }
             }
             Ok(Some(ToWorker::BodyEnd)) => {
                 self.state = State::Ended;
@@ -258,16 +312,11 @@ impl Incoming {
             Ok(Some(ToWorker::BodyFailed { reason })) => {
                 return Err(InputError::Failed(reason.to_owned()));
             }
-            Ok(_) | Err(_) => None,
-        };
-        let Some(piece) = piece else {
-            self.connection = None;
-            outlet.break_off();
-            return Err(InputError::Failed("httpd sent something unexpected".to_owned()));
-        };
-        self.data.drain(..std::mem::take(&mut self.start));
-        piece.append_to(&mut self.data);
-        Ok(())
+            Ok(_) | Err(_) => {}
+        }
+        self.connection = None;
+        outlet.break_off();
+        Err(InputError::Failed("httpd sent something unexpected".to_owned()))
     }
 
     /// Waits until the answer is whole.
@@ -283,6 +332,11 @@ impl Incoming {
             }
         }
     }
+}
+
+/// Whether so much can stand at the start of the window.
+fn has(connection: &Connection, len: u32) -> bool {
+    connection.windows.body.as_ref().is_some_and(|window| window.bytes(0, len).is_some())
 }
 
 /// Takes the next message, if it is one that comes without being asked for.

@@ -19,6 +19,7 @@ use crate::failure::Failures;
 use crate::ffi::{let_others_go_first, raise_in_thread, thread_state};
 use crate::forked::has_forked;
 use crate::hooks::Call;
+use crate::incoming::BodyIs;
 use crate::module::Subscribers;
 use crate::monitor::{Monitor, Slot};
 use crate::outgoing::Source;
@@ -277,7 +278,11 @@ impl Runner<'_> {
         let callable = request.callable.to_vec();
         let known = Known::of(&request.environ);
         let about = About {
-            has_body: request.has_body,
+            body: match request.whole_body {
+                _ if !request.has_body => BodyIs::None,
+                None => BodyIs::Elsewhere,
+                Some(len) => BodyIs::InWindow(len),
+            },
             is_head: known.method == b"HEAD",
             request_id: known.request_id.map(<[u8]>::to_vec),
             tries: (request.connects, request.restarts),

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use channel::Window;
+use channel::{Bytes, Window};
 use tracing::{debug, info};
 use wire::exchange::{Purpose, ToWorker};
 use wire::{Header, Message};
@@ -36,12 +36,21 @@ pub struct Body<'r> {
     given: bool,
     /// How long the client took to send what has been awaited.
     spent: Duration,
+    /// How long it is, if all of it is in the window.
+    whole: Option<u32>,
 }
 
 impl<'r> Body<'r> {
     /// A body of which nothing has been read.
     pub fn new(request: Request<'r>) -> Self {
-        Self { request, brigade: None, error: None, given: false, spent: Duration::ZERO }
+        Self {
+            request,
+            brigade: None,
+            error: None,
+            given: false,
+            spent: Duration::ZERO,
+            whole: None,
+        }
     }
 
     /// Waits for a body of known length, or for its first part, so that a client that is slow to
@@ -51,21 +60,86 @@ impl<'r> Body<'r> {
     /// # Errors
     /// httpd's status for a body that cannot be read. The log has been told.
     pub fn await_beginning(&mut self) -> Result<(), i32> {
-        let Some(length) = self.request.body_length() else {
+        let Some(length) = self.length_to_await() else {
             return Ok(());
         };
-        // That of a client of HTTP/1.0 means nothing, but it may well wait, too.
-        if self.request.headers_in().get(c"Expect").is_some() {
+        let wanted = length.min(BODY_PIECE as u64) as usize;
+        self.await_with(|brigade| brigade.read_ahead(wanted))
+    }
+
+    /// Waits for all of a body of known length that the window has room for, and puts it there: then
+    /// its reader waits for nobody. Where there is no window yet, or the body is longer, it is pulled.
+    ///
+    /// # Errors
+    /// As [`Self::await_beginning`].
+    pub fn await_whole(&mut self, window: Option<&mut Window>) -> Result<(), i32> {
+        self.whole = None;
+        let length = self.length_to_await().filter(|_| !self.given && self.error.is_none());
+        let (Some(length), Some(window)) = (length, window) else {
+            return Ok(());
+        };
+        let size = window.size();
+        if length > size as u64 {
             return Ok(());
         }
-        let wanted = length.min(BODY_PIECE as u64) as usize;
+        let mut len = 0;
+        let mut surplus = Vec::new();
+        // A filter may make something longer of it, so that only its end is the end.
+        self.await_with(|brigade| {
+            while surplus.is_empty()
+                && brigade.read((size - len).max(1), true, |piece| {
+                    let (fits, rest) = piece.split_at(piece.len().min(size - len));
+                    window.write(len, fits);
+                    len += fits.len();
+                    surplus.extend_from_slice(rest);
+                })?
+            {}
+            Ok(())
+        })?;
+        self.whole = u32::try_from(len).ok();
+        if !surplus.is_empty() {
+            self.unread(Bytes::from(&surplus[..]));
+            self.take_back(Some(window));
+        }
+        Ok(())
+    }
+
+    /// How long the body is, if it is in the window whole.
+    pub fn whole(&self) -> Option<u32> {
+        self.whole
+    }
+
+    /// No worker has begun the request: another one gets the body, over another connection.
+    pub fn take_back(&mut self, window: Option<&Window>) {
+        if let Some(len) = self.whole.take()
+            && let Some(data) = window.and_then(|window| window.bytes(0, len))
+        {
+            self.unread(data);
+        }
+    }
+
+    fn unread(&mut self, data: Bytes<'_>) {
+        self.brigade.get_or_insert_with(|| Brigade::new(self.request)).unread(data);
+    }
+
+    /// The length of a body that may be awaited.
+    fn length_to_await(&self) -> Option<u64> {
+        // That of a client of HTTP/1.0 means nothing, but it may well wait, too.
+        let expects = self.request.headers_in().get(c"Expect").is_some();
+        self.request.body_length().filter(|_| !expects)
+    }
+
+    fn await_with(
+        &mut self,
+        read: impl FnOnce(&mut Brigade<'r>) -> Result<(), BodyError>,
+    ) -> Result<(), i32> {
         let start = Instant::now();
         let brigade = self.brigade.get_or_insert_with(|| Brigade::new(self.request));
-        brigade.read_ahead(wanted).map_err(|BodyError { status, text }| {
+        read(brigade).map_err(|BodyError { status, text }| {
             tell(&text, !look_at(self.request.client_socket()).is_empty());
             status
         })?;
-        self.spent = start.elapsed();
+        self.spent += start.elapsed();
         Ok(())
     }
 

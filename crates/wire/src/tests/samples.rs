@@ -65,7 +65,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
 fn request() -> impl Strategy<Value = Request<'static>> {
     let names = (slice(), slice(), slice());
     let flags = any::<(bool, bool, bool, bool, bool, bool)>();
-    let numbers = any::<(u32, u32, u64)>();
+    let numbers = any::<(u32, u32, u64, Option<u32>)>();
     (names, flags, numbers, pairs()).prop_map(|(names, flags, numbers, environ)| Request {
         script: names.0,
         callable: names.1,
@@ -79,6 +79,7 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         connects: numbers.0,
         restarts: numbers.1,
         received: numbers.2,
+        whole_body: numbers.3,
         environ,
     })
 }

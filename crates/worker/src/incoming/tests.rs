@@ -17,6 +17,22 @@ use crate::connection::Connections;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+impl Incoming {
+    fn read_ready(&mut self, amount: Amount) -> Option<Vec<u8>> {
+        let len = self.ready(amount)?;
+        Some(self.take(len, |parts| {
+            let mut data = Vec::new();
+            parts.iter().for_each(|part| part.append_to(&mut data));
+            data
+        }))
+    }
+
+    fn read(&mut self, amount: Amount, outlet: &Outlet) -> Result<Vec<u8>, InputError> {
+        self.wait(amount, outlet)?;
+        Ok(self.read_ready(amount).expect("it has been awaited"))
+    }
+}
+
 /// A body that comes in these pieces, then ends, and how much was asked for each time.
 fn body(
     pieces: &'static [&'static str],
@@ -42,7 +58,8 @@ fn body(
         }
         asked
     });
-    (Incoming::new(connection, has_body, Arc::default(), slot()), outlet, httpd)
+    let body = if has_body { BodyIs::Elsewhere } else { BodyIs::None };
+    (Incoming::new(connection, body, Arc::default(), slot()), outlet, httpd)
 }
 
 #[test]
@@ -93,10 +110,39 @@ fn a_lost_connection_is_a_failure_for_both_directions() {
     let peer = rustix::net::sockopt::socket_peercred(&near).unwrap();
     let connection = Connections::new().unwrap().adopt(near.into(), peer);
     let outlet = Outlet::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
-    let mut incoming = Incoming::new(connection, true, Arc::default(), slot());
+    let mut incoming = Incoming::new(connection, BodyIs::Elsewhere, Arc::default(), slot());
     drop(far);
     let lost = Err(InputError::Failed("Connection was terminated".to_owned()));
     assert_eq!(incoming.read(Amount::All, &outlet), lost);
     assert!(outlet.outgoing().lock().unwrap().is_broken());
     assert!(incoming.finish().is_none());
+}
+
+/// A request whose whole body stands in the window, or is said to. httpd is not asked for anything.
+fn body_in_window(body: &[u8], len: u32) -> (Incoming, Outlet) {
+    let (near, _far) = UnixStream::pair().unwrap();
+    let peer = rustix::net::sockopt::socket_peercred(&near).unwrap();
+    let mut connection = Connections::new().unwrap().adopt(near.into(), peer);
+    let (mut window, _memory) = channel::Window::create(4096).unwrap();
+    window.write(0, body);
+    connection.windows.body = Some(window);
+    let outlet = Outlet::new(Outgoing::new(Arc::clone(&connection.socket), Vec::new()));
+    (Incoming::new(connection, BodyIs::InWindow(len), Arc::default(), slot()), outlet)
+}
+
+#[test]
+fn a_body_in_the_window_is_read_from_there() {
+    let (mut incoming, outlet) = body_in_window(b"one\ntwo\nthree", 13);
+    assert_eq!(incoming.read(Amount::Bytes(2), &outlet).unwrap(), b"on");
+    assert_eq!(incoming.read(Amount::Line, &outlet).unwrap(), b"e\n");
+    assert_eq!(incoming.read(Amount::Bytes(3), &outlet).unwrap(), b"two");
+    assert_eq!(incoming.read(Amount::Bytes(100), &outlet).unwrap(), b"\nthree");
+    assert_eq!(incoming.read(Amount::All, &outlet).unwrap(), b"");
+    assert!(incoming.finish().is_some());
+}
+
+#[test]
+fn a_body_that_is_longer_than_the_window_is_none() {
+    let (mut incoming, outlet) = body_in_window(b"", 4097);
+    assert_eq!(incoming.read(Amount::All, &outlet), Err(InputError::FailedBefore));
 }

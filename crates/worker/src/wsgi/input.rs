@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
@@ -23,19 +23,25 @@ impl Input {
         Self { exchange }
     }
 
-    fn get(&self, py: Python<'_>, method: &str, amount: Amount) -> PyResult<Vec<u8>> {
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        amount: Amount,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         self.exchange.read(py, amount).map_err(|error| match error {
             InputError::Over => PyRuntimeError::new_err(format!(
                 "{method}() called on wsgi.input after request completed"
             )),
             InputError::Interrupted => interruption::pending(py),
+            InputError::NoMemory => PyMemoryError::new_err(()),
             error => PyOSError::new_err(format!("mod_wsgi request data read error: {error}")),
         })
     }
 
     fn line<'py>(&self, py: Python<'py>, method: &str) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let line = self.get(py, method, Amount::Line)?;
-        Ok((!line.is_empty()).then(|| PyBytes::new(py, &line)))
+        Ok((!line.as_bytes().is_empty()).then_some(line))
     }
 }
 
@@ -44,13 +50,13 @@ impl Input {
     #[pyo3(signature = (size = -1, /))]
     fn read<'py>(&self, py: Python<'py>, size: isize) -> PyResult<Bound<'py, PyBytes>> {
         let amount = usize::try_from(size).map_or(Amount::All, Amount::Bytes);
-        Ok(PyBytes::new(py, &self.get(py, "read", amount)?))
+        self.get(py, "read", amount)
     }
 
     #[pyo3(signature = (size = -1, /))]
     fn readline<'py>(&self, py: Python<'py>, size: isize) -> PyResult<Bound<'py, PyBytes>> {
         let amount = usize::try_from(size).map_or(Amount::Line, Amount::LineWithin);
-        Ok(PyBytes::new(py, &self.get(py, "readline", amount)?))
+        self.get(py, "readline", amount)
     }
 
     #[pyo3(signature = (hint = 0, /))]
@@ -71,9 +77,9 @@ impl Input {
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let view = PyMemoryView::from(buffer)?.call_method1("cast", ("B",))?;
         let data = self.get(py, "readinto", Amount::Bytes(view.len()?))?;
-        let part = PySlice::new(py, 0, data.len().cast_signed(), 1);
-        view.set_item(part, PyBytes::new(py, &data))?;
-        Ok(data.len())
+        let len = data.as_bytes().len();
+        view.set_item(PySlice::new(py, 0, len.cast_signed(), 1), data)?;
+        Ok(len)
     }
 
     /// Does nothing: the stream ends with its request.

@@ -298,6 +298,7 @@ impl<'a> Ask<'a> {
                 restarts: 0,
                 received: 1_700_000_000_250_000,
                 has_body: false,
+                whole_body: None,
                 environ: vec![(b"REQUEST_METHOD", b"GET"), (b"PATH_INFO", b"/")],
             },
             body: Vec::new(),
