@@ -169,7 +169,9 @@ fn large_bodies_go_through_shared_memory_and_arrive_as_they_are() {
         return;
     }
     let one_child = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 4\nThreadsPerChild 4\n\
-                     MaxSpareThreads 4\n<Location /compressed>\nSetOutputFilter DEFLATE\n</Location>";
+                     MaxSpareThreads 4\n<Location /compressed>\nSetOutputFilter DEFLATE\n</Location>\n\
+                     <Location /inflated>\nSetInputFilter DEFLATE\n\
+                     DeflateInflateRatioLimit 10000\n</Location>";
     let httpd = serving(BODIES).conf(one_child).expect_log("AH10159").start();
     let mut connection = httpd.connect();
     let mut echo = |path: &str, body: &[u8]| {
@@ -199,11 +201,22 @@ fn large_bodies_go_through_shared_memory_and_arrive_as_they_are() {
     let response = response.expect("a response").assert(200);
     assert_eq!(response.header("Content-Encoding"), Some("gzip"));
     assert!(unzip(&response.body) == large);
+    // What is announced is shorter than what the application gets.
+    for len in [10_000, PIECE, PIECE + 1, large.len()] {
+        let (body, headers) = (gzip("-c", &large[..len]), [("Content-Encoding", "gzip")]);
+        let response = connection.request("POST", "/inflated/list", &headers, &body);
+        let response = response.expect("a response").assert(200);
+        assert!(response.body == large[..len], "{len} bytes");
+    }
 }
 
 fn unzip(data: &[u8]) -> Vec<u8> {
+    gzip("-dc", data)
+}
+
+fn gzip(way: &str, data: &[u8]) -> Vec<u8> {
     let mut gzip = Command::new("gzip")
-        .arg("-dc")
+        .arg(way)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
