@@ -244,6 +244,7 @@ impl<'r> Brigade<'r> {
     /// [`BodyError`]; nothing further can be read.
     pub fn read_ahead(&mut self, len: usize) -> Result<(), BodyError> {
         let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.reserve_exact(len.saturating_sub(ahead.len()));
         let mut outcome = Ok(true);
         while ahead.len() < len && outcome == Ok(true) {
             let missing = len - ahead.len();
