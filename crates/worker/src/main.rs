@@ -268,6 +268,10 @@ fn serve(
         });
         PyResult::Ok((has_lock, stacks))
     })?;
+    // Threads that take turns do not wait for each other there.
+    if has_lock {
+        ffi::share_heaps();
+    }
     let gate = Gate::new(&settings, secret);
     let complaints = Complaints::new(reporter.clone(), monitor.name().to_owned());
     let threads = usize::from(settings.threads.max(1));
