@@ -200,7 +200,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
         loop {
             let message = match inbox.next::<FromWorker<'_>>() {
                 Ok(Some(message)) => message,
-                Ok(None) => return Ok(None),
+                Ok(None) => return Ok(self.give_back_much().err()),
                 Err(problem) => {
                     let why = format!("sends what is no message ({problem})");
                     return Ok(Some(self.broken(HTTP_BAD_GATEWAY, &why)));

@@ -35,12 +35,16 @@ impl Exchange<'_, '_> {
         };
         self.used += len as usize;
         sent?;
-        if self.used >= window.size() / 2
-            && let Err(outcome) = self.give_back()
-        {
-            return Ok(Some(outcome));
-        }
         Ok(None)
+    }
+
+    /// Tells the worker what it can use again, if that is much. Not between pieces that are here
+    /// already: the end may be among them, after which nobody asks.
+    pub(super) fn give_back_much(&mut self) -> Result<(), Outcome> {
+        if self.window.is_some_and(|window| self.used >= window.size() / 2) {
+            return self.give_back();
+        }
+        Ok(())
     }
 
     /// Tells the worker what it can use of the window again.
