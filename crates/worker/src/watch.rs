@@ -11,13 +11,9 @@ use crate::queue::Queue;
 const SOON: Duration = Duration::from_micros(100);
 /// How often to look at runners that compute.
 const SELDOM: Duration = Duration::from_millis(1);
-/// After so long without a job being taken, while one runner is at work, another one is woken all the
-/// same: short requests are not to wait for the end of a long computation, nor for one that has let
-/// go of the lock. For each more at work it takes twice as long: where all requests are long, to
-/// begin one more only keeps those that are begun from their end.
+/// After so long without a job being taken another runner is woken all the same: short requests are
+/// not to wait for the end of a long computation, nor for one that has let go of the lock.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// It takes no longer than that, however many are at work.
-const MOST_PATIENCE: Duration = Duration::from_millis(320);
 
 /// What the kernel says about a thread.
 #[derive(Debug, Default)]
@@ -72,7 +68,7 @@ impl Watch {
         if crowd.taken != self.taken.0 {
             self.taken = (crowd.taken, now);
         }
-        let stuck = now - self.taken.1 >= patience(crowd.running.len());
+        let stuck = now - self.taken.1 >= PATIENCE;
         let is_blocked = |runner: &usize| threads[*runner].is_blocked();
         if !crowd.standby && (stuck || crowd.running.iter().all(is_blocked)) {
             queue.relieve();
@@ -86,13 +82,6 @@ impl Watch {
     }
 }
 
-/// See [`PATIENCE`].
-fn patience(running: usize) -> Duration {
-    let doublings = u32::try_from(running.saturating_sub(1)).unwrap_or(u32::MAX);
-    let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
-    PATIENCE.saturating_mul(factor).min(MOST_PATIENCE)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,13 +91,6 @@ mod tests {
     use crate::schedule::Policy;
 
     const DEADLINE: Duration = Duration::from_secs(30);
-
-    #[test]
-    fn patience_grows_with_those_at_work_and_ends() {
-        assert_eq!(patience(1), PATIENCE);
-        assert!((1..6).all(|running| patience(running) < patience(running + 1)));
-        assert_eq!(patience(usize::MAX), MOST_PATIENCE);
-    }
 
     /// Computes until `done`.
     fn compute_until(done: &AtomicBool) {
