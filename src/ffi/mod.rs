@@ -8,6 +8,7 @@ mod bindings;
 mod boundary;
 pub mod bucket;
 pub mod command;
+pub mod connection;
 pub mod fork;
 mod hooks;
 pub mod log;

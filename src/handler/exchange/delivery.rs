@@ -21,7 +21,8 @@ use tracing::{debug, error};
 
 use super::spool::{Part, Spool};
 use crate::ffi::bucket::{Brigade, ClientGone, Sendfile, Then};
-use crate::ffi::request::{ClientLimit, Request};
+use crate::ffi::connection::ClientLimit;
+use crate::ffi::request::Request;
 use crate::ffi::socket;
 
 /// Most bytes that are passed at a time to a socket that may not have room for them. The head of the
