@@ -50,14 +50,6 @@ fn restarts() {
     }
 }
 
-/// Whether a process has a handler for a signal (proc_pid_status(5)).
-fn handles(pid: i32, signal: Signal) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("its signals");
-    let caught = u64::from_str_radix(caught.trim(), 16).expect("a number");
-    caught >> (signal as i32 - 1) & 1 == 1
-}
-
 #[test]
 fn the_end_of_a_child_wakes_httpds_parent_after_a_graceful_restart() {
     if testkit::ours_only("httpd's parent sleeps for up to a second with mod_wsgi") {
@@ -67,10 +59,11 @@ fn the_end_of_a_child_wakes_httpds_parent_after_a_graceful_restart() {
         let httpd = serving(HELLO).mpm(mpm).start();
         httpd.graceful();
         httpd.get("/").assert(200);
-        assert!(handles(httpd.pid(), Signal::SIGCHLD), "{mpm:?}");
+        assert!(Process::handles(httpd.pid(), Signal::SIGCHLD), "{mpm:?}");
         // One that is new may not have come to it yet.
         let children = || httpd.children().into_iter().map(|child| child.pid);
-        let left_alone = || children().all(|pid| !handles(pid, Signal::SIGCHLD)).then_some(());
+        let left_alone =
+            || children().all(|pid| !Process::handles(pid, Signal::SIGCHLD)).then_some(());
         assert!(until(left_alone).is_some(), "{mpm:?}");
     }
 }

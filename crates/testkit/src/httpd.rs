@@ -1,7 +1,7 @@
 //! Describes an httpd for a test, and starts it.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,13 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 
 use crate::apache::{Apache, Mpm};
 use crate::config::{self, Setting};
 use crate::directory::Directory;
 use crate::environment;
+use crate::process::Process;
 use crate::running::Running;
 use crate::tls::Certificate;
 use crate::under_test::Module;
@@ -147,7 +149,7 @@ impl Httpd {
         }
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it runs.
     ///
     /// # Errors
     /// When it does not start.
@@ -165,7 +167,7 @@ impl Httpd {
             .spawn()
             .with_context(|| format!("cannot start {}", world.apache.program.display()))?;
         let ended = until(|| match child.try_wait() {
-            Ok(None) => TcpStream::connect(("127.0.0.1", world.port)).ok().map(|_| None),
+            Ok(None) => world.is_running().then_some(None),
             ended => Some(Some(ended)),
         });
         let World { directory, port, original, .. } = world;
@@ -284,6 +286,15 @@ struct World {
 }
 
 impl World {
+    /// Whether httpd listens, and has come to the end of its start: it listens before it reads its
+    /// configuration for the second time, and after that the MPM has handlers for signals.
+    fn is_running(&self) -> bool {
+        let parent = fs::read_to_string(self.directory.path().join("run/httpd.pid"));
+        let parent = parent.ok().and_then(|pid| pid.trim().parse().ok());
+        parent.is_some_and(|pid| Process::handles(pid, Signal::SIGUSR1))
+            && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+    }
+
     /// httpd with this world's configuration, and nothing of our own environment: a library path
     /// meant for the tests must not help a worker to find its libpython.
     fn command(&self) -> Command {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
+
 /// A process as it was when we looked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -42,6 +44,15 @@ impl Process {
             process.program = name.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
         }
         Some(process)
+    }
+
+    /// Whether the process with this id is there and has a handler for a signal
+    /// (`proc_pid_status(5)`).
+    pub fn handles(pid: i32, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|caught| u64::from_str_radix(caught.trim(), 16).ok());
+        caught.is_some_and(|caught| caught >> (signal as i32 - 1) & 1 == 1)
     }
 
     /// Children, their children, and so on, of the process with this id.
