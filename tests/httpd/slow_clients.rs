@@ -189,7 +189,6 @@ fn secure() -> Option<(Running, u16)> {
 #[test]
 fn slow_readers_over_tls() {
     let Some((httpd, port)) = secure() else {
-        eprintln!("skipped: openssl is missing");
         return;
     };
     let mut clients = Command::new(testkit::environment::venv().join("bin/python"))
@@ -220,7 +219,6 @@ impl Drop for Stopped {
 #[test]
 fn slow_readers_of_http2() {
     let Some((httpd, port)) = secure() else {
-        eprintln!("skipped: openssl is missing");
         return;
     };
     let url = format!("https://127.0.0.1:{port}/whole");
@@ -232,7 +230,7 @@ fn slow_readers_of_http2() {
     };
     let whole = curl(&[]).output().expect("curl runs");
     if whole.stderr != b"2" {
-        eprintln!("skipped: curl has no HTTP/2");
+        testkit::skipped("curl has no HTTP/2");
         return;
     }
     assert!(whole.stdout == body(), "{} bytes", whole.stdout.len());

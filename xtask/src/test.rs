@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use lexopt::Arg;
-use testkit::{OURS_ONLY, UnderTest, environment};
+use testkit::{SKIPPED, UnderTest, environment};
 use wire::Fast;
 
 use crate::dist::Profile;
@@ -191,7 +191,7 @@ impl Run {
             if let Some(tally) = Tally::parse(&line) {
                 self.tally += tally;
             }
-            self.left_out += u32::from(line.contains(OURS_ONLY));
+            self.left_out += u32::from(line.contains(SKIPPED));
         }
         let well = child.wait()?.success();
         self.complete &= well || self.tally.failed > before;

@@ -21,7 +21,7 @@ impl Curl {
         let version = Command::new("curl").arg("--version").output();
         let knows = version.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains("HTTP2"));
         if !knows {
-            eprintln!("skipped: a curl with HTTP/2 is missing");
+            crate::skipped("a curl with HTTP/2 is missing");
         }
         knows
     }

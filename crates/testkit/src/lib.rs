@@ -42,6 +42,6 @@ pub use httpd::{Checked, Httpd};
 pub use process::Process;
 pub use running::Running;
 pub use tls::Certificate;
-pub use under_test::{OURS_ONLY, UnderTest, later_than_debians, ours_only};
+pub use under_test::{SKIPPED, UnderTest, later_than_debians, ours_only, skipped};
 pub use users::{app_user, httpd_user, running_as_root};
 pub use wait::{PATIENCE, until};

@@ -6,8 +6,8 @@ use std::{env, thread};
 
 use crate::environment;
 
-/// What begins the line about a test that was not run on an original, or not on this one.
-pub const OURS_ONLY: &str = "skipped: ours only: ";
+/// What begins the line about a test that returned without asking anything.
+pub const SKIPPED: &str = "skipped: ";
 
 /// The module that httpds of the tests load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,15 @@ impl UnderTest {
     }
 }
 
+/// Tells that this test has to return without asking anything, and why, past libtest, which hides
+/// what passing tests say.
+pub fn skipped(reason: &str) {
+    let test = thread::current();
+    let _ = writeln!(io::stdout(), "{SKIPPED}{}: {reason}", test.name().unwrap_or_default());
+}
+
 /// Whether an original is under test, of which this test can ask nothing: it has to return. The
-/// reason says what is only ours; it is printed past libtest, which hides what passing tests say.
+/// reason says what is only ours.
 #[must_use]
 pub fn ours_only(reason: &str) -> bool {
     skips(UnderTest::chosen().is_original(), reason)
@@ -59,8 +66,7 @@ pub fn later_than_debians(reason: &str) -> bool {
 
 fn skips(skips: bool, reason: &str) -> bool {
     if skips {
-        let test = thread::current();
-        let _ = writeln!(io::stdout(), "{OURS_ONLY}{}: {reason}", test.name().unwrap_or_default());
+        skipped(&format!("ours only: {reason}"));
     }
     skips
 }

@@ -16,7 +16,7 @@ use jail::Jail;
 fn needs_root() -> bool {
     let skips = !testkit::running_as_root();
     if skips {
-        println!("skipped: only root can confine processes to a directory");
+        testkit::skipped("only root can confine processes to a directory");
     }
     skips
 }
