@@ -138,6 +138,28 @@ fn a_worker_with_new_code_loads_them_as_well() {
     assert_eq!(times(&httpd, "loaded two"), 2);
 }
 
+#[test]
+fn an_expression_whose_script_is_known_is_loaded_in_advance() {
+    let line = "WSGIScriptAliasMatch ^/one/ {apps}/one.py process-group=app application-group=x";
+    serving(line).start().wait_for_log(&["loaded one True"]);
+}
+
+#[test]
+fn what_is_loaded_in_advance_may_take_longer_than_startup_timeout() {
+    let source = loud("slow").replacen("import", "import time; time.sleep(2)\nimport", 1);
+    for line in [
+        "WSGIImportScript {apps}/slow.py process-group=app application-group=x",
+        "WSGIScriptAlias / {apps}/slow.py process-group=app application-group=x",
+    ] {
+        let httpd = Httpd::new()
+            .app("slow.py", &source)
+            .conf("WSGIDaemonProcess app user={user} group={group} startup-timeout=1")
+            .conf(line)
+            .start();
+        httpd.wait_for_log(&["loaded slow True"]);
+    }
+}
+
 #[track_caller]
 fn check(conf: &str, refused: Option<&str>) {
     let checked = Httpd::new().app("app.wsgi", HELLO).conf(conf).configtest();

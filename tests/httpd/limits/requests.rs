@@ -193,11 +193,21 @@ fn a_script_that_does_not_load_costs_the_worker() {
 }
 
 #[test]
-fn a_script_that_does_not_load_in_advance_costs_the_worker() {
-    let site = with(SLOW_TO_LOAD, "threads=2 startup-timeout=1").expect_log("startup-timeout=1");
-    let httpd = site.start();
+fn new_code_that_does_not_load_costs_the_worker_that_tries() {
+    let loaded = "def application(environ, start_response):\n    \
+                  start_response('200 OK', [])\n    return [b'old']\n";
+    let site = Httpd::new().app("app.wsgi", loaded).conf(
+        "LogLevel wsgi:info\n\
+         WSGIDaemonProcess app user={user} group={group} threads=2 startup-timeout=1\n\
+         WSGIProcessGroup app\nWSGIApplicationGroup %{GLOBAL}\nWSGIScriptAlias / {apps}/app.wsgi",
+    );
+    let httpd = expected(site).expect_log("startup-timeout=1").start();
+    assert_eq!(httpd.get("/").assert(200).text(), "old");
+    let script = httpd.dir().join("apps/app.wsgi");
+    std::fs::write(&script, SLOW_TO_LOAD).expect("the folder is ours");
+    assert_eq!(httpd.get("/").assert(200).text(), "old");
     httpd.wait_for_log(&["killed: startup-timeout=1 is over"]);
     std::fs::write(httpd.dir().join("apps/ready"), "").expect("the folder is ours");
-    let served = until(|| (httpd.get("/").status == 200).then_some(()));
-    assert!(served.is_some(), "it does not recover");
+    std::fs::write(&script, SLOW_TO_LOAD).expect("the folder is ours");
+    assert_eq!(httpd.get("/").assert(200).text(), "loaded");
 }

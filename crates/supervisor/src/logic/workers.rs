@@ -198,9 +198,11 @@ impl Logic {
             worker.scripts.tell(&preload);
             let startup = self.groups[worker.group].plan.limits.startup_timeout;
             let patience = match Duration::from_secs(startup.into()) {
-                // Nobody knows how long scripts take that are loaded in advance.
-                Duration::ZERO => (!has_imports).then_some(START_TIMEOUT),
-                startup if has_imports || !preload.is_empty() => Some(startup),
+                // Nobody knows how long scripts take that are loaded in advance, and `startup-timeout=`
+                // is not for them: applications that need longer come up with mod_wsgi, too.
+                _ if has_imports => None,
+                Duration::ZERO => Some(START_TIMEOUT),
+                startup if !preload.is_empty() => Some(startup),
                 _ => Some(START_TIMEOUT),
             };
             worker.limit = patience.map(|patience| (now + patience, Limit::Serve(patience)));
