@@ -12,6 +12,7 @@ use nix::unistd::Uid;
 use wire::exchange::Level;
 
 use super::chroot::Root;
+use super::daemon::DaemonProcess;
 use super::registry::{Registry, Script};
 use super::values::{lossy, path};
 use super::{python, registry};
@@ -47,7 +48,16 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
         warnings.extend(socket_directory_that_httpd_cannot_enter(pool, main));
     }
     let confined = pythons_in_roots(main, &mut warnings);
-    let problems: Vec<_> = imports_that_cannot_be(main).chain(confined).collect();
+    let mut problems: Vec<_> = imports_that_cannot_be(main).chain(confined).collect();
+    let globals = main.settings().map(|settings| Arc::clone(&settings.globals)).unwrap_or_default();
+    if let Some(problem) = &globals.python_problem {
+        // mod_wsgi serves with it where all groups have a `python-home=` of their own.
+        let needs_it =
+            |group: &Arc<DaemonProcess>| group.worker.is_none() && group.chroot.is_none();
+        let is_needed = !has_groups || groups().any(needs_it);
+        let list = if is_needed { &mut problems } else { &mut warnings };
+        list.push(problem.clone());
+    }
     warnings.iter().for_each(|text| log(Level::Warning, text));
     problems.iter().for_each(|text| log(Level::Error, text));
     if !problems.is_empty() {
@@ -67,7 +77,7 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
         log(Level::Error, &text);
         return Err(());
     }
-    let has_home = main.settings().is_some_and(|settings| settings.globals.worker.is_some());
+    let has_home = globals.python_home.is_some();
     match python::default_worker(&directory) {
         Err(error)
             if !has_home && (!has_groups || groups().any(|group| group.worker.is_none())) =>

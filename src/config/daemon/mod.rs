@@ -328,8 +328,7 @@ impl DaemonProcess {
     /// The program for the group's workers.
     ///
     /// # Errors
-    /// [`PythonError`](python::PythonError), the one of `WSGIPythonHome` only where that is looked for
-    /// in a `chroot=`.
+    /// [`PythonError`](python::PythonError).
     pub fn find_worker(&self, globals: &Globals) -> Result<Worker, python::PythonError> {
         match (&self.worker, &globals.python_home, &self.chroot, &globals.worker) {
             (Some(worker), ..) => Ok(worker.clone()),
@@ -337,7 +336,8 @@ impl DaemonProcess {
                 python::find_worker(home, Some(root), &install_directory())
             }
             (None, _, _, Some(worker)) => Ok(worker.clone()),
-            (None, ..) => python::default_worker(&install_directory()),
+            (None, Some(home), None, None) => python::find_worker(home, None, &install_directory()),
+            (None, None, ..) => python::default_worker(&install_directory()),
         }
     }
 

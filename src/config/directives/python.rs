@@ -17,7 +17,7 @@ pub static DIRECTIVES: [Directive; 15] = [
         usage: c"virtual environment or prefix of Python for groups without python-home=",
         compatibility: Compatibility::Better(
             "chooses the worker of the environment's version; an environment that cannot be used \
-             is refused at configtest",
+             is refused at configtest where a process group needs it",
         ),
         set: Setter::Server(python_home),
     },
@@ -204,10 +204,17 @@ fn python_home(config: &mut ServerConfig, command: Command<'_>, argument: &[u8])
             home.display()
         ));
     }
-    let worker = python::find_worker(&home, None, &install_directory())
-        .map_err(|error| format!("WSGIPythonHome '{}': {error}", home.display()))?;
-    globals(config).worker = Some(worker);
-    globals(config).python_home = Some(home);
+    let globals = globals(config);
+    // Whether anybody needs it is not known before all groups are.
+    (globals.worker, globals.python_problem) =
+        match python::find_worker(&home, None, &install_directory()) {
+            Ok(worker) => (Some(worker), None),
+            Err(error) => {
+                let (home, location) = (home.display(), command.location());
+                (None, Some(format!("WSGIPythonHome '{home}' at {location}: {error}")))
+            }
+        };
+    globals.python_home = Some(home);
     Ok(())
 }
 

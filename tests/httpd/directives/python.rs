@@ -38,6 +38,26 @@ fn python_is_set_up() {
 }
 
 #[test]
+fn a_home_that_is_none_harms_nobody_who_has_another() {
+    let venv = testkit::environment::venv().display().to_string();
+    let serving = |group: &str| {
+        Httpd::new()
+            .app("app.wsgi", TELL)
+            .conf("WSGIPythonHome /nowhere\nWSGIRestrictEmbedded On")
+            .conf(&format!("WSGIDaemonProcess app python-home={venv}\n{group}"))
+            .conf("WSGIProcessGroup app\nWSGIApplicationGroup %{GLOBAL}")
+            .conf("WSGIScriptAlias / {apps}/app.wsgi")
+            .expect_log("/nowhere")
+    };
+    let httpd = serving("").start();
+    assert_eq!(told(httpd.get(&ask(&["sys.prefix"]))), [venv.as_str()]);
+    if !UnderTest::chosen().is_original() {
+        let refused = serving("WSGIDaemonProcess other").configtest();
+        refused.refuses(&["WSGIPythonHome", "/nowhere", "httpd.conf:", "no directory"]);
+    }
+}
+
+#[test]
 fn homes_that_are_relative() {
     let venv = testkit::environment::venv();
     let from_root = venv.strip_prefix("/").expect("from the root").display();
