@@ -45,7 +45,7 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
     let has_groups = groups().next().is_some();
     let serves = has_groups || !servers().all(|settings| settings.aliases.is_empty());
     if serves {
-        warnings.extend(socket_directory_that_httpd_cannot_enter(pool, main));
+        warnings.extend(sockets_that_are_not_where_they_should_be(pool, main));
     }
     let confined = pythons_in_roots(main, &mut warnings);
     let mut problems: Vec<_> = imports_that_cannot_be(main).chain(confined).collect();
@@ -244,23 +244,36 @@ fn groups_with_two_logs(main: Server<'_>) -> Vec<String> {
     warnings
 }
 
-fn socket_directory_that_httpd_cannot_enter(pool: Pool<'_>, main: Server<'_>) -> Option<String> {
+fn sockets_that_are_not_where_they_should_be(pool: Pool<'_>, main: Server<'_>) -> Option<String> {
     let configured = configured_socket_prefix(main);
     let prefix = socket_prefix(pool, main)?;
     let instead = configured.as_ref().filter(|configured| **configured != prefix);
     let wanted = instead.unwrap_or(&prefix);
-    let closed = closed_directory(wanted)?;
-    let why = if closed.is_dir() { "cannot be entered by httpd's User" } else { "is no directory" };
+    let problem = if instead.is_some_and(|wanted| is_too_long(wanted)) {
+        format!("paths of more than {LONGEST_PREFIX} bytes leave no room for their names")
+    } else {
+        let closed = closed_directory(wanted)?;
+        let what =
+            if closed.is_dir() { "cannot be entered by httpd's User" } else { "is no directory" };
+        format!("{} {what}", closed.display())
+    };
     let then = match instead {
         None => "no request will be served".to_owned(),
         Some(_) => format!("they are made in {}", directory_of(&prefix).display()),
     };
     Some(format!(
-        "Sockets are to be made in {}, but {} {why}: {then}. Correct it, or name another place with \
+        "Sockets are to be made in {}, but {problem}: {then}. Correct it, or name another place with \
          WSGISocketPrefix.",
-        directory_of(wanted).display(),
-        closed.display()
+        directory_of(wanted).display()
     ))
+}
+
+/// With `.PID.NUMBER` and a socket's name behind it, a prefix of this length still fits into an
+/// address (`sun_path` in unix(7)).
+const LONGEST_PREFIX: usize = 107 - ".4194304.99999".len() - "/4294967295.sock".len();
+
+fn is_too_long(prefix: &Path) -> bool {
+    prefix.as_os_str().len() > LONGEST_PREFIX
 }
 
 /// The beginning of the name of the directory for sockets.
@@ -268,8 +281,9 @@ pub fn socket_prefix(pool: Pool<'_>, main: Server<'_>) -> Option<PathBuf> {
     let mut servers = main.and_following().filter_map(Server::settings);
     let has_groups = servers.any(|settings| !settings.groups.is_empty());
     // mod_wsgi has sockets for the groups that are defined: without any it serves, whatever the
-    // prefix is.
+    // prefix is. And it has room for longer ones.
     configured_socket_prefix(main)
+        .filter(|prefix| !is_too_long(prefix))
         .filter(|prefix| has_groups || closed_directory(prefix).is_none())
         .or_else(|| runtime_path(pool, "wsgi"))
 }

@@ -13,7 +13,7 @@ pub static DIRECTIVES: [Directive; 3] = [
         usage: c"path in front of the name of the directory that holds the sockets",
         compatibility: Compatibility::Better(
             "all sockets of a configuration cycle are in one directory, PREFIX.PID.NUMBER, that \
-             only httpd's user can enter",
+             only httpd's user can enter; a prefix too long for that gives way to DefaultRuntimeDir",
         ),
         set: Setter::Server(socket_prefix),
     },

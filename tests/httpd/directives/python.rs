@@ -225,6 +225,16 @@ fn sockets_are_where_the_prefix_says() {
 }
 
 #[test]
+fn a_prefix_that_is_long() {
+    let prefix = format!("/tmp/{:x<85}", std::process::id());
+    let httpd = telling(&format!("WSGISocketPrefix {prefix}"));
+    if !UnderTest::chosen().is_original() {
+        httpd.clone().configtest().accepts(&["Syntax OK", "no room for their names", "made in"]);
+    }
+    httpd.expect_log("no room for their names").start().get("/?1").assert(200);
+}
+
+#[test]
 fn a_prefix_that_leads_nowhere_harms_nobody_where_no_group_is_defined() {
     let httpd = Httpd::new()
         .app("app.wsgi", TELL)
