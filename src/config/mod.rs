@@ -23,6 +23,6 @@ pub use expansion::Name;
 pub use proxies::{Category, Network, TrustedHeader};
 pub use settings::{
     DirConfig, Globals, HandlerScript, HashSeed, Hook, Import, MapHead, Merge, ServerConfig,
-    TelemetryService,
+    TelemetryService, in_front,
 };
 pub use values::{flag, lossy, path};

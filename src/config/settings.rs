@@ -180,7 +180,7 @@ impl Globals {
         }
         for (_, block) in blocks {
             merged = Interpreter {
-                python_path: [block.python_path.as_slice(), &merged.python_path].concat(),
+                python_path: in_front(&block.python_path, &merged.python_path),
                 switch_interval: block.switch_interval.or(merged.switch_interval),
                 free_threading: block.free_threading.or(merged.free_threading),
                 restrict_stdin: block.restrict_stdin.or(merged.restrict_stdin),
@@ -190,6 +190,13 @@ impl Globals {
         }
         merged
     }
+}
+
+/// A search path with these entries in front. One that it has already stays where it is, as with
+/// mod_wsgi.
+pub fn in_front(entries: &[PathBuf], path: &[PathBuf]) -> Vec<PathBuf> {
+    let new = entries.iter().filter(|entry| !path.contains(entry));
+    new.chain(path).cloned().collect()
 }
 
 impl Selector {

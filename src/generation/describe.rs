@@ -16,7 +16,7 @@ use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits}
 
 use super::{Generation, GroupFacts, Link, ScoreboardSocket};
 use crate::config::{
-    DaemonProcess, Globals, HashSeed, Import, path, socket_prefix, working_directory,
+    DaemonProcess, Globals, HashSeed, Import, in_front, path, socket_prefix, working_directory,
 };
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
@@ -237,7 +237,7 @@ fn group(
             working_directory: working_directory(daemon, user, ids.0),
             home: daemon.home.clone(),
             python_home: python_home.cloned(),
-            python_path: [interpreter.python_path.as_slice(), &daemon.python_path].concat(),
+            python_path: in_front(&interpreter.python_path, &daemon.python_path),
             stack_size: daemon.stack_size,
             python: Python {
                 switch_interval,
@@ -343,7 +343,8 @@ fn own_interpreter(
 ) -> Interpreter {
     let shared = globals.interpreter_of(&daemon.name, None);
     let mut own = globals.interpreter_of(&daemon.name, Some(application_group));
-    own.python_path.retain(|entry| !shared.python_path.contains(entry));
+    let known = in_front(&shared.python_path, &daemon.python_path);
+    own.python_path.retain(|entry| !known.contains(entry));
     Interpreter {
         python_path: own.python_path,
         // What is written for the process group itself wins.

@@ -58,6 +58,18 @@ fn a_home_that_is_none_harms_nobody_who_has_another() {
 }
 
 #[test]
+fn interpreter_options_are_in_front_of_what_the_group_has() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf("WSGIDaemonProcess app python-path=/usr:/srv\nWSGIPythonPath /opt")
+        .conf("<WSGIInterpreterOptions>\nWSGIPythonPath /etc:/srv\n</WSGIInterpreterOptions>")
+        .conf("WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}")
+        .start();
+    let path = "[path for path in sys.path if path in ('/usr', '/srv', '/etc', '/opt')]";
+    assert_eq!(told(httpd.get(&ask(&[path]))), ["['/etc', '/usr', '/srv']"]);
+}
+
+#[test]
 fn homes_that_are_relative() {
     let venv = testkit::environment::venv();
     let from_root = venv.strip_prefix("/").expect("from the root").display();
