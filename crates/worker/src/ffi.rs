@@ -172,7 +172,7 @@ pub fn initialize(
     config.parse_argv = 0;
     config.install_signal_handlers = 0;
     if settings.optimize > 0 {
-        config.optimization_level = i32::try_from(settings.optimize.min(2)).unwrap_or(2);
+        config.optimization_level = i32::try_from(settings.optimize).unwrap_or(2);
     }
     if settings.dont_write_bytecode {
         config.write_bytecode = 0;

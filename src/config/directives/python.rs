@@ -236,7 +236,8 @@ fn python_optimize(config: &mut ServerConfig, command: Command<'_>, argument: &[
         let value = lossy(argument);
         command.warn(&format!("'{value}' is read as {level}: write the number alone."));
     }
-    globals(config).python_optimize = u32::try_from(level.min(2)).ok();
+    // Python knows of no level beyond 2, but tells applications which one it was started with.
+    globals(config).python_optimize = u32::try_from(level as i32).ok();
     Ok(())
 }
 

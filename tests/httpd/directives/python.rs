@@ -38,6 +38,15 @@ fn python_is_set_up() {
 }
 
 #[test]
+fn levels_of_optimization() {
+    for (value, level) in [("2", "2"), ("5", "5"), ("-1", "0"), ("x", "0"), ("1x", "1")] {
+        let conf = format!("WSGIPythonOptimize {value}");
+        let httpd = telling(&conf).expect_log("write the number alone").start();
+        assert_eq!(told(httpd.get(&ask(&["sys.flags.optimize"]))), [level], "{conf}");
+    }
+}
+
+#[test]
 fn a_home_that_is_none_harms_nobody_who_has_another() {
     let venv = testkit::environment::venv().display().to_string();
     let serving = |group: &str| {
