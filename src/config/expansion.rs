@@ -81,6 +81,14 @@ impl Name {
         Some(Self::Env { variable: CString::new(variable).ok()?, unset: unset.to_vec() })
     }
 
+    /// What the value of a variable names: it may itself be a token, but no variable.
+    pub fn of_variable(value: Vec<u8>) -> Self {
+        match Self::parse_group(&value) {
+            Self::Env { .. } => Self::Literal(value),
+            name => name,
+        }
+    }
+
     /// The name, when it is the same for all requests.
     pub fn literal(&self) -> Option<&[u8]> {
         match self {
@@ -89,7 +97,7 @@ impl Name {
         }
     }
 
-    /// The name for one request. A variable's value may itself be a token, but no variable.
+    /// The name for one request.
     pub fn expand(&self, facts: &impl Facts) -> Vec<u8> {
         match self {
             Self::Literal(name) => name.clone(),
@@ -103,10 +111,7 @@ impl Name {
             }
             Self::Env { variable, unset } => match facts.variable(variable) {
                 None => unset.clone(),
-                Some(value) => match Self::parse_group(&value) {
-                    Self::Env { .. } => value,
-                    name => name.expand(facts),
-                },
+                Some(value) => Self::of_variable(value).expand(facts),
             },
         }
     }

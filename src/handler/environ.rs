@@ -71,6 +71,11 @@ impl<'r> Environ<'r> {
         self.entries.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect()
     }
 
+    /// The value of an entry.
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        trust::get(&self.entries, name)
+    }
+
     fn add(&mut self, name: &'static str, value: impl Into<Text<'r>>) {
         self.entries.push((Cow::Borrowed(name.as_bytes()), value.into()));
     }

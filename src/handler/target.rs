@@ -192,14 +192,27 @@ impl Target {
         else {
             return Err(TargetError::Dispatch(lossy(&hook.script)));
         };
+        // By now the variables of CGI are known as well.
+        let expand = |name: Name| {
+            let known = match &name {
+                Name::Env { variable, .. } if request.notes().get(variable).is_none() => {
+                    environ.get(variable.to_bytes())
+                }
+                _ => None,
+            };
+            known.map(<[u8]>::to_vec).map_or(name, Name::of_variable).expand(&request)
+        };
+        let process_group = process_group.map(|name| expand(Name::parse_group(&name)));
+        let application_group = application_group.map(|name| expand(Name::parse_group(&name)));
+        let callable = callable.map(|name| expand(Name::parse_callable(&name)));
         if let Some(name) = process_group {
-            self.process_group = Name::parse_group(&name).expand(&request);
+            self.process_group = name;
         }
         if let Some(name) = application_group {
-            self.application_group = Name::parse_group(&name).expand(&request);
+            self.application_group = name;
         }
         if let Some(name) = callable {
-            self.callable = Name::parse_callable(&name).expand(&request);
+            self.callable = name;
         }
         Ok(())
     }

@@ -102,7 +102,8 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn get<'e>(entries: &'e Entries<'_>, name: &[u8]) -> Option<&'e [u8]> {
+/// The value of the last entry of this name.
+pub fn get<'e>(entries: &'e Entries<'_>, name: &[u8]) -> Option<&'e [u8]> {
     entries.iter().rfind(|(known, _)| &**known == name).map(|(_, value)| &**value)
 }
 

@@ -72,6 +72,8 @@ fn results_win_and_are_expanded() {
         (callable("'other'"), "WSGICallableObject missing", ["", "localhost|", "other"]),
         (callable("'%{ENV:C}'"), "SetEnv C other", ["", "localhost|", "other"]),
         (callable("'%{GLOBAL}'"), "", ["", "localhost|", "application"]),
+        // By then the variables of CGI are there.
+        (application("'%{ENV:HTTP_HOST}'"), "", ["", "host.example", "application"]),
         (group("'one'") + &application("'x'") + &callable("'other'"), "", ["one", "x", "other"]),
     ] {
         runs(&source, conf, expected);
