@@ -279,7 +279,9 @@ fn the_page_is_that_of_the_table() {
              unless `WSGIChunkedRequest Off`; `100 Continue` is sent only once the application \
              reads; an application may answer while it still reads; a final status of 1xx is an error; stdout is \
              logged as `notice`, stderr and `wsgi.errors` as `error`; long lines are split, not cut off; a \
-             traceback is logged with every Python.\n";
+             traceback is logged with every Python; httpd's `Server` header names one component, \
+             `mod_wsgi_rs/VERSION`, and no `Python/VERSION` beside it, as httpd holds no Python and \
+             its groups may have several.\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/differences.md");
     if std::env::var_os(UPDATE).is_some() {
         std::fs::write(&path, &page).expect("the page can be written");
