@@ -154,6 +154,8 @@ fn names_of_application_groups() {
         // Only once, and only what there is.
         ("SetEnv X %{ENV:Y}\nWSGIApplicationGroup %{ENV:X}", "/", "localhost", "%{ENV:Y}"),
         ("WSGIApplicationGroup %{ENV:NONE}", "/", "localhost", "%{ENV:NONE}"),
+        // What httpd knows, not what CGI makes of it.
+        ("WSGIApplicationGroup %{ENV:HTTP_HOST}", "/", "localhost", "%{ENV:HTTP_HOST}"),
         ("WSGIApplicationGroup %{OTHER}", "/", "localhost", "%{OTHER}"),
         ("WSGIApplicationGroup a%{GLOBAL}", "/", "localhost", "a%{GLOBAL}"),
     ] {
@@ -197,6 +199,39 @@ fn names_of_process_groups() {
             assert_eq!(response.text().trim_end(), expected, "{setting}");
         }
     }
+}
+
+#[test]
+fn a_client_that_names_no_host() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf("WSGIApplicationGroup %{HOST}\nWSGIScriptAlias / {apps}/app.wsgi")
+        .start();
+    let question = ask(&["environ['mod_wsgi.application_group']"]);
+    let answer = httpd.raw(format!("GET {question} HTTP/1.0\r\n\r\n").as_bytes());
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.ends_with("\r\n\r\nlocalhost\n"), "{answer}");
+}
+
+#[test]
+fn a_virtual_hosts_group_is_for_hosts_of_its_name() {
+    let host = |inside: &str| {
+        format!(
+            "<VirtualHost *:{{port}}>\n{inside}\nWSGIScriptAlias / {{apps}}/app.wsgi\n\
+             WSGIProcessGroup own\n</VirtualHost>"
+        )
+    };
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(&host("ServerName a.example\nWSGIDaemonProcess own"))
+        .conf(&host("ServerName a.example\nServerAlias same.example"))
+        .conf(&host("ServerName b.example"))
+        .expect_log("[wsgi:error]")
+        .start();
+    for host in ["a.example", "same.example"] {
+        assert_eq!(asked(&httpd, host, &["environ['mod_wsgi.process_group']"]), ["own"], "{host}");
+    }
+    httpd.get_from("b.example", "/?1").assert(500);
 }
 
 #[test]

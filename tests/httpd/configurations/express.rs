@@ -17,6 +17,14 @@ def application(environ, start_response):
 
 def check_password(environ, user, password):
     return (user == password) if user != "nobody" else None
+
+
+def groups_for_user(environ, user):
+    return ["staff"] if user == "x" else []
+
+
+def allow_access(environ, host):
+    return "HTTP_X_UNWANTED" not in environ
 "#;
 
 const BASIC: (&str, &str) = ("Authorization", "Basic eDp4");
@@ -75,6 +83,69 @@ fn passwords_of_a_script() {
     server.start("start");
     server.wait_for("/a", &[], 401);
     server.wait_for("/a", &[("Authorization", "Basic eDp5")], 401);
+}
+
+#[test]
+fn hosts_and_groups_of_a_script() {
+    let options = [
+        "--host-access-script={dir}/app.wsgi",
+        "--auth-user-script={dir}/app.wsgi",
+        "--auth-group-script={dir}/app.wsgi",
+        "--auth-group=staff",
+    ];
+    check(&options, "/a", &[BASIC], &[", x"]);
+    let server = Express::setup(APPLICATION, &options).expect("mod_wsgi-express sets up");
+    server.start("start");
+    server.wait_for("/a", &[("Authorization", "Basic eTp5")], 401);
+    server.wait_for("/a", &[BASIC, ("X-Unwanted", "1")], 403);
+}
+
+/// Says where it is loaded.
+const LOUD: &str = r#"
+import mod_wsgi, os, pwd
+
+print("loaded by", pwd.getpwuid(os.geteuid()).pw_name, "in", mod_wsgi.process_group)
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [os.environ.get("MARK", "").encode()]
+"#;
+
+#[test]
+fn services() {
+    let user = testkit::app_user().0;
+    let options = [
+        "--service-script=one",
+        "{dir}/app.wsgi",
+        "--service-script=two",
+        "{dir}/app.wsgi",
+        "--service-user=one",
+        &user,
+        "--service-log-file=two",
+        "two.log",
+    ];
+    let server = Express::setup(LOUD, &options).expect("mod_wsgi-express sets up");
+    server.control("configtest");
+    server.start("start");
+    server.wait_for("/", &[], 200);
+    let log = |name: &str| {
+        let path = server.dir().join("server").join(name);
+        std::fs::read_to_string(path).unwrap_or_default()
+    };
+    let one = format!("loaded by {user} in service:one");
+    let two = format!("loaded by {user} in service:two");
+    let found = testkit::until(|| {
+        (log("error_log").contains(&one) && log("two.log").contains(&two)).then_some(())
+    });
+    assert!(found.is_some(), "{}{}", log("error_log"), log("two.log"));
+    server.stop().expect("it stops");
+}
+
+#[test]
+fn handlers_for_files() {
+    let options = ["--add-handler=.wsgi", "{dir}/app.wsgi", "--document-root={dir}"];
+    check(&options, "/app.wsgi", &[], &["/app.wsgi, , True"]);
 }
 
 #[test]
@@ -145,6 +216,22 @@ fn many_options_together() {
         "--access-log",
         "--server-name=site.example",
         "--allow-localhost",
+        "--map-head-to-get=On",
+        "--error-override",
+        "--ignore-activity=/status",
+        "--disable-reloading",
+        "--orphan-interpreter",
+        "--python-warnings=ignore",
+        "--switch-interval=0.01",
+        "--interrupt-timeout=5",
+        "--response-flush-delay=0",
+        "--maximum-requests=1000",
+        "--restart-interval=600",
+        "--cpu-time-limit=600",
+        "--server-status",
+        "--setenv",
+        "NAME",
+        "value",
     ];
     check(&options, "/a", &[("X-Forwarded-For", "1.2.3.4")], &["/a"]);
 }

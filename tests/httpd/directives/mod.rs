@@ -87,6 +87,105 @@ fn mistakes_in_wsgi_daemon_process() {
 fn mistakes_in_directives_about_python_and_telemetry() {
     refused("WSGIPythonHashSeed +5", &["WSGIPythonHashSeed", "in range", "'+5'"]);
     refused("WSGITelemetryOptions", &["WSGITelemetryOptions", "at least one flag"]);
+    let seed = "must be \"random\" or an integer in range [0; 4294967295]";
+    let interval = "WSGISwitchInterval must be a positive number of seconds";
+    let own_word = "second argument must be 'interval=N'";
+    let proxy = "Unable to parse trusted proxy IP address/subnet of";
+    for (line, said) in [
+        ("WSGIPythonHashSeed 4294967296", seed),
+        ("WSGIPythonHashSeed Random", seed),
+        ("WSGISwitchInterval x", interval),
+        ("WSGISwitchInterval -1", interval),
+        ("WSGISwitchInterval 1x", interval),
+        ("WSGITelemetryService unix:/t 5", own_word),
+        ("WSGITelemetryService unix:/t Interval=5", own_word),
+        ("WSGITelemetryService unix:/t interval=0.4", "interval must be at least 0.5 seconds"),
+        ("WSGITelemetryService unix:/t interval=5 6", "takes 1-2 arguments"),
+        ("WSGITelemetryOptions +CaptureUserAgent All", "cannot mix +/- form with absolute names"),
+        ("WSGITelemetryOptions +All", "'All' may not have a +/- prefix"),
+        ("WSGITelemetryOptions -None", "'None' may not have a +/- prefix"),
+        ("WSGISlowRequests -1x", "must be non-negative"),
+        ("WSGITrustedProxies 10.0.0.0/99", proxy),
+        ("WSGITrustedProxies 10.0.0.0/x", proxy),
+        ("WSGITrustedProxies 10.0.0.1 localhost", proxy),
+        (
+            "<WSGIInterpreterOptions process-group=a\n</WSGIInterpreterOptions>",
+            "directive missing closing '>'",
+        ),
+        ("<WSGIInterpreterOptions x>\n</WSGIInterpreterOptions>", "not of the form key=value"),
+        (
+            "<WSGIInterpreterOptions process-group=a process-group=b>\n</WSGIInterpreterOptions>",
+            "process-group given more than once",
+        ),
+        (
+            "<WSGIInterpreterOptions application-group=a application-group=a>\n\
+             </WSGIInterpreterOptions>",
+            "application-group given more than once",
+        ),
+    ] {
+        refused(line, &[said]);
+    }
+    let prefix = format!("WSGISocketPrefix /{}", "x".repeat(5000));
+    refused(&prefix, &["Invalid WSGISocketPrefix"]);
+}
+
+#[test]
+fn mistakes_in_scripts_and_their_options() {
+    for (what, line) in [
+        ("handler script", "WSGIHandlerScript h"),
+        ("dispatch script", "WSGIDispatchScript"),
+        ("access script", "WSGIAccessScript"),
+        ("auth user script", "WSGIAuthUserScript"),
+        ("auth group script", "WSGIAuthGroupScript"),
+    ] {
+        let lines = [
+            (String::new(), format!("Location of {what} not supplied.")),
+            ("/s word".to_owned(), format!("Invalid option to WSGI {what} definition.")),
+            ("/s a=b".to_owned(), format!("Invalid option to WSGI {what} definition.")),
+            ("/s Application-Group=a".to_owned(), format!("Invalid option to WSGI {what}")),
+            ("/s application-group =a".to_owned(), format!("Invalid option to WSGI {what}")),
+            ("/s application-group=".to_owned(), "Invalid name for WSGI application group.".into()),
+        ];
+        for (arguments, said) in lines {
+            refused(&format!("<Location />\n{line} {arguments}\n</Location>"), &[&said]);
+        }
+    }
+    for (line, said) in [
+        ("WSGIHandlerScript", "Name for handler script not supplied."),
+        ("WSGIHandlerScript h /s process-group=", "Invalid name for WSGI process group."),
+        ("WSGIHandlerScript h /s pass-authorization=x", "Invalid value for authorization flag."),
+        ("WSGIScriptAliasMatch ^/", "requires at least two arguments"),
+        ("WSGIScriptAlias / /s callable-object=", "Invalid name for WSGI callable object."),
+        ("WSGIScriptAlias / /s pass-authorization=x", "Invalid value for authorization flag."),
+        ("WSGIScriptAlias / /s Process-Group=x", "Invalid option to WSGI script alias definition."),
+        ("WSGIDaemonProcess a Threads=2", "Invalid option to WSGI daemon process definition."),
+        ("WSGIDaemonProcess a threads =2", "Invalid option to WSGI daemon process definition."),
+        ("WSGIDaemonProcess a user=#54321", "user"),
+        ("WSGIDaemonProcess a group=", "Invalid group for WSGI daemon process."),
+    ] {
+        refused(line, &[said]);
+    }
+}
+
+#[test]
+fn options_without_a_value() {
+    let may_be_empty = [
+        "supplementary-groups=",
+        "lang=",
+        "locale=",
+        "python-home=",
+        "python-path=",
+        "python-eggs=",
+        "display-name=",
+    ];
+    for option in table::options() {
+        let conf = format!("WSGIDaemonProcess a {option}");
+        if may_be_empty.contains(&option) {
+            accepted(&conf);
+        } else {
+            refused(&conf, &["WSGI daemon process"]);
+        }
+    }
 }
 
 #[test]
@@ -113,6 +212,8 @@ fn mistakes_with_which_mod_wsgi_would_serve() {
         ("WSGISwitchInterval nan", &["'nan' is no number"]),
         ("WSGISwitchInterval 0x1p-4", &[]),
         ("WSGITelemetryService unix:/x interval=5x", &["'5x' is no number of seconds"]),
+        ("WSGISlowRequests 1x", &["'1x' is no number of seconds"]),
+        ("WSGISlowRequests -0", &[]),
         ("WSGIPythonHashSeed \" 5\"", &[]),
     ] {
         accepted_with(conf, &[&["Syntax OK"], warnings].concat());

@@ -47,6 +47,13 @@ fn levels_of_optimization() {
 }
 
 #[test]
+fn filters_that_are_none_are_left_to_python() {
+    let conf = "WSGIPythonWarnings nonsense::x";
+    let httpd = telling(conf).expect_log("Invalid -W option ignored").start();
+    assert_eq!(told(httpd.get(&ask(&["'nonsense::x' in sys.warnoptions"]))), ["True"]);
+}
+
+#[test]
 fn a_home_that_is_none_harms_nobody_who_has_another() {
     let venv = testkit::environment::venv().display().to_string();
     let serving = |group: &str| {
@@ -67,6 +74,25 @@ fn a_home_that_is_none_harms_nobody_who_has_another() {
 }
 
 #[test]
+fn intervals_of_a_group_and_of_all() {
+    let interval = |conf: &str, expected: &str| {
+        let httpd = Httpd::new()
+            .app("app.wsgi", TELL)
+            .conf(conf)
+            .conf("WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}")
+            .start();
+        let told = told(httpd.get(&ask(&["sys.getswitchinterval()"])));
+        assert_eq!(told, [expected], "{conf}");
+    };
+    interval("WSGISwitchInterval 0.02\nWSGIDaemonProcess app switch-interval=0.04", "0.04");
+    interval(
+        "<WSGIInterpreterOptions process-group=app>\nWSGISwitchInterval 0.02\n\
+         </WSGIInterpreterOptions>\nWSGIDaemonProcess app switch-interval=0.04",
+        "0.04",
+    );
+}
+
+#[test]
 fn interpreter_options_are_in_front_of_what_the_group_has() {
     let httpd = Httpd::new()
         .app("app.wsgi", TELL)
@@ -76,6 +102,24 @@ fn interpreter_options_are_in_front_of_what_the_group_has() {
         .start();
     let path = "[path for path in sys.path if path in ('/usr', '/srv', '/etc', '/opt')]";
     assert_eq!(told(httpd.get(&ask(&[path]))), ["['/etc', '/usr', '/srv']"]);
+}
+
+#[test]
+fn lines_among_interpreter_options_that_are_none() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(
+            "<WSGIInterpreterOptions process-group=app>\nWSGIDaemonProcess app\n\
+             WSGIProcessGroup app\nWSGIPythonEggs /tmp/eggs\nWSGIPythonOptimize 1\n\
+             WSGIScriptAlias /embedded {apps}/app.wsgi process-group=%{GLOBAL}\n\
+             WSGIScriptAlias / {apps}/app.wsgi\n</WSGIInterpreterOptions>",
+        )
+        .start();
+    let questions = ["environ['mod_wsgi.process_group']", "sys.flags.optimize"];
+    assert_eq!(told(httpd.get(&ask(&questions))), ["app", "1"]);
+    let questions = ["os.environ['PYTHON_EGG_CACHE']", "sys.flags.optimize"];
+    let path = ask(&questions).replacen('/', "/embedded", 1);
+    assert_eq!(told(httpd.get(&path)), ["/tmp/eggs", "1"]);
 }
 
 #[test]
@@ -189,6 +233,22 @@ fn restricted_stdout() {
     let httpd = telling("WSGIRestrictStdout On").expect_log("[wsgi:error]").start();
     httpd.get(&ask(&["print('x')"])).assert(500);
     httpd.wait_for_log(&["sys.stdout access restricted by mod_wsgi"]);
+}
+
+#[test]
+fn restricted_stdin() {
+    let httpd = telling("WSGIRestrictStdin On").expect_log("[wsgi:error]").start();
+    httpd.get(&ask(&["sys.stdin.read()"])).assert(500);
+    httpd.wait_for_log(&["sys.stdin access restricted by mod_wsgi"]);
+}
+
+#[test]
+fn handlers_of_signals_are_given_back() {
+    let set = "__import__('signal').signal(12, print) is print";
+    let handler = "__import__('signal').getsignal(12) is print";
+    let httpd = telling("LogLevel wsgi:info").start();
+    assert_eq!(told(httpd.get(&ask(&[set, handler]))), ["True", "False"]);
+    httpd.wait_for_log(&["Ignoring Python signal handler registration for signal 12"]);
 }
 
 #[test]

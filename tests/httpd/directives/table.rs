@@ -268,6 +268,12 @@ const OPTIONS: [(&str, &str); 46] = [
     ("script-group={group}", "script-group=no-group-of-this-name"),
 ];
 
+/// The options of the module that is tested, each with its equals sign.
+pub fn options() -> impl Iterator<Item = &'static str> {
+    let known = OPTIONS.iter().filter(|(right, _)| is_known(right));
+    known.filter_map(|(right, _)| Some(&right[..=right.find('=')?]))
+}
+
 /// Whether the module that is tested has the option: some are our own.
 fn is_known(option: &str) -> bool {
     let ours = ["memory-max=", "reload="];

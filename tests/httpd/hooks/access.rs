@@ -115,6 +115,17 @@ fn what_the_hook_knows_of_the_request() {
 }
 
 #[test]
+fn the_clients_name_where_httpd_looks_it_up() {
+    let httpd = serving_cases(&[case(CURIOUS, 200, "")], SCRIPT)
+        .conf("HostnameLookups On")
+        .expect_log("answers")
+        .start();
+    let questions = r#"["host", "environ['REMOTE_HOST']", "environ['REMOTE_ADDR']"]"#;
+    httpd.request("GET", "/0?1", &[("X-Questions", questions)], b"").assert(200);
+    httpd.wait_for_log(&["[wsgi:error]", "answers|localhost|localhost|127.0.0.1"]);
+}
+
+#[test]
 fn what_the_hook_knows_of_an_encrypted_connection() {
     let source = "def allow_access(environ, host):\n    \
                   look = environ['mod_ssl.var_lookup']\n    \

@@ -38,6 +38,43 @@ pub const CASES: &[Case] = &[
         Get("/m/x"),
         "hello",
     ),
+    // An empty match is none.
+    Case::sets(
+        "WSGIScriptAliasMatch",
+        "WSGIScriptAliasMatch x* {apps}/hello.wsgi",
+        Get("/a?'own'"),
+        "own",
+    ),
+    // mod_alias comes first, wherever its lines stand.
+    Case::merges(
+        "WSGIScriptAlias",
+        "WSGIScriptAlias /plain {apps}/hello.wsgi\nAlias /plain {dir}/htdocs/plain.txt",
+        Get("/plain"),
+        "plain",
+    ),
+    // A target is what is written, not below ServerRoot.
+    Case::sets("WSGIScriptAlias", "WSGIScriptAlias /below apps/hello.wsgi", Get("/below"), "403"),
+    Case::sets(
+        "WSGIScriptAlias",
+        "WSGIScriptAlias /quoted {apps}/app.wsgi process-group='app' application-group=\"a \\\"b\\\"\"",
+        Get("/quoted?environ['mod_wsgi.application_group']"),
+        "a \"b\"",
+    ),
+    // By its media type.
+    Case::sets(
+        "WSGIProcessGroup",
+        "Alias /typed {apps}/hello.wsgi\n<Location /typed>\nOptions +ExecCGI\n\
+         ForceType application/x-httpd-wsgi\n</Location>",
+        Get("/typed"),
+        "hello",
+    ),
+    Case::sets(
+        "WSGIProcessGroup",
+        "Alias /typed {apps}/hello.wsgi\n<Location /typed>\n\
+         ForceType application/x-httpd-wsgi\n</Location>",
+        Get("/typed"),
+        "403",
+    ),
     Case::merges(
         "WSGIHandlerScript",
         "WSGIHandlerScript mine {apps}/mine.py\n<Location /mine>\nSetHandler mine\n</Location>",
@@ -49,6 +86,23 @@ pub const CASES: &[Case] = &[
         "<Location /mine>\nSetHandler mine\n</Location>",
         Get("/mine"),
         "outer.py",
+    ),
+    // What its own line says of groups and passwords is for it, and is expanded; the callable has a
+    // name of its own.
+    Case::merges(
+        "WSGIHandlerScript",
+        "WSGIHandlerScript asked {apps}/asked.py process-group=%{ENV:PG} application-group=%{HOST}\n\
+         WSGIApplicationGroup none\nWSGICallableObject none\nSetEnv PG other\n\
+         <Location /asked>\nSetHandler asked\n</Location>",
+        Get("/asked?environ['mod_wsgi.process_group'],environ['mod_wsgi.application_group']"),
+        "('other', '{host}')",
+    ),
+    Case::merges(
+        "WSGIPassAuthorization",
+        "WSGIHandlerScript asked {apps}/asked.py pass-authorization=Off\n\
+         WSGIPassAuthorization On\n<Location /asked>\nSetHandler asked\n</Location>",
+        Probe::HeaderAt(BASIC, "/asked?environ.get('HTTP_AUTHORIZATION')"),
+        "None",
     ),
     Case::sets("WSGIProcessGroup", "WSGIProcessGroup other", Ask(GROUP), "other"),
     Case::merges(
@@ -90,6 +144,19 @@ pub const CASES: &[Case] = &[
         Ask("'served'"),
         "served",
     ),
+    // Lines of one section do not add up.
+    Case::merges(
+        "WSGIRestrictProcess",
+        "WSGIRestrictProcess app\nWSGIRestrictProcess other",
+        Ask("1"),
+        "500",
+    ),
+    Case::sets(
+        "WSGIRestrictProcess",
+        "WSGIProcessGroup %{GLOBAL}\nWSGIRestrictProcess other %{GLOBAL}",
+        Ask(GROUP),
+        "",
+    ),
     Case::sets("WSGIPassAuthorization", "", Header(BASIC, SEEN), "Basic eDp5").theirs("None"),
     Case::sets(
         "WSGIPassAuthorization",
@@ -130,6 +197,12 @@ pub const CASES: &[Case] = &[
         "WSGIErrorOverride On\n<Location />\nWSGIErrorOverride Off\n</Location>",
         Ask("'MISSING'"),
         "404",
+    ),
+    Case::sets(
+        "WSGIPassAuthorization",
+        "WSGIPassAuthorization On",
+        Header("Proxy-Authorization: Basic eDp5", "environ.get('HTTP_PROXY_AUTHORIZATION')"),
+        "None",
     ),
     Case::sets("WSGIMapHEADToGET", "", Head(METHOD), "HEAD"),
     Case::sets("WSGIMapHEADToGET", "WSGIMapHEADToGET On", Head(METHOD), "GET"),
@@ -192,6 +265,13 @@ pub const CASES: &[Case] = &[
         "WSGIScriptAlias /own {apps}/app.wsgi callable-object=another\nWSGICallableObject none",
         Get("/own?1"),
         "another",
+    ),
+    // It is a name as it stands.
+    Case::sets(
+        "WSGICallableObject",
+        "WSGIScriptAlias /own {apps}/app.wsgi callable-object=%{ENV:X}\nSetEnv X another",
+        Get("/own?1"),
+        "500",
     ),
     Case::merges(
         "WSGIApplicationGroup",

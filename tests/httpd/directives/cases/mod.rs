@@ -214,6 +214,8 @@ fn httpd() -> Httpd {
         .app("hooks.py", HOOKS)
         .app("mine.py", HANDLER)
         .app("outer.py", HANDLER)
+        .app("asked.py", &format!("{ASK}\nhandle_request = application\n"))
+        .file("htdocs/plain.txt", "plain")
         .file("lib/mwrs_module.py", "value = 7")
         .file("lib2/mwrs_module.py", "value = 8")
         .expect_log("")

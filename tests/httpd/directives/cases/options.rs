@@ -26,7 +26,7 @@ const STACK: &str = "stack()";
 const SERVED: &str = "'served'";
 
 /// How many of the first rows need root.
-const IDENTITY: usize = 16;
+const IDENTITY: usize = 17;
 
 pub const CASES: &[Case] = &[
     Case::sets("user=", "user=nobody home=/", Ask(USER), "nobody"),
@@ -63,6 +63,8 @@ pub const CASES: &[Case] = &[
     Case::merges("group=", "group=#3 group=#-1", Ask(GROUP), "{httpds group}"),
     Case::sets("group=", "group=#4294967295", Ask(GROUP), "{httpds group}"),
     Case::sets("group=", "group=#-2", Ask(GID), "4294967294"),
+    // Workers of another user than httpd's are at home.
+    Case::sets("home=", "", Ask("os.getcwd() == pwd.getpwuid(os.geteuid()).pw_dir"), "True"),
     // The files of tests belong to who runs them.
     Case::sets("script-user=", "script-user={user}", Ask(SERVED), "403"),
     Case::merges("script-user=", "script-user={user} script-user=root", Ask(SERVED), "served"),
@@ -88,6 +90,9 @@ pub const CASES: &[Case] = &[
     Case::sets("locale=", "locale=C.UTF-8", Ask(LC_ALL), "C.UTF-8"),
     Case::sets("locale=", "locale=C.UTF-8", Ask(LOCALE), "C.UTF-8"),
     Case::merges("locale=", "locale=C locale=C.UTF-8", Ask(LC_ALL), "C.UTF-8"),
+    // One that is not installed.
+    Case::sets("locale=", "locale=xx_XX.nothing", Ask(LC_ALL), "xx_XX.nothing"),
+    Case::sets("locale=", "locale=xx_XX.nothing", Ask(LOCALE), "C"),
     Case::sets("python-home=", "python-home={venv}", Ask("sys.prefix"), "{venv}"),
     // What getpath.py of CPython takes apart: prefix, and prefix of what depends on the machine.
     Case::sets("python-home=", "python-home=/usr:/usr", Ask("sys.prefix"), "/usr"),
