@@ -2,24 +2,22 @@
 //! and what httpd's children need to know to reach it.
 
 mod describe;
+mod lifeline;
 mod scoreboard;
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use channel::Inbox;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use wire::Secret;
 use wire::exchange::Level;
-use wire::generation::{FromSupervisor, ToSupervisor};
 
+use self::lifeline::Lifeline;
 use self::scoreboard::ScoreboardSocket;
 use crate::config::{Root, ScriptOwner, install_directory};
 use crate::ffi::log::log_server;
@@ -28,9 +26,6 @@ use crate::ffi::process;
 use crate::ffi::scoreboard::exists as scoreboard_exists;
 use crate::ffi::server::{Server, main_server};
 use crate::ffi::waking;
-
-/// How long a supervisor may take to answer that it is ready. It starts no worker before that.
-const START_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long httpd's parent waits for supervisors when it stops, beyond their own time limits.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
@@ -103,14 +98,6 @@ struct Parent {
     early_deaths: u32,
 }
 
-/// Both ends of the connection that tells the supervisor when the generation is over. All of
-/// httpd's children inherit the near end; the far one is kept for a supervisor that has to be
-/// replaced, so that it learns of the same end.
-struct Lifeline {
-    near: UnixStream,
-    far: UnixStream,
-}
-
 struct Running {
     pid: u32,
     program: Program,
@@ -170,13 +157,13 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
             });
         }
     }
-    let (near, far) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
+    let lifeline = Lifeline::new()?;
     let mut parent = lock_parent();
     let parent = parent.get_or_insert_with(|| {
         process::at_exit(main, wait_for_supervisors);
         Parent { pid: std::process::id(), lifeline: None, running: Vec::new(), early_deaths: 0 }
     });
-    parent.lifeline = Some(Lifeline { near, far });
+    parent.lifeline = Some(lifeline);
     parent.early_deaths = 0;
     pool.keep(EndOfGeneration);
     spawn(parent, main)?;
@@ -191,31 +178,11 @@ fn spawn(parent: &mut Parent, main: Server<'_>) -> Result<(), String> {
     };
     let generation = current().ok_or("there is no configuration")?;
     let (configuration, logs) = describe::configuration(main, &generation)?;
-    let far = lifeline.far.try_clone().map_err(|error| format!("no descriptor: {error}"))?;
     let program = install_directory().join("wsgi-supervisor");
-    let child = Command::new(&program)
-        .current_dir("/")
-        .stdin(Stdio::from(OwnedFd::from(far)))
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("{} cannot be executed: {error}", program.display()))?;
-    let pid = child.id();
-    process::watch_child(main, pid, ended);
-    parent.running.push(Running::new(pid, Program::Supervisor));
-
-    let told =
-        |error: std::io::Error| format!("wsgi-supervisor (pid {pid}) does not listen: {error}");
-    for log in logs {
-        let mut frame = Vec::new();
-        wire::encode(&ToSupervisor::LogFile, &mut frame);
-        channel::send_with_descriptor(&lifeline.near, &frame, log).map_err(told)?;
-    }
-    channel::send_message(&lifeline.near, &ToSupervisor::Configure(configuration)).map_err(told)?;
-    match Inbox::new().wait::<FromSupervisor>(&lifeline.near, START_PATIENCE) {
-        Ok(FromSupervisor::Ready) => Ok(()),
-        Ok(FromSupervisor::Failed { reason }) => Err(reason),
-        Err(error) => Err(format!("wsgi-supervisor (pid {pid}) gives no answer: {error}")),
-    }
+    let newborn = lifeline.execute(&program)?;
+    process::watch_child(main, newborn.pid, ended);
+    parent.running.push(Running::new(newborn.pid, Program::Supervisor));
+    newborn.tell(configuration, logs)
 }
 
 /// httpd's parent has reaped a supervisor.

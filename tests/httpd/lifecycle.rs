@@ -1,7 +1,8 @@
 //! Stop, restart and graceful: no stray process, no zombie, nothing alarming in the log. That part
 //! is checked at the end of every test; here httpd is moved about as much as possible.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
 
@@ -9,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::{Connection, Httpd, Mpm, Process, Running, until};
 
+use crate::broken_workers::Programs;
 use crate::{HELLO, TELL, ask, serving, told};
 
 /// Waits until a file appears whose name is in the query string.
@@ -292,6 +294,40 @@ fn supervisors_that_die_early_are_replaced_at_once() {
     workers.iter().for_each(|worker| end(worker.pid));
     httpd.get("/").assert(200);
     httpd.wait_for_log(&["ended after", "starting another one"]);
+}
+
+#[test]
+fn a_supervisor_that_dies_before_it_has_listened_is_replaced_at_once() {
+    if testkit::ours_only("mod_wsgi has no supervisor") {
+        return;
+    }
+    let programs = Programs::with("dies-unheard", |_| {});
+    let folder = programs.0.display();
+    let httpd = Httpd::new()
+        .dist(&programs.0)
+        .app("app.wsgi", HELLO)
+        .expect_log("wsgi")
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group} connect-timeout=6\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    httpd.get("/").assert(200);
+    let (supervisor, workers) = (httpd.supervisor().expect("it runs"), httpd.workers());
+    let program = programs.0.join("wsgi-supervisor");
+    fs::rename(&program, programs.0.join("real")).expect("it is ours");
+    // The next one is gone before it has read anything, the one after it is a supervisor.
+    let script = format!(
+        "#!/bin/sh\n[ -e {folder}/died ] || {{ : > {folder}/died; exit 1; }}\nexec {folder}/real\n"
+    );
+    fs::write(&program, script).expect("the folder is ours");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("it is ours");
+    let end = |process: Process| kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    // The workers would serve on.
+    workers.into_iter().chain([supervisor]).for_each(|process| end(process).expect("it runs"));
+    httpd.get("/").assert(200);
+    httpd.wait_for_log(&["does not listen: it has ended"]);
+    assert!(programs.0.join("died").exists());
 }
 
 #[test]
