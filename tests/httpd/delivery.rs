@@ -278,7 +278,8 @@ fn a_client_that_goes_away_is_known_at_once_and_is_no_matter_for_the_log() {
             let name = format!("{}-{name}", &path[1..]);
             let mut connection = httpd.connect();
             // Of a body that no window holds, so much is awaited before the application runs.
-            let (length, sent) = if path.ends_with("reads") { (2_000_000, 150_000) } else { (0, 0) };
+            let (length, sent) =
+                if path.ends_with("reads") { (2_000_000, 150_000) } else { (0, 0) };
             let head = format!(
                 "POST {path}?{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
             );
