@@ -80,8 +80,13 @@ pub fn share_heaps() {
     }
 }
 
-/// Lets other threads that want to run go before the calling one when it wakes (`SCHED_BATCH`).
+/// Lets other threads that want to run go before the calling one when it wakes (`SCHED_BATCH`), unless
+/// the administrator has given httpd a policy of its own (`chrt(1)`, systemd's `CPUSchedulingPolicy`).
 pub fn let_others_go_first() {
+    // SAFETY: a function of a number, of which 0 is the calling thread.
+    if unsafe { libc::sched_getscheduler(0) } != libc::SCHED_OTHER {
+        return;
+    }
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: the pointer is to a value that outlives the call. What it refuses stays as it was.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
@@ -285,4 +290,31 @@ pub fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyStrin
     // SAFETY: the function returns a new reference, or null with an exception set.
     let object = unsafe { Bound::from_owned_ptr_or_err(py, object) }?;
     Ok(object.cast_into()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// The policy of a thread that had `before` and was asked to let others go first.
+    fn policy_after(before: libc::c_int) -> libc::c_int {
+        let changed = thread::spawn(move || {
+            let parameters = libc::sched_param { sched_priority: 0 };
+            // SAFETY: the pointer is to a value that outlives the call.
+            let status = unsafe { libc::sched_setscheduler(0, before, &raw const parameters) };
+            assert_eq!(status, 0, "anybody may");
+            let_others_go_first();
+            // SAFETY: a function of a number.
+            unsafe { libc::sched_getscheduler(0) }
+        });
+        changed.join().unwrap()
+    }
+
+    #[test]
+    fn others_go_first_unless_the_administrator_has_said_how_to_run() {
+        assert_eq!(policy_after(libc::SCHED_OTHER), libc::SCHED_BATCH);
+        assert_eq!(policy_after(libc::SCHED_IDLE), libc::SCHED_IDLE);
+    }
 }
