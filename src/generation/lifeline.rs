@@ -31,8 +31,9 @@ pub struct Newborn<'l> {
     /// Its process id.
     pub pid: u32,
     near: &'l UnixStream,
-    /// Readable when the process has ended (`pidfd_open(2)`).
-    process: OwnedFd,
+    /// Readable when the process has ended (`pidfd_open(2)`). Where the kernel does not know such
+    /// descriptors, the deadline alone counts.
+    process: Option<OwnedFd>,
     deadline: Instant,
 }
 
@@ -61,8 +62,7 @@ impl Lifeline {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| format!("{} cannot be executed: {error}", program.display()))?;
-        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-            .map_err(|error| format!("wsgi-supervisor cannot be watched: {error}"))?;
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok();
         let deadline = Instant::now() + START_PATIENCE;
         Ok(Newborn { pid: child.id(), near: &self.near, process, deadline })
     }
@@ -91,7 +91,7 @@ impl Newborn<'_> {
 
         let left = self.deadline.saturating_duration_since(Instant::now());
         let mut inbox = Inbox::new();
-        let answer = inbox.wait_unless(self.near, left, Some(self.process.as_fd()));
+        let answer = inbox.wait_unless(self.near, left, self.process.as_ref().map(AsFd::as_fd));
         let (answer, has_ended) = match answer {
             // It may have said why.
             Err(ReceiveError::GivenUp) => (inbox.wait(self.near, Duration::ZERO), true),
@@ -125,11 +125,13 @@ impl Newborn<'_> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout =
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        let mut sources =
-            [PollFd::new(self.near, PollFlags::OUT), PollFd::new(&self.process, PollFlags::IN)];
+        let mut sources = vec![PollFd::new(self.near, PollFlags::OUT)];
+        sources.extend(self.process.as_ref().map(|process| PollFd::new(process, PollFlags::IN)));
         match poll(&mut sources, Some(&timeout)) {
             Ok(0) => Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) if !sources[1].revents().is_empty() => Err(ended()),
+            Ok(_) if sources.get(1).is_some_and(|process| !process.revents().is_empty()) => {
+                Err(ended())
+            }
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
