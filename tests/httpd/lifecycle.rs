@@ -266,20 +266,21 @@ fn requests_in_flight_keep_httpd_from_nothing() {
     }
 }
 
+/// Whose requests wait less for a worker than it takes until httpd's parent looks whether something
+/// is missing.
+fn impatient() -> Httpd {
+    Httpd::new().app("app.wsgi", HELLO).expect_log("wsgi").conf(
+        "WSGIDaemonProcess app user={user} group={group} connect-timeout=6\n\
+         WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+    )
+}
+
 #[test]
 fn supervisors_that_die_early_are_replaced_at_once() {
     if testkit::ours_only("mod_wsgi has no supervisor") {
         return;
     }
-    let httpd = Httpd::new()
-        .app("app.wsgi", HELLO)
-        .expect_log("wsgi")
-        .conf(
-            // Less than the time after which httpd's parent looks whether something is missing.
-            "WSGIDaemonProcess app user={user} group={group} connect-timeout=6\n\
-             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
-        )
-        .start();
+    let httpd = impatient().start();
     httpd.get("/").assert(200);
     let workers = httpd.workers();
     let end = |pid| kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
@@ -303,15 +304,7 @@ fn a_supervisor_that_dies_before_it_has_listened_is_replaced_at_once() {
     }
     let programs = Programs::with("dies-unheard", |_| {});
     let folder = programs.0.display();
-    let httpd = Httpd::new()
-        .dist(&programs.0)
-        .app("app.wsgi", HELLO)
-        .expect_log("wsgi")
-        .conf(
-            "WSGIDaemonProcess app user={user} group={group} connect-timeout=6\n\
-             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
-        )
-        .start();
+    let httpd = impatient().dist(&programs.0).start();
     httpd.get("/").assert(200);
     let (supervisor, workers) = (httpd.supervisor().expect("it runs"), httpd.workers());
     let program = programs.0.join("wsgi-supervisor");
