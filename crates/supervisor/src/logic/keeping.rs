@@ -3,7 +3,7 @@
 //! whatever has been deployed since.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wire::limits::Cause;
 
@@ -14,6 +14,10 @@ use super::{Action, Logic, SetId, WorkerId};
 /// with our memory.
 const MAX_SCRIPTS: usize = 64;
 const MAX_PATH: usize = libc::PATH_MAX as usize;
+
+/// When a worker that is to take another one's place tries again to load what it could not. Until it
+/// can, both serve, and nobody else of their set is replaced.
+const LOAD_AGAIN: Duration = Duration::from_secs(30);
 
 /// Which scripts a worker has.
 #[derive(Debug, Default)]
@@ -28,6 +32,11 @@ impl Scripts {
     /// The worker loads these before it serves.
     pub fn tell(&mut self, scripts: &[Vec<u8>]) {
         self.told.extend(scripts.iter().cloned());
+    }
+
+    /// The worker may be told again to load what it has not.
+    fn forgive(&mut self) {
+        self.told.clone_from(&self.loaded);
     }
 
     /// Whether the worker has loaded whatever that other one has.
@@ -93,6 +102,16 @@ impl Logic {
         }
     }
 
+    /// Tells a worker once more to load what others of its set have.
+    pub(super) fn load_again(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && let Some(set) = worker.set
+        {
+            worker.scripts.forgive();
+            self.share_scripts(set);
+        }
+    }
+
     /// A worker cannot load a script. If another one has it, and everything else that this one has,
     /// this one gives way: its place is taken as soon as the code can be loaded.
     pub(super) fn unfit(&mut self, id: WorkerId, script: &[u8], reason: &str, now: Instant) {
@@ -115,6 +134,9 @@ impl Logic {
         let others =
             self.workers.iter().filter(|(other, worker)| **other != id && worker.set == set);
         if !others.into_iter().any(|(_, other)| stands_in(other)) {
+            if let Some(worker) = self.workers.get_mut(&id).filter(|w| w.replaces.is_some()) {
+                worker.load_again(now, LOAD_AGAIN);
+            }
             return self.actions.push(Action::Alone(id));
         }
         let level = self.level_of(id, reason);

@@ -102,6 +102,8 @@ enum Limit {
     Exit(Duration),
     /// To exit, having closed its end of the conversation.
     Silence,
+    /// To be told once more to load what it could not.
+    Load,
 }
 
 impl Worker {
@@ -141,6 +143,13 @@ impl Worker {
 
     fn limit(&mut self, deadline: Instant, limit: Limit) {
         self.limit = Some((deadline, limit));
+    }
+
+    /// Lets a worker try once more, `patience` from now, to load what it could not.
+    pub(super) fn load_again(&mut self, now: Instant, patience: Duration) {
+        if self.limit.is_none() {
+            self.limit(now + patience, Limit::Load);
+        }
     }
 
     /// Leaves a worker that is to exit no longer than `patience` from now.
@@ -447,6 +456,7 @@ impl Logic {
             Limit::Silence => {
                 self.condemn_and_kill(id, "killed: it stopped talking to the supervisor", now);
             }
+            Limit::Load => self.load_again(id),
             Limit::Exit(patience) => {
                 let group = worker.group;
                 worker.phase = Phase::Leaving(Why::Condemned);

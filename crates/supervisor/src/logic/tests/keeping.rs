@@ -130,6 +130,26 @@ fn who_alone_has_a_script_stays_whatever_else_it_cannot_load() {
 }
 
 #[test]
+fn who_takes_a_place_and_cannot_load_what_the_other_has_tries_again() {
+    let mut world = site(1);
+    world.change(0);
+    world.cooperate_once();
+    world.request(0, 1);
+    world.cooperate_once();
+    world.request(1, 2);
+    world.code_is_broken = true;
+    world.cooperate();
+    world.pass(Duration::from_secs(100));
+    world.cooperate();
+    assert_eq!((world.serving().len(), world.kept().len()), (2, 2), "each has what only it has");
+    world.code_is_broken = false;
+    world.pass(Duration::from_secs(30));
+    world.cooperate();
+    world.check_complete();
+    assert_eq!((world.kept().len(), world.lacking()), (2, 0));
+}
+
+#[test]
 fn nobody_gives_way_for_code_that_nobody_has_loaded() {
     let mut world = site(3);
     world.code_is_broken = true;
