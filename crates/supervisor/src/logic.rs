@@ -1,10 +1,19 @@
 //! What the supervisor decides, without any I/O: an event and the time go in, actions come out.
 //!
-//! `workers` has the life of one worker, `sets` the application groups and how many workers they
-//! want, `renewal` how a worker that wants to be replaced gives way to a new one, `backoff` the
-//! patience with what fails, `keeping` how a set serves what it has served, `roster` who there is, `fates` how workers ended, `stop` the end of everything.
+//! | module | decides |
+//! |---|---|
+//! | `workers` | the life of one worker |
+//! | `deadlines` | how long it may take for each part of that life |
+//! | `sets` | which application groups there are, and how many workers each wants |
+//! | `renewal` | how a worker that wants to be replaced gives way to a new one |
+//! | `keeping` | how a set goes on serving the code that it has served (`reload=keep`) |
+//! | `backoff` | when to try again what has failed |
+//! | `fates` | what to answer who asks how a worker ended |
+//! | `roster` | what `wsgictl` is told of groups and workers |
+//! | `stop` | the end of a generation |
 
 mod backoff;
+mod deadlines;
 mod fates;
 mod keeping;
 mod renewal;

@@ -135,7 +135,7 @@ impl Logic {
             self.workers.iter().filter(|(other, worker)| **other != id && worker.set == set);
         if !others.into_iter().any(|(_, other)| stands_in(other)) {
             if let Some(worker) = self.workers.get_mut(&id).filter(|w| w.replaces.is_some()) {
-                worker.load_again(now, LOAD_AGAIN);
+                worker.load_later(now, LOAD_AGAIN);
             }
             return self.actions.push(Action::Alone(id));
         }

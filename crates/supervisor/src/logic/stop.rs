@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wire::exchange::Level;
 
-use super::workers::MARGIN;
+use super::deadlines::MARGIN;
 use super::{Action, Logic};
 
 /// How long after the last SIGKILL a worker may still be there. Only one that waits for a device

@@ -5,25 +5,14 @@ use std::time::{Duration, Instant};
 use wire::exchange::Level;
 use wire::limits::Cause;
 
+use super::deadlines::{Limit, MARGIN, START_TIMEOUT};
 use super::fates::{Doom, Fate};
 use super::keeping::Scripts;
 use super::sets::display_application_group;
 use super::{Action, Exit, GroupIndex, Logic, SetId, WorkerId};
 
-/// How long a worker may take from its start until it is ready, and from its assignment until it
-/// serves.
-pub const START_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a worker has to serve before its end is not held against its group, unless a request
-/// has ended before.
-pub const PROVEN_AFTER: Duration = Duration::from_secs(10);
-
 /// How long a worker may live on after it said that it exits, or stopped talking to us.
 pub const LAST_MOMENTS: Duration = Duration::from_secs(5);
-
-/// How much longer than its own limits a worker is left: it ends itself when they are over, and
-/// knows better than we what was running.
-pub const MARGIN: Duration = Duration::from_secs(1);
 
 /// A worker process.
 #[derive(Debug)]
@@ -35,14 +24,14 @@ pub struct Worker {
     pub(super) phase: Phase,
     pid: Option<u32>,
     started: Instant,
-    serving_since: Option<Instant>,
-    /// Whether it has served for [`PROVEN_AFTER`].
-    settled: bool,
+    pub(super) serving_since: Option<Instant>,
+    /// Whether it has served for [`super::deadlines::PROVEN_AFTER`].
+    pub(super) settled: bool,
     /// Whether it has run a request to its end.
     proven: bool,
     /// The [`super::backoff::Backoff::round`] of its start.
     round: u64,
-    limit: Option<(Instant, Limit)>,
+    pub(super) limit: Option<(Instant, Limit)>,
     /// Why it wants to be replaced, or ends.
     pub(super) cause: Option<Cause>,
     /// It wants to be replaced, by a worker that loads these scripts before it serves.
@@ -91,31 +80,7 @@ pub enum Why {
     Condemned,
 }
 
-/// What a deadline of a worker is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Limit {
-    /// To be ready.
-    Start,
-    /// To serve, having had so long for it.
-    Serve(Duration),
-    /// To exit, having been asked to or having announced it, and having had so long for it.
-    Exit(Duration),
-    /// To exit, having closed its end of the conversation.
-    Silence,
-    /// To be told once more to load what it could not.
-    Load,
-}
-
 impl Worker {
-    /// When something has to be done about this worker.
-    pub fn deadline(&self) -> Option<Instant> {
-        let proof = self.serving_since.filter(|_| !self.settled && !self.is_leaving());
-        [self.limit.map(|(at, _)| at), proof.map(|since| since + PROVEN_AFTER)]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
     /// When it was started.
     pub fn started(&self) -> Instant {
         self.started
@@ -139,26 +104,6 @@ impl Worker {
     /// Whether it ever accepted requests.
     pub fn has_served(&self) -> bool {
         self.serving_since.is_some()
-    }
-
-    fn limit(&mut self, deadline: Instant, limit: Limit) {
-        self.limit = Some((deadline, limit));
-    }
-
-    /// Lets a worker try once more, `patience` from now, to load what it could not.
-    pub(super) fn load_again(&mut self, now: Instant, patience: Duration) {
-        if self.limit.is_none() {
-            self.limit(now + patience, Limit::Load);
-        }
-    }
-
-    /// Leaves a worker that is to exit no longer than `patience` from now.
-    fn hurry(&mut self, now: Instant, patience: Duration) {
-        if let Some((deadline, Limit::Exit(_))) = self.limit
-            && now + patience < deadline
-        {
-            self.limit(now + patience, Limit::Exit(patience));
-        }
     }
 }
 
@@ -411,64 +356,7 @@ impl Logic {
         self.refill(group, now);
     }
 
-    /// Kills those whose time has run out, and lets others prove their group.
-    pub(super) fn pass_worker_deadlines(&mut self, now: Instant) {
-        let due: Vec<_> = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.deadline().is_some_and(|deadline| deadline <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
-            self.pass_worker_deadline(id, now);
-        }
-    }
-
-    fn pass_worker_deadline(&mut self, id: WorkerId, now: Instant) {
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return;
-        };
-        if worker.serving_since.is_some_and(|since| since + PROVEN_AFTER <= now) && !worker.settled
-        {
-            worker.settled = true;
-            self.groups[worker.group].settle();
-        }
-        let Some((_, limit)) = worker.limit.take_if(|(at, _)| *at <= now) else {
-            return;
-        };
-        let timeout = START_TIMEOUT.as_secs();
-        match limit {
-            Limit::Start => {
-                let reason = format!("killed: it was not ready within {timeout} s");
-                self.condemn_and_kill(id, &reason, now);
-            }
-            Limit::Serve(START_TIMEOUT) => {
-                let reason = format!("killed: it did not serve within {timeout} s");
-                self.condemn_and_kill(id, &reason, now);
-            }
-            Limit::Serve(patience) => {
-                let reason = format!(
-                    "killed: startup-timeout={} is over, and its scripts are not loaded",
-                    patience.as_secs()
-                );
-                self.condemn_and_kill(id, &reason, now);
-            }
-            Limit::Silence => {
-                self.condemn_and_kill(id, "killed: it stopped talking to the supervisor", now);
-            }
-            Limit::Load => self.load_again(id),
-            Limit::Exit(patience) => {
-                let group = worker.group;
-                worker.phase = Phase::Leaving(Why::Condemned);
-                self.actions.push(Action::Kill(id));
-                let line = format!("killed: it did not exit within {} s", patience.as_secs());
-                worker.doom = Some(Doom::of(&line));
-                self.log(group, Level::Error, format!("{}: {line}", self.name(id)));
-            }
-        }
-    }
-
-    fn condemn_and_kill(&mut self, id: WorkerId, reason: &str, now: Instant) {
+    pub(super) fn condemn_and_kill(&mut self, id: WorkerId, reason: &str, now: Instant) {
         if self.workers.contains_key(&id) {
             self.actions.push(Action::Kill(id));
         }
