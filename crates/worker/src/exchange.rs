@@ -5,6 +5,8 @@
 //! nobody waits for it while holding Python's. No Python code runs while one is held: not even an
 //! object is dropped, as a destructor could print, and printing takes a lock.
 
+mod reading;
+
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,17 +16,15 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyDict;
 use rustix::event::PollFlags;
 use rustix::net::Shutdown;
-use wire::Fast;
 use wire::exchange::{FromWorker, Level, Refusal, Verdict};
 
 use crate::client::Client;
 use crate::connection::Connection;
-use crate::ffi;
 use crate::forked::has_forked;
-use crate::incoming::{Amount, BodyIs, Incoming, InputError};
+use crate::incoming::{BodyIs, Incoming};
 use crate::meter::Meter;
 use crate::monitor::Slot;
 use crate::outgoing::{Outgoing, Source};
@@ -268,55 +268,6 @@ impl Exchange {
         has_forked() || self.gathering(py).is_over()
     }
 
-    /// Reads from the request body.
-    ///
-    /// # Errors
-    /// [`InputError`].
-    pub fn read<'py>(
-        &self,
-        py: Python<'py>,
-        amount: Amount,
-    ) -> Result<Bound<'py, PyBytes>, InputError> {
-        if self.is_over(py) {
-            return Err(InputError::Over);
-        }
-        let start = self.meter.start();
-        let mut may_be_ready = Fast::Input.is_on();
-        let data = loop {
-            // Made of what is there in one copy, for which Python's lock is needed. Another thread of
-            // the application may have been quicker.
-            if may_be_ready
-                && let Ok(mut incoming) = self.incoming.try_lock()
-                && let Some(len) = incoming.ready(amount)
-            {
-                break incoming.take(len, |parts| ffi::bytes_of(py, parts));
-            }
-            self.meter.detached(py, || {
-                let mut incoming = self.incoming.lock().expect("nobody panics while reading");
-                incoming.wait(amount, &self.outlet)
-            })?;
-            may_be_ready = true;
-        };
-        let data = data.ok_or(InputError::NoMemory)?;
-        self.slot.touch();
-        self.meter.input.add(start, data.as_bytes().len());
-        Ok(data)
-    }
-
-    /// What httpd knows of the connection by this name, see [`Incoming::ask_variable`].
-    ///
-    /// # Errors
-    /// [`InputError`].
-    pub fn variable(&self, py: Python<'_>, name: &[u8]) -> Result<Option<Vec<u8>>, InputError> {
-        if self.is_over(py) {
-            return Err(InputError::Over);
-        }
-        py.detach(|| {
-            let mut incoming = self.incoming.lock().expect("nobody panics while reading");
-            incoming.ask_variable(name, &self.outlet)
-        })
-    }
-
     /// Takes what the application wrote to be logged. Returns whether the request still takes it.
     pub fn log(&self, py: Python<'_>, source: Source, bytes: &[u8]) -> bool {
         if self.is_over(py) {
@@ -355,27 +306,6 @@ impl Exchange {
         }
         self.sending(py).log_at(level, text, place, &mut self.detached(py));
         true
-    }
-
-    /// Whether the client has gone away, now.
-    pub fn client_has_hung_up(&self) -> bool {
-        self.look();
-        self.client.has_hung_up()
-    }
-
-    /// Whether it is known already that nothing can reach the client.
-    pub fn has_lost_client(&self) -> bool {
-        self.client.is_lost()
-    }
-
-    fn look(&self) {
-        // Another thread that is reading hears of it itself.
-        if !self.client.is_lost()
-            && !has_forked()
-            && let Ok(mut incoming) = self.incoming.try_lock()
-        {
-            incoming.look();
-        }
     }
 
     /// Sends an interim response with these headers.
