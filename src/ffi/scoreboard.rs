@@ -10,7 +10,7 @@ use super::{process, string};
 
 /// Whether there is one yet: httpd makes it after `post_config`, and keeps it over restarts.
 pub fn exists() -> bool {
-    // SAFETY: takes nothing.
+    // SAFETY: it has no preconditions, and only compares a pointer of httpd's with null.
     unsafe { c::ap_exists_scoreboard_image() != 0 }
 }
 
@@ -28,21 +28,39 @@ pub fn read() -> Option<Scoreboard> {
     })
 }
 
-fn global() -> Option<&'static c::global_score> {
+fn global() -> Option<c::global_score> {
     if !exists() {
         return None;
     }
-    // SAFETY: takes nothing; the scoreboard exists.
-    let global = unsafe { c::ap_get_scoreboard_global() };
-    // SAFETY: of the scoreboard, which is never unmapped (scoreboard.c).
-    unsafe { global.cast_const().as_ref() }
+    // SAFETY: the scoreboard exists, which is all that this function asks for.
+    let record = unsafe { c::ap_get_scoreboard_global() };
+    // SAFETY: a record of the scoreboard, made of numbers.
+    unsafe { copy(record) }
+}
+
+/// The record of the child in that place, below the limit of an existing scoreboard.
+fn child(place: c_int) -> Option<c::process_score> {
+    // SAFETY: the scoreboard exists, and for a place beyond its limit there is a null pointer.
+    let record = unsafe { c::ap_get_scoreboard_process(place) };
+    // SAFETY: null, or a record of the scoreboard, made of numbers.
+    unsafe { copy(record) }
+}
+
+/// A copy of a record that others write to meanwhile, made without a reference to it.
+///
+/// # Safety
+/// `record` is null, or points into the scoreboard, which is never unmapped (scoreboard.c). Any bytes
+/// are a valid `T`.
+unsafe fn copy<T: Copy>(record: *const T) -> Option<T> {
+    if record.is_null() {
+        return None;
+    }
+    // SAFETY: not null, and mapped, as the caller says; torn values are valid ones.
+    Some(unsafe { record.read_volatile() })
 }
 
 fn process(place: c_int, threads: c_int) -> Option<Process> {
-    // SAFETY: a place below the limit; null for others.
-    let score = unsafe { c::ap_get_scoreboard_process(place) };
-    // SAFETY: of the scoreboard, which is never unmapped; numbers, any of which is valid.
-    let score = unsafe { score.cast_const().as_ref() }?;
+    let score = child(place)?;
     Some(Process {
         pid: number(score.pid),
         generation: number(score.generation),
@@ -98,32 +116,20 @@ pub fn busy_threads() -> usize {
 }
 
 /// Whether there is a child in that place, and it is one of this generation.
-fn is_of(child: c_int, generation: u32) -> bool {
-    // SAFETY: takes any number.
-    let score = unsafe { c::ap_get_scoreboard_process(child) };
-    if score.is_null() {
-        return false;
-    }
-    // SAFETY: a record in shared memory that stays while httpd runs.
-    let pid = unsafe { &raw const (*score).pid };
-    // SAFETY: as above.
-    let of = unsafe { &raw const (*score).generation };
-    // SAFETY: others may write it meanwhile: it is read as it is.
-    let pid = unsafe { pid.read_volatile() };
-    // SAFETY: as above.
-    let of = unsafe { of.read_volatile() };
-    pid != 0 && u32::try_from(of) == Ok(generation)
+fn is_of(place: c_int, generation: u32) -> bool {
+    child(place)
+        .is_some_and(|score| score.pid != 0 && u32::try_from(score.generation) == Ok(generation))
 }
 
 fn is_busy(child: c_int, thread: c_int) -> bool {
-    // SAFETY: takes any numbers.
-    let score = unsafe { c::ap_get_scoreboard_worker_from_indexes(child, thread) };
-    if score.is_null() {
+    // SAFETY: the scoreboard exists, and for places beyond its limits there is a null pointer.
+    let record = unsafe { c::ap_get_scoreboard_worker_from_indexes(child, thread) };
+    if record.is_null() {
         return false;
     }
-    // SAFETY: as for the process.
-    let status = unsafe { &raw const (*score).status };
-    // SAFETY: as above; one byte is read whole.
-    let status = unsafe { status.read_volatile() };
+    // SAFETY: a record of the scoreboard; no reference to it is made.
+    let status = unsafe { &raw const (*record).status };
+    // SAFETY: one byte of that record.
+    let status = unsafe { copy(status) }.unwrap_or_default();
     (c::SERVER_BUSY_READ..=c::SERVER_CLOSING).contains(&c_int::from(status))
 }
