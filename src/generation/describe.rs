@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,22 +204,9 @@ fn group(
     let identity = daemon.identity(ids)?;
     let user = identity.as_ref().map(|identity| &identity.user);
     let interpreter = globals.interpreter_of(&daemon.name, None);
-    let is_default = daemon.name.is_empty();
+    let home = user.map(|user| user.home.as_path());
+    let environment = environment(daemon, globals, home, worker.is_free_threaded());
     let python_home = daemon.python_home.as_ref().or(globals.python_home.as_ref());
-    let eggs = globals.python_eggs.as_ref().filter(|_| is_default);
-    let text = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
-    let environment = [
-        user.map(|user| text("HOME", user.home.as_os_str().as_bytes())),
-        daemon.lang.as_deref().map(|lang| text("LANG", lang)),
-        daemon.locale.as_deref().map(|locale| text("LC_ALL", locale)),
-        daemon.python_eggs.as_ref().or(eggs).map(|eggs| text("PYTHON_EGG_CACHE", eggs)),
-        // A Python that cannot do without its lock refuses to start when it is told to.
-        interpreter
-            .free_threading
-            .filter(|_| worker.is_free_threaded())
-            .map(|free| text("PYTHON_GIL", if free { b"0" } else { b"1" })),
-    ];
-    let switch_interval = daemon.switch_interval.or(interpreter.switch_interval);
     Ok(Group {
         settings: Settings {
             process_group: daemon.name.clone(),
@@ -239,20 +226,7 @@ fn group(
             python_home: python_home.cloned(),
             python_path: in_front(&interpreter.python_path, &daemon.python_path),
             stack_size: daemon.stack_size,
-            python: Python {
-                switch_interval,
-                warnings: globals.python_warnings.clone(),
-                optimize: globals.python_optimize.unwrap_or(0),
-                dont_write_bytecode: globals.dont_write_bytecode.unwrap_or(false),
-                hash_seed: globals.python_hash_seed.and_then(HashSeed::fixed),
-                skip_exit_handlers: globals.destroy_interpreter == Some(false),
-                case_insensitive: globals.case_sensitivity == Some(false),
-                restrict_stdin: interpreter.restrict_stdin.unwrap_or(false),
-                restrict_stdout: interpreter.restrict_stdout.unwrap_or(false),
-                // A service looks after its signals itself.
-                restrict_signal: interpreter.restrict_signal.unwrap_or(true)
-                    && daemon.threads != Some(0),
-            },
+            python: python(daemon, globals),
             limits: daemon.limits,
             reload: daemon.reload,
             httpd: httpd(),
@@ -272,7 +246,7 @@ fn group(
         program: worker.program,
         libpython: worker.libpython,
         display_name: daemon.display_name.clone(),
-        environment: environment.into_iter().flatten().collect(),
+        environment,
         prestart: daemon.location.is_some(),
         application_groups: application_groups(daemon, globals, imports),
         limits: Limits {
@@ -283,6 +257,46 @@ fn group(
         log,
         log_level,
     })
+}
+
+/// The variables that a worker has beside those of httpd.
+fn environment(
+    daemon: &DaemonProcess,
+    globals: &Globals,
+    home: Option<&Path>,
+    is_free_threaded: bool,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let eggs = globals.python_eggs.as_ref().filter(|_| daemon.name.is_empty());
+    // A Python that cannot do without its lock refuses to start when it is told to.
+    let free = globals.interpreter_of(&daemon.name, None).free_threading;
+    let free = free.filter(|_| is_free_threaded);
+    let text = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
+    let variables = [
+        home.map(|home| text("HOME", home.as_os_str().as_bytes())),
+        daemon.lang.as_deref().map(|lang| text("LANG", lang)),
+        daemon.locale.as_deref().map(|locale| text("LC_ALL", locale)),
+        daemon.python_eggs.as_ref().or(eggs).map(|eggs| text("PYTHON_EGG_CACHE", eggs)),
+        free.map(|free| text("PYTHON_GIL", if free { b"0" } else { b"1" })),
+    ];
+    variables.into_iter().flatten().collect()
+}
+
+/// What the directives about Python say of a group.
+fn python(daemon: &DaemonProcess, globals: &Globals) -> Python {
+    let interpreter = globals.interpreter_of(&daemon.name, None);
+    Python {
+        switch_interval: daemon.switch_interval.or(interpreter.switch_interval),
+        warnings: globals.python_warnings.clone(),
+        optimize: globals.python_optimize.unwrap_or(0),
+        dont_write_bytecode: globals.dont_write_bytecode.unwrap_or(false),
+        hash_seed: globals.python_hash_seed.and_then(HashSeed::fixed),
+        skip_exit_handlers: globals.destroy_interpreter == Some(false),
+        case_insensitive: globals.case_sensitivity == Some(false),
+        restrict_stdin: interpreter.restrict_stdin.unwrap_or(false),
+        restrict_stdout: interpreter.restrict_stdout.unwrap_or(false),
+        // A service looks after its signals itself.
+        restrict_signal: interpreter.restrict_signal.unwrap_or(true) && daemon.threads != Some(0),
+    }
 }
 
 /// What applications are told of httpd.
