@@ -1,6 +1,7 @@
 //! `cargo xtask test`: builds everything, then runs all tests, the last of them in a container.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -74,12 +75,56 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let filter = filter.as_deref();
     requirements::ensure()?;
     requirements::look_for_mpm_itk();
-    let Found { mut usable, closed, mut skipped } = python::find();
     let stage = stage::ensure()?;
-    if filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)) {
+    let pythons = pythons(&stage, filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)));
+    let site = Site::prepare(&stage, &pythons)?;
+    let mut run = Run { tally: Tally::default(), left_out: 0, complete: true };
+
+    if let Some(original) = original(&stage, site.python)? {
+        println!("The tests are run on mod_wsgi {} instead of ours.", original.version);
+        println!("Skipping what only ours has: {}", OURS_ALONE.join(", "));
+        let mut tests = site.tests(&["--test", "httpd", "--no-fail-fast"]);
+        tests.args(filter).arg("--");
+        tests.args(OURS_ALONE.iter().flat_map(|module| ["--skip", module]));
+        run.tests(tests.env(environment::ORIGINAL, original.module))?;
+        return run.finish();
+    }
+    let mut tests = site.tests(&["--workspace", "--no-fail-fast"]);
+    tests.args(filter);
+    match docker::image(&stage, &site.dist, &site.venv, site.python) {
+        Ok(image) => {
+            run.tests(tests.args(["--", "--skip", CONTAINER_TESTS]))?;
+            let mut container = site.tests(&["--test", "docker"]);
+            container.args(filter).args(["--", "--include-ignored"]);
+            run.tests(container.env(environment::DOCKER_IMAGE, image))?;
+        }
+        Err(reason) if env::var_os("CI").is_some() => {
+            return Err(reason.context("the container tests cannot run, and here they must"));
+        }
+        Err(reason) => {
+            println!("Skipping the container tests: {reason:#}");
+            run.tests(&mut tests)?;
+        }
+    }
+    if filter.is_none_or(|filter| filter == CONFORMANCE) {
+        for ways in FASTER_WAYS {
+            let ways = ways.iter().map(|way| way.name()).collect::<Vec<_>>().join(",");
+            println!("Without the faster ways {ways}:");
+            let mut tests = site.tests(&["--test", "httpd", "--no-fail-fast", "--"]);
+            run.tests(tests.args(CONTRACT).env(environment::WITHOUT, ways))?;
+        }
+    }
+    run.finish()
+}
+
+/// The Pythons to test with, the default one first. Those that other users cannot read where they are
+/// are copied to the stage if `every` one is asked for.
+fn pythons(stage: &Path, every: bool) -> Vec<Python> {
+    let Found { mut usable, closed, mut skipped } = python::find();
+    if every {
         for python in closed {
             let name = python.to_string();
-            match python.staged(&stage) {
+            match python.staged(stage) {
                 Ok(python) => usable.push(python),
                 Err(error) => skipped.push(format!("{name}: {error:#}")),
             }
@@ -88,69 +133,49 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     for reason in skipped {
         println!("Skipping {reason}");
     }
-    let (default, others) = usable.split_first().context("no Python can be embedded")?;
-    println!("Testing with {}.", usable.iter().map(Python::tag).collect::<Vec<_>>().join(", "));
+    usable
+}
 
-    let dist = stage.join("dist");
-    dist::build(&dist, &usable, Profile::Release)?;
-    let venv = venv(&stage, default, &PACKAGES)?;
-    let other_venvs = others.iter().map(|python| self::venv(&stage, python, &FEWER_PACKAGES));
-    let other_venvs = other_venvs.collect::<Result<Vec<_>>>()?;
+/// What the tests find prepared.
+struct Site<'p> {
+    /// The Python that everything is tested with, unless a test is about another one.
+    python: &'p Python,
+    dist: PathBuf,
+    venv: PathBuf,
+    /// Environments of the other Pythons, as a list of paths.
+    other_venvs: OsString,
+    original_venv: PathBuf,
+}
 
-    let express = originals::environment(&stage, default)?;
+impl<'p> Site<'p> {
+    /// Builds what is tested, with a worker for each Python, and makes the environments.
+    fn prepare(stage: &Path, pythons: &'p [Python]) -> Result<Self> {
+        let (python, others) = pythons.split_first().context("no Python can be embedded")?;
+        println!(
+            "Testing with {}.",
+            pythons.iter().map(Python::tag).collect::<Vec<_>>().join(", ")
+        );
+        let dist = stage.join("dist");
+        dist::build(&dist, pythons, Profile::Release)?;
+        let venv = venv(stage, python, &PACKAGES)?;
+        let other_venvs = others.iter().map(|python| self::venv(stage, python, &FEWER_PACKAGES));
+        let other_venvs = env::join_paths(other_venvs.collect::<Result<Vec<_>>>()?)?;
+        let original_venv = originals::environment(stage, python)?;
+        Ok(Self { python, dist, venv, other_venvs, original_venv })
+    }
 
-    let mut run = Run { tally: Tally::default(), left_out: 0, complete: true };
-    let workspace = |program: &mut Command| -> Result<()> {
-        default.build_environment(program);
-        program
-            .env(environment::DIST, &dist)
-            .env(environment::VENV, &venv)
-            .env(environment::ORIGINAL_VENV, &express)
-            .env(environment::OTHER_VENVS, env::join_paths(&other_venvs)?);
-        Ok(())
-    };
-    let mut tests = shell::cargo();
-    tests.args(["test", "--workspace", "--no-fail-fast"]);
-    workspace(&mut tests)?;
-
-    if let Some(original) = original(&stage, default)? {
-        println!("The tests are run on mod_wsgi {} instead of ours.", original.version);
+    /// `cargo test` with these arguments, which is told where everything is.
+    fn tests(&self, arguments: &[&str]) -> Command {
         let mut tests = shell::cargo();
-        tests.args(["test", "--test", "httpd", "--no-fail-fast"]).args(filter);
-        workspace(&mut tests)?;
-        println!("Skipping what only ours has: {}", OURS_ALONE.join(", "));
-        tests.arg("--").args(OURS_ALONE.iter().flat_map(|module| ["--skip", module]));
-        run.tests(tests.env(environment::ORIGINAL, original.module))?;
-        return run.finish();
+        tests.arg("test").args(arguments);
+        self.python.build_environment(&mut tests);
+        tests
+            .env(environment::DIST, &self.dist)
+            .env(environment::VENV, &self.venv)
+            .env(environment::ORIGINAL_VENV, &self.original_venv)
+            .env(environment::OTHER_VENVS, &self.other_venvs);
+        tests
     }
-    match docker::image(&stage, &dist, &venv, default) {
-        Ok(image) => {
-            run.tests(tests.args(filter).args(["--", "--skip", CONTAINER_TESTS]))?;
-            let mut container = shell::cargo();
-            container.args(["test", "--test", "docker"]).args(filter);
-            workspace(&mut container)?;
-            container.env(environment::DOCKER_IMAGE, image);
-            run.tests(container.args(["--", "--include-ignored"]))?;
-        }
-        Err(reason) if env::var_os("CI").is_some() => {
-            return Err(reason.context("the container tests cannot run, and here they must"));
-        }
-        Err(reason) => {
-            println!("Skipping the container tests: {reason:#}");
-            run.tests(tests.args(filter))?;
-        }
-    }
-    if filter.is_none_or(|filter| filter == CONFORMANCE) {
-        for ways in FASTER_WAYS {
-            let ways = ways.iter().map(|way| way.name()).collect::<Vec<_>>().join(",");
-            println!("Without the faster ways {ways}:");
-            let mut tests = shell::cargo();
-            tests.args(["test", "--test", "httpd", "--no-fail-fast", "--"]).args(CONTRACT);
-            workspace(&mut tests)?;
-            run.tests(tests.env(environment::WITHOUT, ways))?;
-        }
-    }
-    run.finish()
 }
 
 /// The mod_wsgi that shall be tested instead of ours, if any.
