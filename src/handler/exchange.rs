@@ -7,16 +7,14 @@ mod delivery;
 mod file;
 mod response;
 mod spool;
+mod waiting;
 mod window;
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use channel::{Bytes, Inbox, Window};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use tracing::error;
 use wire::exchange::{FromWorker, Purpose, Refusal};
 
@@ -33,10 +31,7 @@ use super::workers::FULL_PATIENCE;
 use crate::ffi::bucket::ClientGone;
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
-use crate::ffi::stopping;
-use crate::ffi::{
-    HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_INTERNAL_SERVER_ERROR, HTTP_SERVICE_UNAVAILABLE,
-};
+use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_INTERNAL_SERVER_ERROR};
 
 /// What happened to a worker that httpd does not wait for any more.
 pub const STOPPING: &str = "was not waited for any longer: httpd has told its child process to end";
@@ -300,127 +295,6 @@ impl<'r, 'c> Exchange<'r, 'c> {
             }
         }
         Ok(None)
-    }
-
-    /// Receives more; while it has to wait, what has come so far goes to the client.
-    fn receive(&mut self, inbox: &mut Inbox) -> Result<(), Outcome> {
-        let mut deadline = Instant::now() + self.patience;
-        // A full spool of a client that nobody can ask has to be emptied before more comes.
-        if !self.response.has_room()
-            && self.response.has_way()
-            && let Err(ClientGone) = self.response.settle()
-        {
-            self.note_absence(Presence::Gone)?;
-        }
-        // Nothing has come yet when the request has only just been sent. The answer to most comes
-        // within a moment, for which the socket itself waits (`workers::MOMENT`); only who waits
-        // longer looks for his client as well. A client that lags gets its turn first, however much
-        // the worker sends.
-        let mut waits = !self.heard;
-        let mut look = !self.response.lags();
-        let mut pause = self.response.pause();
-        loop {
-            let received = if std::mem::take(&mut waits) {
-                Some(inbox.receive(self.worker))
-            } else {
-                std::mem::replace(&mut look, true).then(|| inbox.try_receive(self.worker))
-            };
-            match received {
-                None => {}
-                Some(Ok(0)) => return Err(self.lost("closed the connection")),
-                Some(Ok(_)) => return Ok(()),
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Some(Err(error)) => {
-                    return Err(self.lost(&format!("broke the connection ({error})")));
-                }
-            }
-            self.give_back()?;
-            if pause.is_none()
-                && self.response.has_way()
-                && let Err(ClientGone) = self.response.settle()
-            {
-                self.note_absence(Presence::Gone)?;
-            }
-            let now = Instant::now();
-            // A worker that has to wait for the client has its time afterwards.
-            let has_room = self.response.has_room();
-            if !has_room {
-                deadline = now + self.patience;
-            }
-            let mut left = deadline.saturating_duration_since(now);
-            if let (Some(limit), None) = (self.queue_timeout, *self.pid) {
-                let queued = limit.saturating_sub(self.age());
-                if queued.is_zero() {
-                    return Err(Outcome::Late);
-                }
-                left = left.min(queued);
-            }
-            if let (Some(deadline), None) = (self.accepted_by, *self.pid) {
-                let queued = deadline.saturating_duration_since(Instant::now());
-                if queued.is_zero() {
-                    return Err(Outcome::Full);
-                }
-                left = left.min(queued);
-            }
-            if left.is_zero() {
-                let patience = self.patience.as_secs();
-                let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");
-                return Err(self.broken(HTTP_GATEWAY_TIME_OUT, &why));
-            }
-            let is_owed = self.response.is_owed();
-            if is_owed {
-                let client_left = self.response.time_left(now);
-                if client_left.is_zero() {
-                    self.request.abort_connection();
-                    self.note_absence(Presence::Gone)?;
-                    continue;
-                }
-                left = left.min(client_left);
-            }
-            let left = pause.map_or(left, |pause| left.min(pause));
-            let timeout =
-                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            // Bytes from the client are not waited for: they are its next request. An end that is
-            // known already would be found again and again.
-            let mut watched = match self.presence {
-                Presence::There => PollFlags::RDHUP,
-                Presence::HungUp | Presence::Gone => PollFlags::empty(),
-            };
-            watched.set(PollFlags::OUT, is_owed);
-            let worker = self.worker.as_fd();
-            let client = self.client.filter(|_| !self.complete);
-            let has_client = client.is_some();
-            let client = client.unwrap_or(worker);
-            let stopping = stopping::descriptor();
-            if stopping::is_stopping() {
-                return Err(self.broken(HTTP_SERVICE_UNAVAILABLE, STOPPING));
-            }
-            let stop = stopping.unwrap_or(worker);
-            let mut sources = [
-                PollFd::new(&worker, PollFlags::IN),
-                PollFd::new(&stop, PollFlags::IN),
-                PollFd::new(&client, watched),
-            ];
-            let first = usize::from(!has_room && has_client);
-            let last = 1 + usize::from(has_client);
-            match poll(&mut sources[first..=last], Some(&timeout)) {
-                Ok(0) => pause = None,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(self.lost(&format!("poll: {error}"))),
-            }
-            look = !sources[0].revents().is_empty();
-            let found = sources[2].revents();
-            if has_client {
-                let presence = self.presence(found);
-                self.note_absence(presence)?;
-            }
-            if found.contains(PollFlags::OUT)
-                && let Err(ClientGone) = self.response.advance()
-            {
-                self.note_absence(Presence::Gone)?;
-            }
-        }
     }
 
     /// How old the request is, but for the time that its body has been awaited.
