@@ -1,5 +1,4 @@
-//! Requests that are malformed, or that two servers could take for different ones: a table, and what
-//! comes of combining its columns.
+//! The requests of `hostile_clients`: a table, and what comes of combining its columns.
 
 /// A request with whatever follows its head. `CASE` is for its name, and behind it comes what must
 /// not be taken for a request of its own, unless the framing says clearly that it is one.
