@@ -69,12 +69,6 @@ mod monitor {
     pub use super::slot::Slot;
 }
 
-mod worker {
-    pub fn now() -> u64 {
-        0
-    }
-}
-
 /// Bytes of the window, each of which a frame can say is a piece of the body.
 const WINDOW: u32 = 4096;
 

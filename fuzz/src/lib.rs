@@ -12,11 +12,7 @@ pub fn check<'a, M: Message<'a>>(input: &'a [u8]) {
     let Ok(len) = u32::try_from(payload.len()) else {
         return;
     };
-    let header = Header {
-        len,
-        kind: *kind,
-        descriptors: *descriptors,
-    };
+    let header = Header { len, kind: *kind, descriptors: *descriptors };
     let Ok(message) = (Frame { header, payload }).message::<M>() else {
         return;
     };
