@@ -18,7 +18,7 @@ const SIZE: u32 = 1 << 20;
 /// Most windows of a child: they are memory that stays. Connections beyond those do without.
 const MOST: usize = 64;
 
-/// Pieces of this length are worth a window. A worker cuts what it sends into somewhat longer ones.
+/// Pieces of so many bytes are worth a window. A worker cuts what it sends into somewhat longer ones.
 pub const LARGE: usize = 48 << 10;
 
 /// How many windows there are.

@@ -11,7 +11,7 @@ use crate::logic::WorkerId;
 /// short lines cost a write each.
 const BYTES_PER_TURN: usize = 4 << 10;
 
-/// Longest text that is waited for to become a line; longer ones are passed on in pieces.
+/// Longest text, in bytes, that is waited for to become a line; longer ones are passed on in pieces.
 const LONGEST: usize = 8000;
 
 /// Our end of one of a worker's two pipes. It may outlive the worker, in processes that the

@@ -1,8 +1,9 @@
 //! One HTTP request after the other, between an httpd child and a worker.
 //!
 //! The child opens with [`ToWorker::Hello`], once per connection, and then sends one
-//! [`ToWorker::Request`] at a time. [`FromWorker::Welcome`] comes before the first answer. The worker answers each with either [`FromWorker::Refused`], or
-//! any number of [`FromWorker::NeedBody`], [`FromWorker::Log`], [`FromWorker::EarlyHints`], then
+//! [`ToWorker::Request`] at a time. [`FromWorker::Welcome`] comes before the first answer. The worker
+//! answers each request with either [`FromWorker::Refused`], or any number of
+//! [`FromWorker::NeedBody`], [`FromWorker::Log`] and [`FromWorker::EarlyHints`], then
 //! [`FromWorker::Head`] and body frames or one [`FromWorker::File`], and at last exactly one of
 //! [`FromWorker::End`] and [`FromWorker::Failed`].
 //!

@@ -15,7 +15,7 @@ use wire::FrameError;
 use wire::control::{FromWorker, ToWorker};
 use wire::exchange::Level;
 
-/// Longest text of a report; the supervisor accepts a little more.
+/// Longest text of a report, in bytes; the supervisor accepts a little more.
 const MAX_TEXT: usize = 32 << 10;
 
 /// The receiving half.

@@ -34,8 +34,8 @@ use crate::sender::Sender;
 use crate::telemetry::Particulars;
 use crate::worker::now;
 
-/// After so much of a block for which the window has no room, a look for what httpd has passed on of
-/// it is worth its price.
+/// In bytes: a block for which the window has no room goes out in parts of this size. Before each of
+/// them it is worth a look whether httpd has given back a part of the window.
 const PART: usize = 256 << 10;
 /// In microseconds: blocks that follow each other no slower than this are left to the sender.
 const QUICK: u64 = 1000;

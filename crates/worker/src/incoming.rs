@@ -13,9 +13,9 @@ use crate::connection::Connection;
 use crate::monitor::Slot;
 use crate::outlet::Outlet;
 
-/// How much is asked for at a time, at least: what is not read yet waits here.
+/// How many bytes are asked for at a time, at least: what is not read yet waits here.
 const LEAST_PULL: usize = 64 << 10;
-/// How much is asked for at a time, at most.
+/// How many bytes are asked for at a time, at most.
 const MOST_PULL: usize = 1 << 20;
 
 /// What an application reads as `wsgi.input`.

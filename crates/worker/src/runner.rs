@@ -31,7 +31,7 @@ use crate::telemetry::Telemetry;
 use crate::worker::{Job, Worker, now};
 use crate::wsgi::{Client, Constants, Environ, Errors, Input, Times, respond, seconds};
 
-/// Python code recurses deeply; this is what the main thread of a program has.
+/// In bytes. Python code recurses deeply; this is what the main thread of a program has.
 const STACK: usize = 8 << 20;
 
 /// With less, a thread could not even log that it has too little.

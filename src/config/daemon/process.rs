@@ -300,7 +300,8 @@ pub fn doubts(group: &DaemonProcess) -> Vec<String> {
 }
 
 fn stack_size(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
-    /// What the system gives a thread at least (`PTHREAD_STACK_MIN`); it ignores who asks for less.
+    /// How many bytes of stack the system gives a thread at least (`PTHREAD_STACK_MIN`); it ignores
+    /// who asks for less.
     const LEAST: u64 = 16_384;
     let verdict = number(value, 1, 1 << 40, &mut group.stack_size)?;
     if group.stack_size.is_some_and(|bytes| bytes < LEAST) {

@@ -32,18 +32,18 @@ const PIECE: usize = 56 << 10;
 /// What is left to them of `FlushMaxThreshold`, which is 65,535 bytes unless configured.
 const OVERHEAD: usize = 7 << 10;
 
-/// What a socket that has room for more has room for at least: a third of its buffer is free
-/// (`sk_stream_is_writeable` in Linux's include/net/sock.h), which begins with some 80 KiB.
+/// How many bytes a socket that poll(2) calls writable takes, at least. A third of its buffer is free
+/// then (`sk_stream_is_writeable` in Linux's include/net/sock.h), and buffers begin with some 80 KiB.
 const ROOM: usize = 8 << 10;
 
-/// What httpd adds to a piece, at most: a chunk's length, a record's header.
+/// How many bytes httpd adds to a piece, at most: a chunk's length, a record's header.
 const FRAMING: usize = 64;
 
-/// Within this time comes what a worker sends as fast as it can.
+/// A worker that sends as fast as it can pauses for less than this.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Larger pieces of a body are not copied to be gathered. httpd holds back less than that as long
-/// as there may be more (`THRESHOLD_MIN_WRITE`).
+/// Pieces of a body of so many bytes and more are not copied to be gathered. httpd holds back less
+/// than that as long as there may be more (`THRESHOLD_MIN_WRITE`).
 const GATHER: usize = 4096;
 
 /// A response on its way.

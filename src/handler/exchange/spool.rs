@@ -14,10 +14,10 @@ use tracing::warn;
 
 use crate::log::Throttle;
 
-/// How much waits in memory before it goes to the file.
+/// How many bytes wait in memory before they go to the file.
 const MEMORY: usize = 256 << 10;
 
-/// How much of a response may be in the file. Whoever sends more waits for the client.
+/// How many bytes of a response may be in the file. Whoever sends more waits for the client.
 const FILE: u64 = 1 << 30;
 
 /// Bytes in the order in which they came: those in the file are older than those in memory.

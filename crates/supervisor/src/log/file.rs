@@ -6,10 +6,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Longest line in a file.
+/// Longest line in a file, in bytes.
 const LONGEST: usize = 8000;
 
-/// Longest line in a pipe: up to here a pipe takes a write whole or not at all (`pipe(7)`).
+/// Longest line in a pipe, in bytes: up to here a pipe takes a write whole or not at all (`pipe(7)`).
 const LONGEST_IN_PIPE: usize = 4096;
 
 /// How long a reader that does not keep up is waited for, once. After that lines are dropped until

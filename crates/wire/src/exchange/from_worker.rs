@@ -13,7 +13,8 @@ pub enum FromWorker<'a> {
     NeedBody {
         /// Upper bound of the next [`super::ToWorker::Body`], in bytes.
         at_most: u32,
-        /// Whether the application gets nothing before it gets so many, or all that there are.
+        /// Whether the application waits until it has so many, or all that there are. Otherwise it
+        /// takes whatever comes first.
         all: bool,
     },
     /// The response's status line and headers, as the application gave them.

@@ -17,7 +17,8 @@ pub enum ToWorker<'a> {
         /// The secret of the application group's workers, told by the supervisor.
         secret: Secret,
     },
-    /// A request. Unless it says where its body is, that follows only if the worker asks for it.
+    /// A request. Its body follows only if the worker asks for it, unless all of it is in the window
+    /// already ([`Request::whole_body`]).
     Request(Request<'a>),
     /// A piece of the request body, never empty, no longer than asked for.
     Body(&'a [u8]),
@@ -30,16 +31,17 @@ pub enum ToWorker<'a> {
     },
     /// The client has gone away while its request runs. May cross the end of the response.
     ClientGone {
-        /// Whether nothing can reach it any more. Otherwise it has only closed its own direction,
-        /// as one does that goes away, but also one that has nothing more to say.
+        /// Whether nothing can reach it any more. Otherwise it has only closed its own direction of
+        /// the connection. Clients that go away do that, but so do some that have sent all they
+        /// have, and wait for the answer.
         certain: bool,
     },
     /// A question about a request, for a Python hook.
     Ask(Inquiry<'a>),
     /// The value that a hook has asked for, if there is one.
     Variable(Option<&'a [u8]>),
-    /// From now on there is memory for large pieces, whose descriptor travels along. Comes between
-    /// two requests, once for each use.
+    /// From now on there is memory for large pieces; its descriptor travels along. Comes between two
+    /// requests, at most once for each [`Purpose`].
     Window {
         /// What it is for.
         purpose: Purpose,

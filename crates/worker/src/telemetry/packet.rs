@@ -1,9 +1,9 @@
 //! One datagram: a header of 24 bytes, and fields that each have a number, a type and a value. All of
 //! it is little endian, as mod_wsgi's receivers read it.
 
-/// Longer datagrams are not read.
+/// Datagrams of more bytes are not read.
 const MOST: usize = 8192;
-/// Longer texts are cut, and end in dots.
+/// Texts of more bytes are cut, and end in dots.
 const LONGEST_TEXT: usize = 511;
 const DOTS: &[u8] = b"...";
 
