@@ -24,7 +24,7 @@ use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
 use crate::ffi::scoreboard::exists as scoreboard_exists;
-use crate::ffi::server::{Server, main_server};
+use crate::ffi::server::{Server, with_main_server};
 use crate::ffi::waking;
 
 /// How long httpd's parent waits for supervisors when it stops, beyond their own time limits.
@@ -242,19 +242,24 @@ fn open_scoreboard(parent: &mut Parent) {
     let generation = current();
     let socket = generation.as_ref().and_then(|generation| generation.scoreboard.as_ref());
     let supervisor = parent.current(Program::Supervisor);
-    let (Some(main), Some(socket), Some(supervisor)) = (main_server(), socket, supervisor) else {
+    let (Some(socket), Some(supervisor)) = (socket, supervisor) else {
         return;
     };
     if !scoreboard_exists() || parent.current(Program::Scoreboard).is_some() {
         return;
     }
-    match socket.start(supervisor, process::configured_ids()) {
-        Ok(pid) => {
-            process::watch_child(main, pid, ended);
-            parent.running.push(Running::new(pid, Program::Scoreboard));
+    with_main_server(|main| {
+        let Some(main) = main else { return };
+        match socket.start(supervisor, process::configured_ids()) {
+            Ok(pid) => {
+                process::watch_child(main, pid, ended);
+                parent.running.push(Running::new(pid, Program::Scoreboard));
+            }
+            Err(problem) => {
+                log(Level::Warning, &format!("server_metrics() has nothing: {problem}"));
+            }
         }
-        Err(problem) => log(Level::Warning, &format!("server_metrics() has nothing: {problem}")),
-    }
+    });
 }
 
 impl Running {
@@ -272,14 +277,16 @@ impl Parent {
 }
 
 fn replace(parent: &mut Parent) {
-    let Some(main) = main_server() else { return };
-    // It ends with the supervisor that it was started for.
-    let of_the_last = parent.running.iter_mut().filter(|it| it.program == Program::Scoreboard);
-    of_the_last.for_each(|it| it.current = false);
-    match spawn(parent, main) {
-        Ok(()) => open_scoreboard(parent),
-        Err(problem) => log(Level::Error, &format!("{problem}; trying again in some seconds")),
-    }
+    with_main_server(|main| {
+        let Some(main) = main else { return };
+        // It ends with the supervisor that it was started for.
+        let of_the_last = parent.running.iter_mut().filter(|it| it.program == Program::Scoreboard);
+        of_the_last.for_each(|it| it.current = false);
+        match spawn(parent, main) {
+            Ok(()) => open_scoreboard(parent),
+            Err(problem) => log(Level::Error, &format!("{problem}; trying again in some seconds")),
+        }
+    });
 }
 
 /// httpd's parent is about to exit, and no child of httpd is left: the supervisors have been told
@@ -326,5 +333,5 @@ fn lock_parent() -> MutexGuard<'static, Option<Parent>> {
 }
 
 fn log(level: Level, text: &str) {
-    log_server(main_server(), level.number(), text.as_bytes());
+    with_main_server(|main| log_server(main, level.number(), text.as_bytes()));
 }

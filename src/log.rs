@@ -17,7 +17,7 @@ use wire::exchange::Level;
 
 use crate::ffi::log::{log_request, log_server};
 use crate::ffi::request::Request;
-use crate::ffi::server::main_server;
+use crate::ffi::server::{Server, with_main_server};
 
 /// Lets events of `tracing` reach the error log. Does it once: httpd calls at each configuration.
 pub fn install() {
@@ -80,10 +80,11 @@ struct ToErrorLog;
 
 impl Subscriber for ToErrorLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let limit = match (CURRENT.get(), main_server()) {
-            (Some(request), _) => request.log_level(),
-            (None, Some(server)) => server.log_level(),
-            (None, None) => Level::Warning.number(),
+        let limit = match CURRENT.get() {
+            Some(request) => request.log_level(),
+            None => {
+                with_main_server(|server| server.map_or(Level::Warning.number(), Server::log_level))
+            }
         };
         number(metadata.level()) <= limit
     }
@@ -95,7 +96,7 @@ impl Subscriber for ToErrorLog {
         let level = number(event.metadata().level());
         match CURRENT.get() {
             Some(request) => log_request(request, level, text.as_bytes()),
-            None => log_server(main_server(), level, text.as_bytes()),
+            None => with_main_server(|server| log_server(server, level, text.as_bytes())),
         }
     }
 

@@ -117,6 +117,14 @@ impl<'s> Server<'s> {
         unsafe { self.config().cast::<ServerConfig>().as_ref() }
     }
 
+    /// The text of the header `Server`, as far as `ServerTokens` lets it say something.
+    pub fn banner(self) -> &'s [u8] {
+        // SAFETY: the configuration has been read, which is all that it asks for.
+        let banner = unsafe { c::ap_get_server_banner() };
+        // SAFETY: a C string in the pool of the configuration cycle (core.c).
+        unsafe { string::bytes(banner) }.unwrap_or_default()
+    }
+
     /// The pool that lives as long as httpd's parent process (`process_rec::pool`).
     pub(super) fn process_pool(self) -> Pool<'static> {
         // SAFETY: each server points to the one process_rec (main.c), which is never freed.
@@ -126,12 +134,14 @@ impl<'s> Server<'s> {
     }
 }
 
-/// The main server, once its configuration has been read.
-pub fn main_server<'s>() -> Option<Server<'s>> {
+/// Calls `body` with the main server, once its configuration has been read. What httpd keeps of the
+/// server may be gone at the next restart, so that nothing of it can be kept.
+pub fn with_main_server<R>(body: impl FnOnce(Option<Server<'_>>) -> R) -> R {
     // SAFETY: a pointer that httpd writes while it is single-threaded.
     let server = unsafe { c::ap_server_conf };
-    // SAFETY: not null, and of the running configuration cycle.
-    (!server.is_null()).then(|| unsafe { Server::from_raw(server) })
+    // SAFETY: not null, and of the running configuration cycle. That does not end before `body` does:
+    // a child has no other one, and the parent's only thread is here.
+    body((!server.is_null()).then(|| unsafe { Server::from_raw(server) }))
 }
 
 /// `path` below `DefaultRuntimeDir` (`ap_runtime_dir_relative`).
@@ -157,7 +167,7 @@ pub fn httpd_version() -> (u32, u32, u32) {
 
 /// When httpd was built, as it says itself.
 pub fn build_date() -> &'static [u8] {
-    // SAFETY: takes nothing.
+    // SAFETY: it has no preconditions.
     let date = unsafe { c::ap_get_server_built() };
     // SAFETY: a C string that is part of httpd's program.
     unsafe { string::bytes(date) }.unwrap_or_default()
@@ -165,7 +175,7 @@ pub fn build_date() -> &'static [u8] {
 
 /// The name of the MPM.
 pub fn mpm_name() -> &'static [u8] {
-    // SAFETY: takes nothing.
+    // SAFETY: it has no preconditions.
     let name = unsafe { c::ap_show_mpm() };
     // SAFETY: a C string that is part of the MPM, which stays as long as httpd.
     unsafe { string::bytes(name) }.unwrap_or_default()
@@ -180,12 +190,4 @@ pub fn mpm_limits() -> (u32, u32) {
         u32::try_from(answer).unwrap_or(0)
     };
     (query(c::AP_MPMQ_MAX_DAEMONS), query(c::AP_MPMQ_MAX_THREADS))
-}
-
-/// `Server:` header's text, subject to `ServerTokens`.
-pub fn banner<'s>() -> &'s [u8] {
-    // SAFETY: takes nothing.
-    let banner = unsafe { c::ap_get_server_banner() };
-    // SAFETY: a C string of the configuration cycle.
-    unsafe { string::bytes(banner) }.unwrap_or_default()
 }

@@ -20,7 +20,7 @@ use crate::config::{
 };
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
-use crate::ffi::server::{Server, banner, build_date, httpd_version, mpm_limits, mpm_name};
+use crate::ffi::server::{Server, build_date, httpd_version, mpm_limits, mpm_name};
 
 /// What may wait in any case: connections pass through the queue even when a thread is free.
 const LEAST_BACKLOG: u32 = 16;
@@ -138,8 +138,8 @@ pub fn configuration<'s>(
     for server in main.and_following() {
         for daemon in server.settings().map(|settings| &settings.groups).into_iter().flatten() {
             has_default |= daemon.name.is_empty();
-            let log = (logs.number(server), Level::from_number(server.log_level()));
-            let group = group(daemon, &globals, &imports, generation, log)?;
+            let place = (server, logs.number(server));
+            let group = group(daemon, &globals, &imports, generation, place)?;
             // A service without a script has nothing to do.
             let is_idle = group.settings.threads == 0 && group.application_groups.is_empty();
             if !is_idle {
@@ -149,9 +149,9 @@ pub fn configuration<'s>(
     }
     // Also with WSGIRestrictEmbedded: hooks run there.
     if !has_default {
-        let log = (main_log, Level::from_number(main.log_level()));
+        let place = (main, main_log);
         // Without a worker, the requests that need this group are told why; others are served.
-        match group(&DaemonProcess::default(), &globals, &imports, generation, log) {
+        match group(&DaemonProcess::default(), &globals, &imports, generation, place) {
             Ok(default) => groups.push(default),
             Err(problem) if globals.restrict_embedded == Some(true) => {
                 tracing::info!("no default process group: {problem}");
@@ -192,12 +192,13 @@ fn httpd_ids() -> (u32, u32) {
     }
 }
 
+/// What the supervisor is told of a group, which is defined in `server` and logs to `log`.
 fn group(
     daemon: &DaemonProcess,
     globals: &Globals,
     imports: &[Arc<Import>],
     generation: &Generation,
-    (log, log_level): (u32, Level),
+    (server, log): (Server<'_>, u32),
 ) -> Result<Group, String> {
     let ids = httpd_ids();
     let worker = daemon.find_worker(globals).map_err(|error| error.to_string())?;
@@ -229,7 +230,7 @@ fn group(
             python: python(daemon, globals),
             limits: daemon.limits,
             reload: daemon.reload,
-            httpd: httpd(),
+            httpd: httpd(server),
             scoreboard: generation
                 .scoreboard
                 .as_ref()
@@ -255,7 +256,7 @@ fn group(
             virtual_memory: daemon.virtual_memory_limit.unwrap_or(0),
         },
         log,
-        log_level,
+        log_level: Level::from_number(server.log_level()),
     })
 }
 
@@ -300,11 +301,11 @@ fn python(daemon: &DaemonProcess, globals: &Globals) -> Python {
 }
 
 /// What applications are told of httpd.
-fn httpd() -> Httpd {
+fn httpd(server: Server<'_>) -> Httpd {
     let (maximum_processes, threads_per_process) = mpm_limits();
     Httpd {
         version: httpd_version(),
-        description: banner().to_vec(),
+        description: server.banner().to_vec(),
         build_date: build_date().to_vec(),
         mpm_name: mpm_name().to_vec(),
         maximum_processes,

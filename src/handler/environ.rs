@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use super::target::Target;
 use super::trust::{self, Entries};
 use crate::ffi::request::Request;
-use crate::ffi::server::banner;
 use crate::ffi::table::Table;
 use crate::mapping::{path_info, script_name};
 
@@ -57,7 +56,7 @@ impl<'r> Environ<'r> {
         environ.add_if("REMOTE_HOST", request.client_name());
         environ.add("SERVER_PROTOCOL", request.protocol());
         environ.add("SERVER_SIGNATURE", request.server_signature());
-        environ.add("SERVER_SOFTWARE", banner());
+        environ.add("SERVER_SOFTWARE", request.server().banner());
         environ.add("SERVER_NAME", request.server_name());
         environ.add_number("SERVER_PORT", request.server_port());
         environ.add("SERVER_ADDR", request.local_ip());
@@ -142,7 +141,7 @@ impl<'r> Environ<'r> {
     }
 
     fn add_server(&mut self, request: Request<'r>) {
-        self.add("SERVER_SOFTWARE", banner());
+        self.add("SERVER_SOFTWARE", request.server().banner());
         self.add("SERVER_NAME", request.server_name());
         self.add_number("SERVER_PORT", request.server_port());
         self.add("SERVER_ADDR", request.local_ip());
