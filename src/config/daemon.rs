@@ -233,8 +233,8 @@ fn starting_points(group: &DaemonProcess) -> Vec<PathBuf> {
     }
 }
 
-/// httpd's own working directory: the one in which it is started, or the root once it has gone into the
-/// background.
+/// httpd's own working directory: the one in which it is started, or the root once it has gone into
+/// the background.
 pub fn httpd_directories() -> Vec<PathBuf> {
     std::env::current_dir().into_iter().chain([PathBuf::from("/")]).collect()
 }

@@ -22,8 +22,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Whether its Python can do without its lock: the name of the program says so, or that of what the
-    /// default one is a link to.
+    /// Whether its Python can do without its lock: the name of the program says so, or that of what
+    /// the default one is a link to.
     pub fn is_free_threaded(&self) -> bool {
         let program = fs::canonicalize(&self.program);
         program.as_deref().unwrap_or(&self.program).to_string_lossy().ends_with('t')

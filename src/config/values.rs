@@ -147,7 +147,8 @@ pub fn absolute(value: &[u8]) -> Result<PathBuf, String> {
     }
 }
 
-/// Directories separated by `:`. An empty one is the working directory, as Python and mod_wsgi have it.
+/// Directories separated by `:`. An empty one is the working directory, as Python and mod_wsgi have
+/// it.
 pub fn search_path(value: &[u8]) -> Vec<PathBuf> {
     let entry = |entry: &[u8]| path(if entry.is_empty() { b"." } else { entry });
     value.split(|byte| *byte == b':').map(entry).collect()

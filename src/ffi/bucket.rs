@@ -136,8 +136,8 @@ impl<'r> Brigade<'r> {
         unsafe { c::apr_brigade_cleanup(self.raw.as_ptr().cast()) };
     }
 
-    /// Passes what has been pushed, then `data`, on towards the client, then a flush or the end of the response where asked
-    /// for. httpd copies what it cannot send at once.
+    /// Passes what has been pushed, then `data`, on towards the client, then a flush or the end of
+    /// the response where asked for. httpd copies what it cannot send at once.
     ///
     /// # Errors
     /// [`ClientGone`]; nothing further may be passed.

@@ -1,5 +1,5 @@
-//! `conn_rec`: the connection over which a request comes, its two ends, what waits to be sent over it,
-//! and how it ends.
+//! `conn_rec`: the connection over which a request comes, its two ends, what waits to be sent over
+//! it, and how it ends.
 
 use std::ffi::c_int;
 use std::marker::PhantomData;

@@ -12,8 +12,8 @@ use super::request::Request;
 use super::server::Server;
 use crate::config::{COMMANDS, DirConfig, Merge, ServerConfig};
 
-/// The module record, while httpd has the module loaded. It lies in `mod_wsgi_rs.so` (`loader.c`), which
-/// httpd unloads; this library stays.
+/// The module record, while httpd has the module loaded. It lies in `mod_wsgi_rs.so` (`loader.c`),
+/// which httpd unloads; this library stays.
 static RECORD: AtomicPtr<c::module> = AtomicPtr::new(std::ptr::null_mut());
 
 /// How much room `loader.c` has for the record.

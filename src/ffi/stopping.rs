@@ -74,6 +74,7 @@ fn hear_the_end_of_patience() {
     let action = unsafe { action.assume_init_mut() };
     action.sa_sigaction = hear as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO;
-    // SAFETY: takes the place of a handler that does nothing, in the only threads that get the signal.
+    // SAFETY: takes the place of a handler that does nothing, in the only threads that get the
+    // signal.
     unsafe { libc::sigaction(libc::SIGTERM, action, std::ptr::null_mut()) };
 }

@@ -14,8 +14,8 @@ pub unsafe fn bytes<'a>(string: *const c_char) -> Option<&'a [u8]> {
     Some(unsafe { CStr::from_ptr(string) }.to_bytes())
 }
 
-/// Reads the number in front as C's `strtod`, which takes hexadecimal digits, `inf` and `nan` as well.
-/// Returns what it leaves, too.
+/// Reads the number in front as C's `strtod`, which takes hexadecimal digits, `inf` and `nan` as
+/// well. Returns what it leaves, too.
 pub fn strtod(text: &[u8]) -> (f64, &[u8]) {
     let until_nul = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let Ok(string) = CString::new(until_nul) else { return (0.0, text) };

@@ -3,8 +3,8 @@
 //!
 //! Children of the generation before close their ports at once, and those of the next are started in
 //! their places as they exit; if none has exited when the parent looks, it sleeps for a second first
-//! (`ap_wait_or_timeout`), and nobody accepts a connection meanwhile. A signal ends that sleep, and then
-//! all children are started (`server_main_loop` of the MPMs).
+//! (`ap_wait_or_timeout`), and nobody accepts a connection meanwhile. A signal ends that sleep, and
+//! then all children are started (`server_main_loop` of the MPMs).
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;

@@ -31,7 +31,7 @@ const DEFAULT_THREADS: u16 = 15;
 /// A new generation, with no groups yet: its place, and a secret of its own.
 ///
 /// # Errors
-/// A sentence.
+/// What is wrong, as a sentence for the log.
 pub fn generation(pool: Pool<'_>, main: Server<'_>) -> Result<Generation, String> {
     let prefix = socket_prefix(pool, main)
         .ok_or_else(|| "DefaultRuntimeDir is no usable path for sockets".to_owned())?;
@@ -121,7 +121,7 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
 /// What the supervisor is told, and the error logs that go along, the main server's first.
 ///
 /// # Errors
-/// A sentence.
+/// What is wrong, as a sentence for the log.
 pub fn configuration<'s>(
     main: Server<'s>,
     generation: &Generation,

@@ -31,7 +31,7 @@ impl ScoreboardSocket {
     /// Opens it for these users.
     ///
     /// # Errors
-    /// A sentence.
+    /// What is wrong, as a sentence for the log.
     pub fn open(users: Vec<u32>, number: u128) -> Result<Self, String> {
         let name = format!("mod_wsgi_rs-scoreboard-{number:032x}").into_bytes();
         let listener = SocketAddr::from_abstract_name(&name)
@@ -44,7 +44,7 @@ impl ScoreboardSocket {
     /// to become, if httpd's parent is root.
     ///
     /// # Errors
-    /// A sentence.
+    /// What is wrong, as a sentence for the log.
     pub fn start(&self, supervisor: u32, ids: (u32, u32)) -> Result<u32, String> {
         let failed = |error: io::Error| format!("no process for the scoreboard: {error}");
         let pid = i32::try_from(supervisor).ok().and_then(Pid::from_raw);

@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use crate::ffi::scoreboard::busy_threads;
 use crate::ffi::server::mpm_limits;
 
-/// A group may wait as long as it holds at most this many threads for each one that is free. So a group
-/// that waits alone gets seven eighths of them, two get fourteen fifteenths together, and however many
-/// groups wait, one thread is left.
+/// A group may wait as long as it holds at most this many threads for each one that is free. So a
+/// group that waits alone gets seven eighths of them, two get fourteen fifteenths together, and
+/// however many groups wait, one thread is left.
 const SHARE: usize = 7;
 
 /// Requests of all groups that hold a thread of this child.

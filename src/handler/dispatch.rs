@@ -136,8 +136,8 @@ pub type Sending<'a> = &'a dyn Fn(&mut Connection) -> Result<(), Outcome>;
 
 /// Sends a message to a worker, and to another one as long as none begins what it asks for.
 /// `message` makes what is sent; `converse` has it sent, and does the rest. What is
-/// `repeatable` is sent again, once, if a worker is lost that may have begun it; it waits for a worker
-/// only if it `may_wait`.
+/// `repeatable` is sent again, once, if a worker is lost that may have begun it; it waits for a
+/// worker only if it `may_wait`.
 ///
 /// # Errors
 /// The HTTP status of the page that httpd is to answer with.

@@ -11,7 +11,8 @@ use crate::generation::{Generation, GroupFacts, Link};
 /// Where a request goes, and what is called there.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Path of the script, as the worker knows it: the file that the URL was mapped to, or a `WSGIHandlerScript`.
+    /// Path of the script, as the worker knows it: the file that the URL was mapped to, or a
+    /// `WSGIHandlerScript`.
     pub script: Vec<u8>,
     /// Whether it is the latter.
     pub is_handler_script: bool,

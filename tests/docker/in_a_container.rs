@@ -113,7 +113,8 @@ fn debians_tools_treat_it_as_any_site() {
     site.wait_for(&format!("{} | grep --quiet username", get("/")));
 }
 
-/// An application that takes more memory than there is: always, or the first time that it is asked to.
+/// An application that takes more memory than there is: always, or the first time that it is asked
+/// to.
 const HOG: &str = r#"
 import os
 

@@ -395,8 +395,8 @@ fn curl(arguments: &[&str], url: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Waits until the access log has as many lines with this text: httpd writes them when it is done with
-/// the requests.
+/// Waits until the access log has as many lines with this text: httpd writes them when it is done
+/// with the requests.
 #[track_caller]
 fn wait_for_done(httpd: &Running, text: &str, count: usize) {
     let done = || httpd.log("access.log").matches(text).count();

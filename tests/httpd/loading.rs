@@ -48,7 +48,8 @@ fn python_stays_out_of_httpd() {
     if testkit::ours_only("no Python in httpd") {
         return;
     }
-    // The module's own library is among what mod_wsgi_rs.so needs, and what that one needs is told, too.
+    // The module's own library is among what mod_wsgi_rs.so needs, and what that one needs is told,
+    // too.
     for program in ["mod_wsgi_rs.so", "wsgi-supervisor"] {
         let output = Command::new("ldd").arg(environment::dist().join(program)).output();
         let libraries = String::from_utf8(output.expect("ldd runs").stdout).expect("text");

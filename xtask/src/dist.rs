@@ -67,8 +67,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     Ok(())
 }
 
-/// Builds module, supervisor, `wsgictl` and a worker for each Python, and puts them into `out`. The first
-/// Python's worker is the default one.
+/// Builds module, supervisor, `wsgictl` and a worker for each Python, and puts them into `out`. The
+/// first Python's worker is the default one.
 pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     stage::folder(out)?;
     let target = shell::target();

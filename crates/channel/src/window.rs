@@ -37,7 +37,7 @@ impl Window {
     /// Makes new memory, which is there once it is written to. The descriptor is for the peer.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn create(size: u32) -> io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let memory = rustix::fs::memfd_create(c"wsgi-window", flags)?;
@@ -156,8 +156,8 @@ impl Bytes<'_> {
     pub fn append_to(&self, into: &mut Vec<u8>) {
         into.reserve(self.len);
         let room = into.spare_capacity_mut().as_mut_ptr().cast();
-        // SAFETY: the vector has that much room, which is its own; the bytes are readable while `self`
-        // lives, and are read without a reference, as another process may change them.
+        // SAFETY: the vector has that much room, which is its own; the bytes are readable while
+        // `self` lives, and are read without a reference, as another process may change them.
         unsafe { std::ptr::copy_nonoverlapping(self.start, room, self.len) };
         let len = into.len() + self.len;
         // SAFETY: so many have been initialised by now.

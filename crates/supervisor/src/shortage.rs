@@ -50,7 +50,8 @@ impl Shortages {
 
 /// Where the count may be, by the text of `/proc/self/cgroup`: `memory.events`
 /// (Documentation/admin-guide/cgroup-v2.rst), or `memory.oom_control` of the first version
-/// (cgroup-v1/memory.rst). A container may see its own group at the root, whatever its name is outside.
+/// (cgroup-v1/memory.rst). A container may see its own group at the root, whatever its name is
+/// outside.
 fn candidates(groups: &str) -> Vec<PathBuf> {
     let place = |line: &str| {
         let mut parts = line.splitn(3, ':').skip(1);

@@ -22,8 +22,9 @@ use crate::under_test::Module;
 use crate::wait::until;
 
 /// What an httpd shall be like. In configuration, `{dir}` stands for its directory, `{apps}` and
-/// `{logs}` for the folders in it, `{modules}` for that of httpd's modules, `{port}` for its port, `{user}` and `{group}` for
-/// [`app_user`](crate::app_user), and `{venv}` for the virtual environment of the tests.
+/// `{logs}` for the folders in it, `{modules}` for that of httpd's modules, `{port}` for its port,
+/// `{user}` and `{group}` for [`app_user`](crate::app_user), and `{venv}` for the virtual
+/// environment of the tests.
 #[derive(Clone, Debug)]
 pub struct Httpd {
     mpm: Mpm,

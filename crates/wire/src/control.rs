@@ -44,7 +44,8 @@ pub enum ToWorker {
         /// Their paths.
         scripts: Vec<Vec<u8>>,
     },
-    /// No other worker can stand in for this one, which has said that it is [unfit](FromWorker::Unfit).
+    /// No other worker can stand in for this one, which has said that it is
+    /// [unfit](FromWorker::Unfit).
     Alone,
     /// Finish the requests that are running, begin no others, then exit with status 0.
     Drain {
@@ -63,8 +64,8 @@ pub enum FromWorker {
     },
     /// The worker accepts connections for its application group.
     Serving,
-    /// A request has been run to its end, for the first time: the application works, and if the worker
-    /// dies now, that is not because it always would.
+    /// A request has been run to its end, for the first time: the application works, and if the
+    /// worker dies now, that is not because it always would.
     Proven,
     /// Another worker is to take this one's place. Where the cause is [urgent](Cause::is_urgent),
     /// this one takes no requests any more and is about to end; otherwise it serves until it is told
@@ -82,8 +83,8 @@ pub enum FromWorker {
         /// Its path.
         script: Vec<u8>,
     },
-    /// Where `reload=keep`: a script cannot be loaded. [`ToWorker::Drain`] answers if others can stand
-    /// in for this worker, and [`ToWorker::Alone`] if not.
+    /// Where `reload=keep`: a script cannot be loaded. [`ToWorker::Drain`] answers if others can
+    /// stand in for this worker, and [`ToWorker::Alone`] if not.
     Unfit {
         /// Path of the script.
         script: Vec<u8>,

@@ -68,8 +68,8 @@ pub fn exit_now(status: i32) -> ! {
 }
 
 /// Lets the C library take memory for all threads from two heaps, unless the environment has it
-/// otherwise. Where each thread has a heap of its own, each keeps what the largest request that it ran
-/// has needed, and hardly ever finds it in the processor's caches.
+/// otherwise. Where each thread has a heap of its own, each keeps what the largest request that it
+/// ran has needed, and hardly ever finds it in the processor's caches.
 pub fn share_heaps() {
     const HEAPS: libc::c_int = 2;
     if std::env::var_os("MALLOC_ARENA_MAX").is_none()
@@ -80,8 +80,9 @@ pub fn share_heaps() {
     }
 }
 
-/// Lets other threads that want to run go before the calling one when it wakes (`SCHED_BATCH`), unless
-/// the administrator has given httpd a policy of its own (`chrt(1)`, systemd's `CPUSchedulingPolicy`).
+/// Lets other threads that want to run go before the calling one when it wakes (`SCHED_BATCH`),
+/// unless the administrator has given httpd a policy of its own (`chrt(1)`, systemd's
+/// `CPUSchedulingPolicy`).
 pub fn let_others_go_first() {
     // SAFETY: a function of a number, of which 0 is the calling thread.
     if unsafe { libc::sched_getscheduler(0) } != libc::SCHED_OTHER {

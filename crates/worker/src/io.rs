@@ -47,7 +47,7 @@ impl Io {
     /// Prepares to serve `listener`, which other workers may share.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn new(
         worker: Arc<Worker>,
         listener: OwnedFd,
@@ -73,8 +73,8 @@ impl Io {
     /// Serves until [`crate::connection::Connections::close`], then closes the listening socket
     /// and all idle connections.
     pub fn run(mut self) {
-        // httpd's thread that has sent a request soon waits for its answer, and others may send theirs
-        // meanwhile.
+        // httpd's thread that has sent a request soon waits for its answer, and others may send
+        // theirs meanwhile.
         if Fast::Batch.is_on() {
             crate::ffi::let_others_go_first();
         }

@@ -69,7 +69,7 @@ impl Monitor {
     /// For the worker that `name` describes, with nothing to monitor yet.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn new(settings: &Settings, name: String, reporter: Reporter) -> std::io::Result<Self> {
         let Settings { threads, limits, .. } = *settings;
         let epoch = Instant::now();
@@ -102,7 +102,7 @@ impl Monitor {
     /// a lock.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn start(
         self: &Arc<Self>,
         toolbox: &Arc<Toolbox>,

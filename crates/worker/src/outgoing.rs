@@ -14,9 +14,9 @@ use crate::ring::Ring;
 
 /// How many bytes are gathered before they are sent.
 const GATHER: usize = 64 << 10;
-/// Longest piece of body in one frame, in bytes. A socket's buffer holds about three, so that the receiving
-/// end passes one on while the next ones come, and its own buffer stays small enough to be kept.
-/// httpd takes no more at a time without waiting for a slow client.
+/// Longest piece of body in one frame, in bytes. A socket's buffer holds about three, so that the
+/// receiving end passes one on while the next ones come, and its own buffer stays small enough to
+/// be kept. httpd takes no more at a time without waiting for a slow client.
 const MAX_DATA: usize = 56 << 10;
 /// Pieces of so many bytes and more are sent from where they are, not copied to be gathered.
 const DIRECT: usize = 16 << 10;

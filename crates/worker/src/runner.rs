@@ -133,7 +133,7 @@ impl Toolbox {
 /// Starts all runners.
 ///
 /// # Errors
-/// The system's.
+/// The system's error.
 pub fn start(worker: &Arc<Worker>, toolbox: &Arc<Toolbox>) -> io::Result<()> {
     let stack = worker.settings.stack_size.and_then(|bytes| usize::try_from(bytes).ok());
     let stack = stack.unwrap_or(STACK).max(LEAST_STACK);

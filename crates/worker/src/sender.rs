@@ -31,7 +31,7 @@ impl Sender {
     /// Starts the thread, which runs as long as the process.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn start() -> io::Result<Arc<Self>> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let sender = Arc::new(Self { wake, told: Mutex::default() });

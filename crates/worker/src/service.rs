@@ -1,5 +1,5 @@
-//! A service (`threads=0`): its scripts are all that it does, one after the other, on the main thread.
-//! It takes no requests.
+//! A service (`threads=0`): its scripts are all that it does, one after the other, on the main
+//! thread. It takes no requests.
 
 use std::io;
 

@@ -16,7 +16,7 @@ impl Signals {
     /// [`Self::dispatch`].
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn catch() -> io::Result<Self> {
         Iterator::new([SIGHUP, SIGUSR2]).map(Self)
     }
@@ -24,7 +24,7 @@ impl Signals {
     /// Tells the subscribers of each, in a thread of its own: they may take their time.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn dispatch(mut self) -> io::Result<()> {
         let tell = move || {
             for number in self.0.forever() {

@@ -68,7 +68,8 @@ impl<'r> Body<'r> {
     }
 
     /// Waits for all of a body of known length that the window has room for, and puts it there: then
-    /// its reader waits for nobody. Where there is no window yet, or the body is longer, it is pulled.
+    /// its reader waits for nobody. Where there is no window yet, or the body is longer, it is
+    /// pulled.
     ///
     /// # Errors
     /// As [`Self::await_beginning`].

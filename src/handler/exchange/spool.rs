@@ -153,7 +153,8 @@ fn open() -> io::Result<File> {
     Ok(rustix::fs::open(folder(), flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// Where large files that nobody keeps belong: on a disk, which /tmp often is not (file-hierarchy(7)).
+/// Where large files that nobody keeps belong: on a disk, which /tmp often is not
+/// (file-hierarchy(7)).
 fn folder() -> PathBuf {
     env::var_os("TMPDIR").filter(|path| !path.is_empty()).map_or("/var/tmp".into(), PathBuf::from)
 }

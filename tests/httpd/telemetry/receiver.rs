@@ -39,8 +39,8 @@ pub struct Datagram {
     pub fields: BTreeMap<u16, Value>,
 }
 
-/// A socket that everybody can write to, and what came so far. A thread reads all the time: the kernel
-/// keeps few datagrams, and the rest is lost.
+/// A socket that everybody can write to, and what came so far. A thread reads all the time: the
+/// kernel keeps few datagrams, and the rest is lost.
 #[derive(Debug)]
 pub struct Receiver {
     path: PathBuf,

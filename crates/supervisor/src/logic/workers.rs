@@ -152,8 +152,9 @@ impl Logic {
             worker.scripts.tell(&preload);
             let startup = self.groups[worker.group].plan.limits.startup_timeout;
             let patience = match Duration::from_secs(startup.into()) {
-                // Nobody knows how long scripts take that are loaded in advance, and `startup-timeout=`
-                // is not for them: applications that need longer come up with mod_wsgi, too.
+                // Nobody knows how long scripts take that are loaded in advance, and
+                // `startup-timeout=` is not for them: applications that need longer come up with
+                // mod_wsgi, too.
                 _ if has_imports => None,
                 Duration::ZERO => Some(START_TIMEOUT),
                 startup if !preload.is_empty() => Some(startup),

@@ -88,13 +88,15 @@ pub struct Request<'a> {
     pub ignore_activity: bool,
     /// Whether the worker may answer [`super::Refusal::Busy`]: there are other workers to ask.
     pub may_refuse: bool,
-    /// Whether the request may wait until a thread of the worker is free: httpd has enough of its own.
+    /// Whether the request may wait until a thread of the worker is free: httpd has enough of its
+    /// own.
     pub may_wait: bool,
     /// How often a worker has been asked to run the request, this time included.
     pub connects: u32,
     /// How often one that was about to end has not begun it.
     pub restarts: u32,
-    /// When httpd received the request, in microseconds since the epoch (`request_rec::request_time`).
+    /// When httpd received the request, in microseconds since the epoch
+    /// (`request_rec::request_time`).
     pub received: u64,
     /// Whether there is a body.
     pub has_body: bool,

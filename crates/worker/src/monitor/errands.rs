@@ -33,7 +33,7 @@ impl Errands {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn start(monitor: &Arc<Monitor>) -> io::Result<Self> {
         let (sender, receiver) = channel();
         let done = Arc::new(AtomicU64::new(0));

@@ -64,7 +64,7 @@ impl Slot {
     /// A runner without a request. Times are measured from `epoch`.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn new(number: usize, epoch: Instant, notes_activity: bool) -> io::Result<Self> {
         Ok(Self {
             number,

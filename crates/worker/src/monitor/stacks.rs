@@ -42,7 +42,7 @@ impl Stacks {
     /// The stacks of all threads, now.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn take(&self) -> io::Result<Vec<Stack>> {
         self.file.set_len(0)?;
         rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(0))?;

@@ -1,4 +1,5 @@
-//! What the requests of one runner have come to since the last report, and how long their stages took.
+//! What the requests of one runner have come to since the last report, and how long their stages
+//! took.
 
 use std::time::Instant;
 

@@ -36,7 +36,7 @@ impl Socket {
     /// To this socket, which need not be there yet.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn new(path: PathBuf) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(ROOM))?;
