@@ -162,7 +162,7 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
         let sender = worker.sender.clone();
         let buffer = Vec::new();
         let mut runner =
-            Runner { toolbox, monitor, slot, sender, environ: Environ::new(constants), buffer };
+            Runner { worker, toolbox, slot, sender, environ: Environ::new(constants), buffer };
         loop {
             let is_watched = toolbox.telemetry.is_some() || toolbox.subscribers.exist(py);
             let woken = py.detach(|| {
@@ -183,9 +183,6 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
                     continue;
                 };
                 let connection = runner.serve(py, taken, waited.take());
-                if !worker.proven.swap(true, Ordering::Relaxed) {
-                    py.detach(|| worker.reporter.send(&FromWorker::Proven));
-                }
                 // The runner counts as free before the peer can send more, or that would be
                 // refused as too much.
                 worker.returning.fetch_add(1, Ordering::SeqCst);
@@ -236,8 +233,8 @@ impl<'a> Known<'a> {
 
 /// One runner's own things.
 struct Runner<'t> {
+    worker: &'t Worker,
     toolbox: &'t Toolbox,
-    monitor: &'t Monitor,
     /// How others see what this runner does.
     slot: Arc<Slot>,
     sender: Option<Arc<Sender>>,
@@ -327,13 +324,18 @@ impl Runner<'_> {
             eprintln!("a process that the application forked came back from its request");
             crate::ffi::exit_now(1);
         }
+        // Before anybody hears of the end, as the next request may bring the worker down.
+        if !self.worker.proven.swap(true, Ordering::Relaxed) {
+            py.detach(|| self.worker.reporter.send(&FromWorker::Proven));
+        }
         let (connection, buffer) = exchange.leave(py, outcome);
         if self.slot.end() {
             raise_in_thread(py, self.slot.ident(), None);
         }
-        self.monitor.count_request();
+        let monitor = &self.worker.monitor;
+        monitor.count_request();
         if exchange.has_lost_client() {
-            self.monitor.count_deserted();
+            monitor.count_deserted();
         }
         self.buffer = buffer;
         connection
@@ -353,10 +355,10 @@ impl Runner<'_> {
             let resource = || environ.as_any().get_item(intern!(py, "SCRIPT_FILENAME"));
             reloading && self.toolbox.wants_reload(globals, exchange, script, resource)
         };
-        self.monitor.note_loading();
+        self.worker.monitor.note_loading();
         let application = match scripts.application(py, script, callable, wants_reload) {
             Ok(application) => {
-                self.monitor.note_loaded();
+                self.worker.monitor.note_loaded();
                 application
             }
             Err(error) => {

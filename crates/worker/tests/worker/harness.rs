@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -220,8 +220,12 @@ impl Worker {
 
     /// Whether connections wait to be accepted.
     pub fn has_backlog(&self) -> bool {
-        let mut sources = [PollFd::new(&self.listener, PollFlags::IN)];
-        rustix::event::poll(&mut sources, Some(&Timespec::default())).unwrap() == 1
+        is_readable(&self.listener)
+    }
+
+    /// Whether the supervisor would find something said.
+    pub fn has_report(&self) -> bool {
+        is_readable(self.control.as_ref().unwrap())
     }
 
     pub fn hang_up(&mut self) {
@@ -246,6 +250,11 @@ impl Worker {
         assert!(self.wait().success(), "{}", self.output());
         self.output()
     }
+}
+
+fn is_readable(socket: &impl AsFd) -> bool {
+    let mut sources = [PollFd::new(socket, PollFlags::IN)];
+    rustix::event::poll(&mut sources, Some(&Timespec::default())).unwrap() == 1
 }
 
 impl Drop for Worker {

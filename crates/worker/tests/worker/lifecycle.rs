@@ -222,6 +222,17 @@ fn a_request_that_crosses_a_goodbye_finds_it_in_answer() {
 }
 
 #[test]
+fn that_a_worker_works_is_known_before_its_first_response_ends() {
+    // Otherwise the next request could bring it down before.
+    for _ in 0..10 {
+        let worker = Worker::serving();
+        assert!(!worker.has_report());
+        worker.run(HELLO).ok();
+        assert!(worker.has_report());
+    }
+}
+
+#[test]
 fn an_orphan_serves_until_nobody_is_connected() {
     let mut worker = Worker::serving();
     let script = worker.scratch.write("hello.wsgi", HELLO);
