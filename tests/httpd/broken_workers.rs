@@ -1,8 +1,10 @@
 //! Workers that cannot start: the log says why, clients get 503, and httpd stays up.
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::{env, process};
 
 use testkit::{Httpd, environment, until};
@@ -22,7 +24,8 @@ impl Programs {
             if let Ok(target) = fs::read_link(entry.path()) {
                 symlink(target, &copy).expect("a link");
             } else {
-                fs::copy(entry.path(), &copy).expect("a copy");
+                let copied = Command::new("cp").arg(entry.path()).arg(&copy).status();
+                assert!(copied.expect("cp can be run").success());
                 if entry.file_name().to_string_lossy().starts_with("wsgi-worker") {
                     break_worker(&copy);
                 }
@@ -30,6 +33,23 @@ impl Programs {
         }
         Programs(folder)
     }
+}
+
+/// Makes a file a script that can be executed. Another program writes it, as it does copies: a process
+/// that another test is just starting would have our descriptor for a moment, and as long as somebody
+/// has one to write with, the kernel executes no file (ETXTBSY).
+pub fn write_program(path: &Path, text: &str) {
+    let mut tee = Command::new("tee")
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("tee can be run");
+    let mut stdin = tee.stdin.take().expect("a pipe");
+    stdin.write_all(text.as_bytes()).expect("tee reads");
+    drop(stdin);
+    assert!(tee.wait().expect("tee ends").success());
+    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("the file is ours");
 }
 
 impl Drop for Programs {
@@ -65,7 +85,7 @@ fn a_worker_that_ends_at_once() {
     let programs = Programs::with("ends", |worker| {
         let script =
             "#!/bin/sh\necho 'error while loading shared libraries: libpython' >&2\nexit 127\n";
-        fs::write(worker, script).expect("the file is ours");
+        write_program(worker, script);
     });
     check(&programs, "error while loading shared libraries");
 }
@@ -77,8 +97,7 @@ fn a_worker_that_is_repaired() {
     let programs = Programs::with("repaired", |worker| {
         let name = worker.file_name().expect("it has one").to_string_lossy();
         fs::rename(worker, worker.with_file_name(format!("{WHOLE}{name}"))).expect("it is ours");
-        fs::write(worker, "#!/bin/sh\necho 'no libpython' >&2\nexit 127\n").expect("as above");
-        fs::set_permissions(worker, Permissions::from_mode(0o755)).expect("as above");
+        write_program(worker, "#!/bin/sh\necho 'no libpython' >&2\nexit 127\n");
     });
     let httpd = Httpd::new()
         .dist(&programs.0)
@@ -112,7 +131,7 @@ fn a_worker_that_is_repaired() {
 #[test]
 fn a_worker_that_never_gets_ready_is_not_waited_for_beyond_connect_timeout() {
     let programs = Programs::with("sleeps", |worker| {
-        fs::write(worker, "#!/bin/sh\nexec sleep 600\n").expect("the file is ours");
+        write_program(worker, "#!/bin/sh\nexec sleep 600\n");
     });
     let httpd = Httpd::new()
         .dist(&programs.0)

@@ -1,12 +1,9 @@
 //! Workers that send anything: a program in a worker's place speaks the protocol up to the request,
 //! and then breaks it. httpd's children live on, keep no descriptors, and serve the next request.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-
 use testkit::{Httpd, Running};
 
-use crate::broken_workers::Programs;
+use crate::broken_workers::{Programs, write_program};
 
 /// The query string names what comes in answer to a request.
 const WORKER: &str = r#"#!/usr/bin/python3 -I
@@ -353,10 +350,7 @@ fn all(httpd: &Running) {
 
 #[test]
 fn no_frame_harms_httpd() {
-    let programs = Programs::with("hostile", |worker| {
-        fs::write(worker, WORKER).expect("the file is ours");
-        fs::set_permissions(worker, Permissions::from_mode(0o755)).expect("the file is ours");
-    });
+    let programs = Programs::with("hostile", |worker| write_program(worker, WORKER));
     let httpd = Httpd::new()
         .dist(&programs.0)
         .app("app.wsgi", crate::HELLO)

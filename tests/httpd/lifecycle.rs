@@ -1,8 +1,7 @@
 //! Stop, restart and graceful: no stray process, no zombie, nothing alarming in the log. That part
 //! is checked at the end of every test; here httpd is moved about as much as possible.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
 
@@ -10,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::{Connection, Httpd, Mpm, Process, Running, until};
 
-use crate::broken_workers::Programs;
+use crate::broken_workers::{Programs, write_program};
 use crate::{HELLO, TELL, ask, serving, told};
 
 /// Waits until a file appears whose name is in the query string.
@@ -313,8 +312,7 @@ fn a_supervisor_that_dies_before_it_has_listened_is_replaced_at_once() {
     let script = format!(
         "#!/bin/sh\n[ -e {folder}/died ] || {{ : > {folder}/died; exit 1; }}\nexec {folder}/real\n"
     );
-    fs::write(&program, script).expect("the folder is ours");
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("it is ours");
+    write_program(&program, &script);
     let end = |process: Process| kill(Pid::from_raw(process.pid), Signal::SIGKILL);
     // The workers would serve on.
     workers.into_iter().chain([supervisor]).for_each(|process| end(process).expect("it runs"));

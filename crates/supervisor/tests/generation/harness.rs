@@ -89,7 +89,11 @@ impl Generation {
         // The build directory may be closed to other users.
         fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
         let program = place.join("fake-worker");
-        fs::copy(fake_worker(), &program).unwrap();
+        // By a program of its own: a process that another test is just starting would have our
+        // descriptor for a moment, and as long as somebody has one to write with, the kernel executes
+        // no file (ETXTBSY).
+        let copied = Command::new("cp").arg(fake_worker()).arg(&program).status().unwrap();
+        assert!(copied.success());
         for group in &mut groups {
             group.program = place.join(&group.program);
         }
