@@ -4,9 +4,6 @@ mod hostile_applications;
 mod hostile_clients;
 mod smuggling;
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-
 use testkit::{Connection, Httpd, Response, Running, UnderTest};
 
 use crate::delivery::{FILES, data};
@@ -250,10 +247,8 @@ fn a_response_that_breaks_off_is_kept_in_no_cache() {
     if testkit::ours_only("mod_wsgi makes it look whole") {
         return;
     }
-    let httpd = serving(VALIDATED).conf(CACHE).expect_log("[wsgi:error]").start();
-    let folder = httpd.dir().join("cache");
-    std::fs::create_dir(&folder).expect("the folder is ours");
-    std::fs::set_permissions(folder, Permissions::from_mode(0o777)).expect("the folder is ours");
+    let httpd = serving(VALIDATED).open_folder("cache").conf(CACHE).expect_log("[wsgi:error]");
+    let httpd = httpd.start();
     for (path, whole) in [("/many", true), ("/breaks", false), ("/breaks-with-length", false)] {
         assert_eq!(httpd.get(path).complete, whole, "{path}");
         let again = httpd.get(path);

@@ -1,8 +1,9 @@
 //! Describes an httpd for a test, and starts it.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,6 +33,7 @@ pub struct Httpd {
     dist: Option<PathBuf>,
     conf: String,
     files: Vec<(String, Vec<u8>)>,
+    open_folders: Vec<String>,
     variables: Vec<(String, String)>,
     wrapper: Vec<String>,
     expected: Vec<String>,
@@ -45,6 +47,7 @@ impl Default for Httpd {
             dist: None,
             conf: String::new(),
             files: Vec::new(),
+            open_folders: Vec::new(),
             variables: Vec::new(),
             wrapper: Vec::new(),
             expected: Vec::new(),
@@ -91,6 +94,12 @@ impl Httpd {
     /// Puts a file into `{dir}`.
     pub fn file(mut self, name: &str, content: &str) -> Httpd {
         self.files.push((name.to_owned(), content.into()));
+        self
+    }
+
+    /// Makes a folder in `{dir}` that everybody may write to.
+    pub fn open_folder(mut self, name: &str) -> Httpd {
+        self.open_folders.push(name.to_owned());
         self
     }
 
@@ -225,6 +234,10 @@ impl Httpd {
         }
         for (name, content) in &self.files {
             directory.write(name, content)?;
+        }
+        for name in &self.open_folders {
+            fs::create_dir(folder.join(name))?;
+            fs::set_permissions(folder.join(name), Permissions::from_mode(0o777))?;
         }
         let module = match &self.dist {
             Some(dist) => Some(Module::ours(dist)),

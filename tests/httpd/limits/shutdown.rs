@@ -51,16 +51,7 @@ def application(environ, start_response):
 "#;
 
 fn site(mode: &str, options: &str) -> Httpd {
-    with(&NOTES.replace("MODE", &format!("{mode:?}")), options)
-}
-
-fn start(site: Httpd) -> Running {
-    use std::os::unix::fs::PermissionsExt;
-    let httpd = site.start();
-    let notes = httpd.dir().join("notes");
-    std::fs::create_dir(&notes).expect("the folder is ours");
-    std::fs::set_permissions(notes, std::fs::Permissions::from_mode(0o777)).expect("it is ours");
-    httpd
+    with(&NOTES.replace("MODE", &format!("{mode:?}")), options).open_folder("notes")
 }
 
 fn note(httpd: &Running, name: &str) -> Option<String> {
@@ -85,7 +76,7 @@ fn callbacks_threads_and_exit_handlers_have_their_turn() {
         (Signal::SIGUSR1, "", "graceful_signal"),
         (Signal::SIGUSR1, "eviction-timeout=9", "eviction_signal"),
     ] {
-        let httpd = start(site("", options));
+        let httpd = site("", options).start();
         end(&httpd, signal);
         assert_eq!(note(&httpd, "process_stopping").as_deref(), Some(reason));
         assert!(note(&httpd, "thread").is_some(), "it was not waited for");
@@ -96,7 +87,7 @@ fn callbacks_threads_and_exit_handlers_have_their_turn() {
 
 #[test]
 fn exit_handlers_are_not_run_where_interpreters_stay() {
-    let httpd = start(site("", "").conf("WSGIDestroyInterpreter Off"));
+    let httpd = site("", "").conf("WSGIDestroyInterpreter Off").start();
     end(&httpd, Signal::SIGTERM);
     assert_eq!(note(&httpd, "process_stopping").as_deref(), Some("shutdown_signal"));
     assert_eq!(note(&httpd, "atexit"), None);
@@ -110,7 +101,7 @@ fn the_reason_is_told() {
         ("inactivity-timeout=1", "inactivity_timeout"),
         ("memory-max=1", "memory_max"),
     ] {
-        let httpd = start(site("", options));
+        let httpd = site("", options).start();
         pid(&httpd);
         let told = until(|| note(&httpd, "process_stopping").filter(|told| !told.is_empty()));
         assert_eq!(told.as_deref(), Some(reason));
@@ -120,12 +111,11 @@ fn the_reason_is_told() {
 #[test]
 fn neither_threads_nor_exit_handlers_keep_a_worker() {
     for mode in ["thread", "atexit"] {
-        let httpd = start(
-            site(mode, "shutdown-timeout=1")
-                .expect_log("shutdown-timeout=1 is over")
-                .expect_log("stack of")
-                .expect_log("exit status 255"),
-        );
+        let httpd = site(mode, "shutdown-timeout=1")
+            .expect_log("shutdown-timeout=1 is over")
+            .expect_log("stack of")
+            .expect_log("exit status 255")
+            .start();
         end(&httpd, Signal::SIGTERM);
         httpd.wait_for_log(&["shutdown-timeout=1 is over", "Python has not ended"]);
         httpd.wait_for_log(&["stack of", if mode == "thread" { "in lingers" } else { "in exits" }]);
