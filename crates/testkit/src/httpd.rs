@@ -17,7 +17,7 @@ use crate::config::{self, Setting};
 use crate::directory::Directory;
 use crate::environment;
 use crate::process::Process;
-use crate::running::Running;
+use crate::running::{READY, Running, error_logs};
 use crate::tls::Certificate;
 use crate::under_test::Module;
 use crate::wait::until;
@@ -147,7 +147,7 @@ impl Httpd {
         Some((httpd, port))
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it runs.
     ///
     /// # Panics
     /// When it does not start; the message holds the configuration and what httpd said.
@@ -192,7 +192,7 @@ impl Httpd {
                 let report = running.abandon();
                 bail!("httpd ended at once: {}\n{report}", ended.unwrap_or_default())
             }
-            None => bail!("httpd does not listen\n{}", running.abandon()),
+            None => bail!("httpd does not get ready\n{}", running.abandon()),
         }
     }
 
@@ -300,12 +300,15 @@ struct World {
 }
 
 impl World {
-    /// Whether httpd listens, and has come to the end of its start: it listens before it reads its
-    /// configuration for the second time, and after that the MPM has handlers for signals.
+    /// Whether httpd has come to the end of its start: it listens before it reads its configuration
+    /// for the second time, after that the MPM has handlers for signals, and when all children have
+    /// been started it says so, where its log is a file.
     fn is_running(&self) -> bool {
         let parent = fs::read_to_string(self.directory.path().join("run/httpd.pid"));
         let parent = parent.ok().and_then(|pid| pid.trim().parse().ok());
+        let logs = error_logs(self.directory.path());
         parent.is_some_and(|pid| Process::handles(pid, Signal::SIGUSR1))
+            && (logs.is_empty() || logs.iter().any(|(_, log)| log.contains(READY)))
             && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
     }
 

@@ -191,8 +191,7 @@ impl Running {
 
     /// A file in `{logs}`; empty when it does not exist.
     pub fn log(&self, name: &str) -> String {
-        let bytes = fs::read(self.dir().join("logs").join(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        read(&self.dir().join("logs").join(name))
     }
 
     /// Waits until the main error log holds a line with all these texts, and gives the line.
@@ -232,8 +231,7 @@ impl Running {
     /// # Errors
     /// When a log holds a warning or an error that was not declared.
     pub fn check_logs(&self) -> Result<()> {
-        for name in self.log_names() {
-            let log = self.log(&name);
+        for (name, log) in error_logs(self.dir()) {
             let unexpected = errorlog::unexpected(&log, &self.expected);
             ensure!(unexpected.is_empty(), "unexpected in {name}:\n{}", unexpected.join("\n"));
         }
@@ -318,24 +316,31 @@ impl Running {
         self.descendants().into_iter().filter(|process| process.zombie).collect()
     }
 
-    /// Names of all error logs in `{logs}`.
-    fn log_names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.dir().join("logs")).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| name.ends_with("error.log")).collect()
-    }
-
     /// The configuration and what httpd said, for somebody who wonders why.
     fn report(&self) -> String {
         let conf = fs::read_to_string(self.dir().join("httpd.conf")).unwrap_or_default();
         let mut report = format!("--- httpd.conf\n{conf}");
-        for name in
-            ["startup.txt".to_owned(), "access.log".to_owned()].into_iter().chain(self.log_names())
-        {
-            report += &format!("--- {name}\n{}", self.log(&name));
+        let others = ["startup.txt", "access.log"].map(|name| (name.to_owned(), self.log(name)));
+        for (name, log) in others.into_iter().chain(error_logs(self.dir())) {
+            report += &format!("--- {name}\n{log}");
         }
         report + "---"
     }
+}
+
+/// Names and texts of all error logs of the httpd in this folder.
+pub(crate) fn error_logs(folder: &Path) -> Vec<(String, String)> {
+    let logs = folder.join("logs");
+    let entries = fs::read_dir(&logs).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let names = names.filter(|name| name.ends_with("error.log"));
+    let with_text = |name: String| (name.clone(), read(&logs.join(name)));
+    names.map(with_text).collect()
+}
+
+/// The text of a file; empty when it does not exist.
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
 /// Connections that httpd still holds on a port of loopback, from the kernel's table.
