@@ -29,6 +29,8 @@ fn site(options: &str) -> Running {
         .expect_log("for another request to wait")
         .expect_log("queue-timeout")
         .expect_log("socket-timeout")
+        // Of a look once a second at how many threads are left.
+        .expect_log("MaxRequestWorkers")
         .conf(&format!(
             "WSGIDaemonProcess app user={{user}} group={{group}} {options}\n\
              WSGIScriptAlias /app {{apps}}/app.wsgi process-group=app application-group=%{{GLOBAL}}"
