@@ -390,7 +390,7 @@ fn secure(source: &str) -> Option<(Running, u16)> {
 
 /// What curl gets, and whether it found it whole.
 fn curl(arguments: &[&str], url: &str) -> (bool, String) {
-    let output = Command::new("curl").args(["-sk", "-m", "20"]).args(arguments).arg(url).output();
+    let output = Command::new("curl").args(["-sk", "-m", "60"]).args(arguments).arg(url).output();
     let output = output.expect("curl runs");
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }

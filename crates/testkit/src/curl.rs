@@ -46,7 +46,7 @@ impl Curl {
                 "--silent",
                 "--insecure",
                 "--max-time",
-                "30",
+                "60",
                 "--path-as-is",
                 "--globoff",
                 version,

@@ -18,7 +18,8 @@ use wire::control::Settings;
 use wire::exchange::Level;
 use wire::generation::{Configuration, FromSupervisor, Group, Identity, Limits, ToSupervisor};
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for a machine with much else to do.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A user that owns nothing, in the numbers that all systems give it.
 pub const NOBODY: u32 = 65_534;
