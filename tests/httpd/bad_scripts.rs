@@ -91,6 +91,6 @@ fn application_is_not_callable() {
 fn a_corrected_script_is_served() {
     let httpd = site("raise LookupError\n");
     check(&httpd, &["LookupError"]);
-    fs::write(httpd.dir().join("apps/bad.wsgi"), TELL).expect("the file is ours");
+    httpd.replace_app("bad.wsgi", TELL);
     assert_eq!(httpd.get("/?count").assert(200).text(), "1\n");
 }

@@ -1,8 +1,6 @@
 //! Applications that bring down their workers again and again: clients hear of it at once, the log
 //! stays readable, others are served, and it ends by itself when the cause is gone.
 
-use std::fs;
-
 use testkit::{Httpd, Running, until};
 
 use crate::HELLO;
@@ -54,7 +52,7 @@ fn check(httpd: &Running) {
 fn a_script_that_ends_its_process_at_import_recovers_when_it_is_repaired() {
     let httpd = site("import os\nos._exit(3)\n");
     check(&httpd);
-    fs::write(httpd.dir().join("apps/bad.wsgi"), HELLO).expect("the folder is ours");
+    httpd.replace_app("bad.wsgi", HELLO);
     let served = until(|| (httpd.get("/bad").status == 200).then_some(()));
     assert!(served.is_some(), "{}", httpd.error_log());
 }

@@ -132,7 +132,7 @@ fn a_worker_with_new_code_loads_them_as_well() {
     )
     .start();
     httpd.get("/?1").assert(200);
-    std::fs::write(httpd.dir().join("apps/one.py"), loud("new")).expect("it is ours");
+    httpd.replace_app("one.py", &loud("new"));
     assert_eq!(told(httpd.get(&ask(&["count"]))), ["1"]);
     httpd.wait_for_log(&["loaded new"]);
     assert_eq!(times(&httpd, "loaded two"), 2);

@@ -44,8 +44,7 @@ fn site_with(processes: u32, options: &str) -> Httpd {
 fn deploy(httpd: &Running, source: &str) {
     static SECONDS: AtomicUsize = AtomicUsize::new(1);
     let apps = httpd.dir().join("apps");
-    let write = |name: &str, text: &str| fs::write(apps.join(name), text).expect("our folder");
-    write("site_code.py", source);
+    httpd.replace_app("site_code.py", source);
     // CPython recognises changed modules by whole seconds and size; this is about scripts.
     let _ = fs::remove_dir_all(apps.join("__pycache__"));
     let later = Duration::from_secs(SECONDS.fetch_add(1, Ordering::Relaxed) as u64);

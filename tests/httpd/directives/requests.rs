@@ -268,7 +268,7 @@ fn scripts_that_are_not_reloaded() {
         let source = |text: &str| HELLO.replace("hello", text);
         let httpd = telling(conf).app("app.wsgi", &source("old")).start();
         assert_eq!(httpd.get("/").assert(200).text(), "old");
-        std::fs::write(httpd.dir().join("apps/app.wsgi"), source("new")).expect("it is ours");
+        httpd.replace_app("app.wsgi", &source("new"));
         assert_eq!(httpd.get("/").assert(200).text(), expected, "{conf}");
     }
 }

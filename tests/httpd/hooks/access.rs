@@ -279,7 +279,7 @@ fn a_changed_script_is_loaded_again() {
         .expect_log("Client denied")
         .start();
     httpd.get("/?1").assert(200);
-    std::fs::write(httpd.dir().join("apps/hook.py"), source("False")).expect("it is ours");
+    httpd.replace_app("hook.py", &source("False"));
     httpd.get("/?1").assert(403);
 }
 
