@@ -31,12 +31,16 @@ fn site() -> Httpd {
     )
 }
 
-/// Sends a POST, which is never sent twice, and returns the line about its end.
+/// Sends a GET, and a POST, which is never sent twice, over the same connection: to a child of httpd
+/// that knows the workers by then. Returns the line about the end of the POST.
 #[track_caller]
-fn lost(httpd: &Running, how: &str, status: u16) -> String {
+fn lost(httpd: &Running, how: &str, before_it: impl FnOnce()) -> String {
+    let mut connection = httpd.connect();
+    connection.get("/?pass").expect("a response").assert(200);
+    before_it();
     let before = httpd.log("site.log").matches("while it ran").count();
     let path = format!("/?{}", how.replace(' ', "%20"));
-    httpd.connect().request("POST", &path, &[], b"").expect("a response").assert(status);
+    connection.request("POST", &path, &[], b"").expect("a response").assert(502);
     httpd.wait_for_log_in("site.log", &["while it ran"]);
     let log = httpd.log("site.log");
     let lines: Vec<_> = log.lines().filter(|line| line.contains("while it ran")).collect();
@@ -56,8 +60,7 @@ fn lost(httpd: &Running, how: &str, status: u16) -> String {
 #[track_caller]
 fn check(how: &str, cause: &str) {
     let httpd = site().start();
-    httpd.get("/?pass").assert(200);
-    let line = lost(&httpd, how, 502);
+    let line = lost(&httpd, how, || ());
     assert!(line.contains(cause), "no {cause:?} in {line}");
     httpd.get("/?pass").assert(200);
 }
@@ -108,10 +111,9 @@ fn a_safe_request_is_sent_to_one_other_worker() {
 #[test]
 fn a_supervisor_that_cannot_tell() {
     let httpd = site().start();
-    httpd.get("/?pass").assert(200);
     let supervisor = Pid::from_raw(httpd.supervisor().expect("it runs").pid);
-    kill(supervisor, Signal::SIGSTOP).expect("it runs");
-    let line = lost(&httpd, "os._exit(7)", 502);
+    let stop = || kill(supervisor, Signal::SIGSTOP).expect("it runs");
+    let line = lost(&httpd, "os._exit(7)", stop);
     kill(supervisor, Signal::SIGCONT).expect("it is there");
     let cause = " closed the connection (the supervisor does not tell why: no message within";
     assert!(line.contains(cause), "{line}");
