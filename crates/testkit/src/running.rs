@@ -17,8 +17,11 @@ use crate::http::{self, Connection, Response};
 use crate::process::Process;
 use crate::wait::{until, until_within};
 
-/// Longest time to wait for httpd to close what a test has closed.
-const SETTLED: Duration = Duration::from_millis(300);
+/// Longest time to wait for httpd to close what a test has closed: it does so at once, unless the
+/// machine has much else to do or an application goes on without its client.
+const SETTLED: Duration = Duration::from_secs(5);
+/// The same for connections that the test may well keep open on purpose.
+const UNDISTURBED: Duration = Duration::from_millis(300);
 
 /// What httpd logs when a start or restart is over.
 pub(crate) const READY: &str = "resuming normal operations";
@@ -312,8 +315,9 @@ impl Running {
     /// the event MPM is told to stop at once, it closes what is left (`close_worker_sockets`) while
     /// its threads may be freeing the same connections, and now and then it crashes over that.
     fn wait_for_quiet(&self) {
-        // Tests may well keep connections open on purpose.
-        let _ = until_within(SETTLED, || (open_connections(self.port) == 0).then_some(()));
+        let none = |state| (connections(self.port, state) == 0).then_some(());
+        let _ = until_within(UNDISTURBED, || none(ESTABLISHED));
+        let _ = until_within(SETTLED, || none(CLOSE_WAIT));
     }
 
     /// Keeps the processes of now in mind.
@@ -356,19 +360,19 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Connections that httpd still holds on a port of loopback, from the kernel's table.
-fn open_connections(port: u16) -> usize {
+/// States of connections in the kernel's table (include/net/tcp_states.h).
+const ESTABLISHED: &str = "01";
+const CLOSE_WAIT: &str = "08";
+
+/// How many connections httpd holds in this state on a port of loopback.
+fn connections(port: u16, state: &str) -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let local = format!("0100007F:{port:04X}");
-    table
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            Some((fields.next()?, fields.nth(1)?))
-        })
-        // 01 is ESTABLISHED, 08 is CLOSE_WAIT (include/net/tcp_states.h).
-        .filter(|(address, state)| *address == local && matches!(*state, "01" | "08"))
-        .count()
+    let fields = table.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        Some((fields.next()?, fields.nth(1)?))
+    });
+    fields.filter(|fields| *fields == (&local, state)).count()
 }
 
 impl Drop for Running {
