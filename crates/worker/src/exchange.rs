@@ -223,8 +223,15 @@ impl Exchange {
         ACTIVE.lock_py_attached(py).expect("nobody panics in here").push(Arc::clone(self));
     }
 
-    /// Ends the request. Returns the connection, unless it is of no use any more, and the buffer.
-    pub fn leave(&self, py: Python<'_>, outcome: Outcome) -> (Option<Connection>, Vec<u8>) {
+    /// Ends the request. `ends` is told when httpd may hear of that from now on, and when it does not
+    /// for the moment, as there is no room for the last word. Returns the connection, unless it is of
+    /// no use any more, and the buffer.
+    pub fn leave(
+        &self,
+        py: Python<'_>,
+        outcome: Outcome,
+        ends: impl Fn(bool),
+    ) -> (Option<Connection>, Vec<u8>) {
         CURRENT.set(None);
         let mut active = ACTIVE.lock_py_attached(py).expect("nobody panics in here");
         let place = active.iter().position(|other| std::ptr::eq(&**other, self));
@@ -241,7 +248,13 @@ impl Exchange {
         };
         let mut outgoing = self.sending(py);
         let socket = outgoing.socket();
-        let buffer = outgoing.finish(&last, &mut self.detached(py));
+        let mut wait = self.detached(py);
+        ends(true);
+        let buffer = outgoing.finish(&last, &mut |socket: &OwnedFd| {
+            ends(false);
+            wait(socket)
+        });
+        drop(wait);
         let broken = outgoing.is_broken();
         let window = outgoing.take_window();
         drop(outgoing);

@@ -258,7 +258,7 @@ impl Io {
                 Ok(Step::Queue { script, reloading, may_refuse, may_wait, received }) => {
                     let job = Job { connection, script, reloading, queued: now(), received };
                     // Nobody else adds jobs that would have to wait.
-                    let refusal = if self.worker.queue.load() >= self.worker.capacity(may_wait) {
+                    let refusal = if self.worker.queue.pending() >= self.worker.capacity(may_wait) {
                         connection = job.connection;
                         Refusal::Full
                     } else {

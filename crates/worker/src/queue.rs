@@ -77,6 +77,16 @@ impl<T> Queue<T> {
         next.is_some()
     }
 
+    /// See [`Schedule::end`].
+    pub fn end(&self, runner: RunnerId) {
+        self.lock().schedule.end(runner);
+    }
+
+    /// See [`Schedule::go_on`].
+    pub fn go_on(&self, runner: RunnerId) {
+        self.lock().schedule.go_on(runner);
+    }
+
     /// The next job of `runner`, which has finished one. Without one it has to [`Self::wait`].
     pub fn next(&self, runner: RunnerId) -> Option<T> {
         let mut state = self.lock();
@@ -120,6 +130,11 @@ impl<T> Queue<T> {
     /// Jobs that are running or waiting.
     pub fn load(&self) -> usize {
         self.lock().schedule.load()
+    }
+
+    /// See [`Schedule::pending`].
+    pub fn pending(&self) -> usize {
+        self.lock().schedule.pending()
     }
 
     /// Waits until no job is running or waiting, but not longer than `patience`. Returns whether

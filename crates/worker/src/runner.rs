@@ -162,7 +162,7 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
         let sender = worker.sender.clone();
         let buffer = Vec::new();
         let mut runner =
-            Runner { worker, toolbox, slot, sender, environ: Environ::new(constants), buffer };
+            Runner { worker, toolbox, id, slot, sender, environ: Environ::new(constants), buffer };
         loop {
             let is_watched = toolbox.telemetry.is_some() || toolbox.subscribers.exist(py);
             let woken = py.detach(|| {
@@ -235,6 +235,7 @@ impl<'a> Known<'a> {
 struct Runner<'t> {
     worker: &'t Worker,
     toolbox: &'t Toolbox,
+    id: RunnerId,
     /// How others see what this runner does.
     slot: Arc<Slot>,
     sender: Option<Arc<Sender>>,
@@ -328,7 +329,9 @@ impl Runner<'_> {
         if !self.worker.proven.swap(true, Ordering::Relaxed) {
             py.detach(|| self.worker.reporter.send(&FromWorker::Proven));
         }
-        let (connection, buffer) = exchange.leave(py, outcome);
+        let queue = &self.worker.queue;
+        let ends = |ends| if ends { queue.end(self.id) } else { queue.go_on(self.id) };
+        let (connection, buffer) = exchange.leave(py, outcome, ends);
         if self.slot.end() {
             raise_in_thread(py, self.slot.ident(), None);
         }

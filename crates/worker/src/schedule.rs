@@ -23,6 +23,8 @@ pub struct Schedule<T> {
     parked: Vec<RunnerId>,
     jobs: VecDeque<T>,
     running: Vec<RunnerId>,
+    /// Of these, who is done, as others may hear at any moment.
+    ending: Vec<RunnerId>,
     /// Runners that were woken and have not asked for a job yet.
     standbys: usize,
     taken: u64,
@@ -59,6 +61,7 @@ impl<T> Schedule<T> {
             parked: (0..runners).rev().collect(),
             jobs: VecDeque::new(),
             running: Vec::new(),
+            ending: Vec::new(),
             standbys: 0,
             taken: 0,
         }
@@ -82,8 +85,20 @@ impl<T> Schedule<T> {
         (job, self.next_standby())
     }
 
+    /// A runner is about to say that it has finished its job. Who hears of that, and sends the next
+    /// one, has to find room for it.
+    pub fn end(&mut self, runner: RunnerId) {
+        self.ending.push(runner);
+    }
+
+    /// That has to wait.
+    pub fn go_on(&mut self, runner: RunnerId) {
+        self.ending.retain(|other| *other != runner);
+    }
+
     /// A runner has finished its job. Returns its next one; without one it is parked.
     pub fn next(&mut self, runner: RunnerId) -> Option<T> {
+        self.go_on(runner);
         let job = self.take();
         if job.is_none() {
             self.running.retain(|other| *other != runner);
@@ -101,6 +116,7 @@ impl<T> Schedule<T> {
         }
         let next = self.wake()?;
         self.running.clear();
+        self.ending.clear();
         self.parked.push(runner);
         Some(next)
     }
@@ -137,6 +153,11 @@ impl<T> Schedule<T> {
         self.running.len() + self.jobs.len()
     }
 
+    /// Jobs that others have to wait for, or to wait with.
+    pub fn pending(&self) -> usize {
+        self.load() - self.ending.len()
+    }
+
     /// The jobs that wait.
     pub fn waiting(&self) -> impl Iterator<Item = &T> {
         self.jobs.iter()
@@ -152,7 +173,7 @@ impl<T> Schedule<T> {
 
     /// Whether a job that came now would find a runner that does nothing else.
     pub fn has_free_runner(&self) -> bool {
-        self.load() < self.runners
+        self.pending() < self.runners
     }
 
     fn take(&mut self) -> Option<T> {
@@ -234,6 +255,28 @@ mod tests {
         assert!(!schedule.has_free_runner());
         assert_eq!(schedule.next(1), Some('d'));
         assert_eq!(schedule.load(), 3);
+    }
+
+    #[test]
+    fn who_is_about_to_be_heard_of_as_finished_is_free() {
+        let mut schedule = Schedule::new(1, Patient);
+        assert_eq!(schedule.push('a'), Some(0));
+        assert_eq!(schedule.begin(0), (Some('a'), None));
+        schedule.end(0);
+        assert!(schedule.has_free_runner());
+        assert_eq!((schedule.load(), schedule.pending()), (1, 0));
+        schedule.go_on(0);
+        assert!(!schedule.has_free_runner());
+        schedule.end(0);
+        assert_eq!(schedule.push('b'), None);
+        assert_eq!((schedule.load(), schedule.pending()), (2, 1));
+        assert_eq!(schedule.next(0), Some('b'));
+        assert_eq!((schedule.load(), schedule.pending()), (1, 1));
+        schedule.push('c');
+        schedule.end(0);
+        assert_eq!(schedule.hand_over(0), None, "there is nobody else");
+        assert_eq!(schedule.next(0), Some('c'));
+        assert_eq!((schedule.load(), schedule.pending()), (1, 1));
     }
 
     #[test]

@@ -282,3 +282,14 @@ fn among_several_processes_a_busy_worker_leaves_connections_to_others() {
     std::fs::write(&gate, "two").unwrap();
     assert_eq!(other.answer(&Ask::of(&script)).ok(), "begun two");
 }
+
+#[test]
+fn whoever_has_an_answer_knows_that_a_thread_is_free_for_others() {
+    let worker = Worker::serving_with(Settings { threads: 1, backlog: Some(0), ..settings() });
+    let script = worker.scratch.write("hello.wsgi", HELLO);
+    let ask = Ask::of(&script);
+    let mut clients = [worker.connect(), worker.connect()];
+    for number in 0..1000 {
+        assert_eq!(clients[number % 2].ask(&ask).ok(), "hello");
+    }
+}
