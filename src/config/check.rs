@@ -14,6 +14,7 @@ use wire::exchange::Level;
 use super::chroot::Root;
 use super::daemon::DaemonProcess;
 use super::registry::{Registry, Script};
+use super::settings::ServerConfig;
 use super::values::{lossy, path};
 use super::{python, registry};
 use crate::ffi::log::log_server;
@@ -40,7 +41,7 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
         .extend(registry.scripts().iter().filter_map(|script| script_to_warn_of(script, &roots)));
     warnings.extend(groups_with_two_logs(main));
 
-    let servers = || main.and_following().filter_map(Server::settings);
+    let servers = || main.with_own_settings().map(|(_, settings)| settings);
     let groups = || servers().flat_map(|settings| &settings.groups);
     let has_groups = groups().next().is_some();
     let serves = has_groups || !servers().all(|settings| settings.aliases.is_empty());
@@ -104,18 +105,16 @@ fn groups_without_definition(registry: &Registry) -> Vec<String> {
 /// Scripts to be loaded in advance in groups that are not there, or that another virtual host has
 /// for itself.
 fn imports_that_cannot_be(main: Server<'_>) -> impl Iterator<Item = String> {
-    let imports = main.and_following().flat_map(|server| {
-        let settings = server.settings().into_iter();
-        settings.flat_map(|settings| &settings.imports).map(move |import| (server, import))
-    });
+    let imports = main
+        .with_own_settings()
+        .flat_map(|(server, settings)| settings.imports.iter().map(move |import| (server, import)));
     imports.filter(|(_, import)| !import.process_group.is_empty()).filter_map(
         move |(server, import)| {
             let (name, location) = (lossy(&import.process_group), &import.location);
-            let defines = |server: &Server<'_>| {
-                let groups = server.settings().map_or(&[][..], |settings| &settings.groups);
-                groups.iter().any(|group| group.name == import.process_group)
+            let defines = |(_, settings): &(Server<'_>, &ServerConfig)| {
+                settings.groups.iter().any(|group| group.name == import.process_group)
             };
-            let Some(owner) = main.and_following().find(defines) else {
+            let Some((owner, _)) = main.with_own_settings().find(defines) else {
                 return Some(format!(
                     "WSGI process group not yet configured. '{name}', which is named at \
                      {location}, is defined nowhere. Add a line 'WSGIDaemonProcess {name}', or \
@@ -138,8 +137,7 @@ fn imports_that_cannot_be(main: Server<'_>) -> impl Iterator<Item = String> {
 
 /// The directories that groups are confined to (`chroot=`), by their names.
 fn roots(main: Server<'_>) -> HashMap<Vec<u8>, Root> {
-    let groups = main.and_following().filter_map(Server::settings);
-    let groups = groups.flat_map(|settings| &settings.groups);
+    let groups = main.with_own_settings().flat_map(|(_, settings)| &settings.groups);
     groups.filter_map(|group| Some((group.name.clone(), group.chroot.clone()?))).collect()
 }
 
@@ -188,9 +186,9 @@ fn script_to_warn_of(script: &Script, roots: &HashMap<Vec<u8>, Root>) -> Option<
 /// library.
 fn pythons_in_roots(main: Server<'_>, warnings: &mut Vec<String>) -> Vec<String> {
     let globals = main.settings().map(|settings| Arc::clone(&settings.globals)).unwrap_or_default();
-    let groups = main.and_following().filter_map(Server::settings);
+    let groups = main.with_own_settings().flat_map(|(_, settings)| &settings.groups);
     let mut problems = Vec::new();
-    for group in groups.flat_map(|settings| &settings.groups) {
+    for group in groups {
         let home = group.python_home.as_ref().or(globals.python_home.as_ref());
         let (Some(root), Some(home)) = (&group.chroot, home) else { continue };
         let (name, place) = (lossy(&group.name), root.path().display());
@@ -278,8 +276,7 @@ fn is_too_long(prefix: &Path) -> bool {
 
 /// The beginning of the name of the directory for sockets.
 pub fn socket_prefix(pool: Pool<'_>, main: Server<'_>) -> Option<PathBuf> {
-    let mut servers = main.and_following().filter_map(Server::settings);
-    let has_groups = servers.any(|settings| !settings.groups.is_empty());
+    let has_groups = main.with_own_settings().any(|(_, settings)| !settings.groups.is_empty());
     // mod_wsgi has sockets for the groups that are defined: without any it serves, whatever the
     // prefix is. And it has room for longer ones.
     configured_socket_prefix(main)

@@ -80,6 +80,14 @@ impl<'s> Server<'s> {
         })
     }
 
+    /// The servers from this one on, the main server, and what is written in each: httpd gives a
+    /// virtual host in which no directive of ours stands the settings of the main server
+    /// (`merge_server_configs` in config.c).
+    pub fn with_own_settings(self) -> impl Iterator<Item = (Self, &'s ServerConfig)> {
+        let is_own = move |server: &Self| *server == self || server.config() != self.config();
+        self.and_following().filter(is_own).filter_map(|server| Some((server, server.settings()?)))
+    }
+
     /// The open `ErrorLog`, unless it is syslog or not open yet.
     pub fn error_log(self) -> Option<BorrowedFd<'s>> {
         let file = self.rec().error_log;

@@ -63,7 +63,7 @@ fn random<const N: usize>() -> Result<[u8; N], String> {
 
 /// The users whose applications may ask for httpd's scoreboard.
 fn readers(main: Server<'_>) -> Vec<u32> {
-    let settings = || main.and_following().filter_map(Server::settings);
+    let settings = || main.with_own_settings().map(|(_, settings)| settings);
     let globals = settings().next().map(|settings| Arc::clone(&settings.globals));
     let globals = globals.unwrap_or_default();
     let ids = httpd_ids();
@@ -107,8 +107,8 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
         },
     };
     let mut facts = HashMap::from([(Vec::new(), GroupFacts::default())]);
-    for server in main.and_following() {
-        for group in server.settings().into_iter().flat_map(|settings| &settings.groups) {
+    for (server, settings) in main.with_own_settings() {
+        for group in &settings.groups {
             // The default group may be used from everywhere, wherever its definition stands.
             let is_shared = group.name.is_empty() || !server.is_virtual();
             let only_for = (!is_shared).then(|| server.name().to_vec());
@@ -130,13 +130,13 @@ pub fn configuration<'s>(
     let main_log = logs.number(main);
     let ids = httpd_ids();
     let globals = main.settings().map(|settings| Arc::clone(&settings.globals)).unwrap_or_default();
-    let settings = || main.and_following().filter_map(Server::settings);
+    let settings = || main.with_own_settings().map(|(_, settings)| settings);
     let mut imports: Vec<_> = settings().flat_map(|settings| &settings.imports).cloned().collect();
     imports.sort_by_key(|import| import.number);
     let mut groups = Vec::new();
     let mut has_default = false;
-    for server in main.and_following() {
-        for daemon in server.settings().map(|settings| &settings.groups).into_iter().flatten() {
+    for (server, settings) in main.with_own_settings() {
+        for daemon in &settings.groups {
             has_default |= daemon.name.is_empty();
             let place = (server, logs.number(server));
             let group = group(daemon, &globals, &imports, generation, place)?;

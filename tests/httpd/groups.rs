@@ -234,6 +234,29 @@ fn a_virtual_hosts_group_is_for_hosts_of_its_name() {
     httpd.get_from("b.example", "/?1").assert(500);
 }
 
+/// httpd gives a virtual host in which no directive of ours stands the settings of the main server.
+#[test]
+fn hosts_that_say_nothing_use_what_the_main_server_has() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .app("early.wsgi", "print('loaded early')")
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group}\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}\n\
+             WSGIImportScript {apps}/early.wsgi process-group=app application-group=%{GLOBAL}\n\
+             <VirtualHost *:{port}>\nServerName one.example\n</VirtualHost>\n\
+             <VirtualHost *:{port}>\nServerName two.example\nErrorLog logs/two-error.log\n\
+             </VirtualHost>",
+        )
+        .start();
+    let questions = ["environ['mod_wsgi.process_group']", "os.getpid()"];
+    let one = asked(&httpd, "one.example", &questions);
+    assert_eq!(one[0], "app");
+    assert_eq!(asked(&httpd, "two.example", &questions), one);
+    assert_eq!(httpd.error_log().matches("loaded early").count(), 1, "{}", httpd.error_log());
+    assert_eq!(httpd.log("two-error.log"), "");
+}
+
 #[test]
 fn names_of_callables() {
     let source = format!("{TELL}\ndef other(*arguments): return application(*arguments)\n");
