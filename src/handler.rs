@@ -13,6 +13,8 @@ mod trust;
 mod windows;
 mod workers;
 
+use std::ffi::CStr;
+
 use tracing::{error, info};
 
 use crate::config::HandlerScript;
@@ -27,6 +29,9 @@ use target::{Target, TargetError};
 
 pub use environ::Environ;
 pub use inquiry::ask;
+
+/// Note on a request whose body a worker has been offered.
+const BODY_OFFERED: &CStr = c"mod_wsgi_rs: body";
 
 /// The media type that also leads here, from `AddType`.
 const MEDIA_TYPE: &[u8] = b"application/x-httpd-wsgi";
@@ -108,5 +113,16 @@ fn run(request: Request<'_>, handler: Option<&HandlerScript>, has_body: bool) ->
             _ => HTTP_INTERNAL_SERVER_ERROR,
         }
     })?;
+    let has_body = has_body && !is_body_gone(request);
+    if has_body {
+        request.notes().set(BODY_OFFERED, b"offered");
+    }
     dispatch::run(request, &target, &generation, has_body)
+}
+
+/// Whether an application before this one had the body: this one writes the `ErrorDocument`, or is
+/// where the other one's `Location` led to. What has been left of it is a part without a beginning.
+fn is_body_gone(request: Request<'_>) -> bool {
+    std::iter::successors(request.redirected_from(), |request| request.redirected_from())
+        .any(|request| request.notes().get(BODY_OFFERED).is_some())
 }

@@ -50,6 +50,11 @@ def fails(environ, start_response):
     raise KeyError("fails")
 
 
+def partly(environ, start_response):
+    environ["wsgi.input"].read(5)
+    raise KeyError("partly")
+
+
 def breaks(environ, start_response):
     start_response("200 OK", TEXT)
     yield b"text " * 30000
@@ -89,6 +94,7 @@ RewriteEngine On
 RewriteRule ^/proxied/(.*)$ http://127.0.0.1:{port}/$1 [P]
 RewriteRule ^/passed/(.*)$ /$1 [PT]
 RewriteRule ^/moved/(.*)$ /$1 [R=302]
+WSGIChunkedRequest On
 ErrorDocument 404 /documents/echo
 ErrorDocument 500 /documents/echo
 "#;
@@ -138,6 +144,22 @@ fn they_take_what_applications_answer() {
     assert_eq!(httpd.get("/text").header("X-A"), Some("two"));
     let moved = httpd.get("/moved/text").assert(302);
     assert!(moved.header("Location").is_some_and(|place| place.ends_with("/text")), "{moved}");
+}
+
+#[test]
+fn documents_for_errors_have_nothing_of_the_body_that_led_to_them() {
+    let httpd = neighbours();
+    for path in ["/partly", "/fails"] {
+        for length in [10, 500_000] {
+            let body = vec![b'x'; length];
+            let chunk = format!("{length:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(length));
+            let chunked = [("Transfer-Encoding", "chunked")];
+            for (headers, body) in [(&[][..], &body[..]), (&chunked, chunk.as_bytes())] {
+                let text = httpd.request("POST", path, headers, body).assert(200).text();
+                assert_eq!(text, "GET /documents/echo 500 ", "{path}, {length}, {headers:?}");
+            }
+        }
+    }
 }
 
 #[test]
