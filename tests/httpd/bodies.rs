@@ -10,6 +10,8 @@ use crate::serving;
 
 /// Reads the body, or sends it back while it reads, as the path says.
 const BODIES: &str = r#"
+import time
+
 PLAIN = [("Content-Type", "text/plain")]
 
 
@@ -25,6 +27,8 @@ def application(environ, start_response):
     if path == "/lines":
         start_response("200 OK", PLAIN)
         return (line.upper() for line in stream)
+    if path == "/late":
+        time.sleep(1.2)
     try:
         result = b"%d" % len(stream.read())
     except OSError as error:
@@ -145,6 +149,23 @@ fn the_beginning_of_a_body_that_does_not_come_in_time_is_no_matter_for_the_appli
         httpd.wait_for_log(&["[wsgi:info]", "The request body cannot be read: "]);
     }
     assert!(!httpd.error_log().contains("the body failed"), "{}", httpd.error_log());
+}
+
+#[test]
+fn a_client_that_closes_its_direction_behind_a_body_that_takes_long_is_answered() {
+    let httpd = serving(BODIES).start();
+    let length = 16 * PIECE;
+    let mut sending = begin(&httpd, "/late", &format!("Content-Length: {length}\r\n"));
+    let mut receiving = sending.try_clone().expect("a socket can be shared");
+    std::thread::scope(|scope| {
+        // More than the kernel has room for: so its end comes only while the application reads.
+        scope.spawn(move || {
+            sending.send(&vec![b'x'; length]).expect("httpd reads");
+            sending.finish().expect("the connection is open");
+        });
+        let response = receiving.read_response("POST").expect("a response").assert(200);
+        assert_eq!(response.text(), length.to_string());
+    });
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Body<'r> {
     given: bool,
     /// How long the client took to send what has been awaited.
     spent: Duration,
+    /// When something was last read.
+    last_read: Option<Instant>,
     /// How long it is, if all of it is in the window.
     whole: Option<u32>,
 }
@@ -49,6 +51,7 @@ impl<'r> Body<'r> {
             error: None,
             given: false,
             spent: Duration::ZERO,
+            last_read: None,
             whole: None,
         }
     }
@@ -141,12 +144,18 @@ impl<'r> Body<'r> {
             status
         })?;
         self.spent += start.elapsed();
+        self.last_read = Some(Instant::now());
         Ok(())
     }
 
     /// How long the client took to send what has been awaited: that is no waiting in a queue.
     pub fn spent(&self) -> Duration {
         self.spent
+    }
+
+    /// How long ago something was last read, unless that was the last that can be.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        self.last_read.filter(|_| self.error.is_none()).map(|at| at.elapsed())
     }
 
     /// Whether a worker has been given some of it, or has been told that there is none.
@@ -220,6 +229,7 @@ impl Exchange<'_, '_> {
                 .next(self.body_window.as_deref_mut(), at_most, all, &mut data)
                 .inspect_err(|_| failed = true),
         };
+        self.body.last_read = Some(Instant::now());
         let reply = match pulled {
             Ok(Pulled::InWindow(len)) => ToWorker::BodyAt { len },
             Ok(Pulled::InPiece) => {

@@ -9,8 +9,9 @@ use wire::exchange::ToWorker;
 
 use super::{Exchange, Outcome};
 
-/// A client that closes its direction this soon after its request may only have nothing more to say,
-/// as one at the end of a pipe, and wait for the answer. Later it is one that goes away.
+/// A client that closes its direction this soon after its request, or after a part of the body has
+/// been read, may only have nothing more to say, as one at the end of a pipe, and wait for the
+/// answer. Later it is one that goes away.
 const HALF_CLOSE: Duration = Duration::from_secs(1);
 
 /// Whether there is anybody to answer.
@@ -54,7 +55,7 @@ impl Exchange<'_, '_> {
             Presence::Gone
         } else if !found.contains(PollFlags::RDHUP) {
             self.presence
-        } else if self.age() < HALF_CLOSE {
+        } else if self.age().min(self.body.idle().unwrap_or(Duration::MAX)) < HALF_CLOSE {
             Presence::HungUp
         } else {
             Presence::Gone
