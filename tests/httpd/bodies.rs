@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use testkit::{Connection, Running};
+use testkit::{Connection, Running, UnderTest};
 use wire::Fast;
 
 use crate::serving;
 
 /// Reads the body, or sends it back while it reads, as the path says.
 const BODIES: &str = r#"
-import time
+import mod_wsgi, time
 
 PLAIN = [("Content-Type", "text/plain")]
 
@@ -30,7 +30,14 @@ def application(environ, start_response):
     if path == "/late":
         time.sleep(1.2)
     try:
-        result = b"%d" % len(stream.read())
+        if path == "/active":
+            result = b"%d" % len(mod_wsgi.active_requests)
+        elif path == "/unread":
+            result = b"unread"
+        elif path == "/pieces":
+            result = b"%d" % sum(map(len, iter(lambda: stream.read(1000), b"")))
+        else:
+            result = b"%d" % len(stream.read())
     except OSError as error:
         print("the body failed:", error, file=environ["wsgi.errors"])
         raise
@@ -149,6 +156,48 @@ fn the_beginning_of_a_body_that_does_not_come_in_time_is_no_matter_for_the_appli
         httpd.wait_for_log(&["[wsgi:info]", "The request body cannot be read: "]);
     }
     assert!(!httpd.error_log().contains("the body failed"), "{}", httpd.error_log());
+}
+
+/// A second for a body, however often a part of it comes.
+const READ_TIMEOUT: &str = "LoadModule reqtimeout_module {modules}/mod_reqtimeout.so\n\
+                            RequestReadTimeout body=1\nLogLevel reqtimeout:info\n\
+                            WSGIChunkedRequest On";
+
+#[test]
+fn a_body_that_is_too_slow_for_mod_reqtimeout_holds_nobody() {
+    let httpd = serving(BODIES).conf(READ_TIMEOUT).expect_log("wsgi").start();
+    let original = UnderTest::chosen().is_original();
+    let half = &piece(0)[..PIECE / 2];
+    let count = |text: &str| httpd.error_log().matches(text).count();
+    for round in 1..=2 {
+        // In the second round there are windows that the second of these bodies is awaited in.
+        let clients = ["/", "/pieces", "/unread"].into_iter().flat_map(|path| {
+            [
+                (path, "Content-Length: 9".to_owned(), &b"part"[..]),
+                (path, format!("Content-Length: {PIECE}"), half),
+                (path, format!("Content-Length: {}", 2 * PIECE), half),
+                (path, "Transfer-Encoding: chunked".to_owned(), b"4\r\npart\r\n"),
+            ]
+        });
+        let clients: Vec<_> = clients
+            .map(|(path, headers, part)| {
+                let mut connection = begin(&httpd, path, &format!("{headers}\r\n"));
+                connection.send(part).expect("httpd reads");
+                (path, headers, connection)
+            })
+            .collect();
+        for (path, headers, mut connection) in clients {
+            let response = connection.read_response("POST").expect("a response");
+            let is_answer = response.status == 200 && response.text() == "unread";
+            let may_be_answered = path == "/unread" && !original;
+            let is_fine = response.status == 408 || is_answer && may_be_answered;
+            assert!(is_fine, "{path}, {headers}: {response}");
+            assert!(connection.is_closed().expect("httpd closes"), "{path}, {headers}");
+        }
+        assert_eq!(count("AH01382: Request body read timeout"), 12 * round);
+    }
+    assert_eq!(httpd.get("/active").assert(200).text(), "1");
+    assert_eq!(httpd.request("POST", "/", &[], b"still here").assert(200).text(), "10");
 }
 
 #[test]
