@@ -167,16 +167,10 @@ pub struct DaemonOption {
 pub static OPTIONS: [&[DaemonOption]; 3] =
     [&process::OPTIONS, &behaviour::OPTIONS, &transport::OPTIONS];
 
-/// Options with which mod_wsgi serves when they are written without a value.
-const MAY_BE_EMPTY: [&str; 7] = [
-    "supplementary-groups",
-    "lang",
-    "locale",
-    "python-home",
-    "python-path",
-    "python-eggs",
-    "display-name",
-];
+/// Options with which mod_wsgi serves when they are written without a value, besides
+/// `python-path=`.
+const MAY_BE_EMPTY: [&str; 6] =
+    ["supplementary-groups", "lang", "locale", "python-home", "python-eggs", "display-name"];
 
 fn options() -> impl Iterator<Item = &'static DaemonOption> {
     OPTIONS.iter().copied().flatten()
@@ -259,12 +253,14 @@ fn parse(arguments: &[u8], warn: &mut dyn FnMut(String)) -> Result<DaemonProcess
             warn(format!("{}='{}' {text}", option.name, lossy(&value)));
         }
         let owner = group.script_owner;
-        let outcome = if value.is_empty() && MAY_BE_EMPTY.contains(&option.name) {
-            Ok(Verdict::Doubtful("is empty and has no effect; leave the option out".into()))
-        } else if value.is_empty() {
-            Err("is empty; leave the option out to have its default".into())
-        } else {
-            (option.set)(&mut group, &value)
+        let outcome = match option.name {
+            _ if !value.is_empty() => (option.set)(&mut group, &value),
+            // So mod_wsgi-express writes it where nobody has named a path.
+            "python-path" => Ok(Verdict::Good),
+            name if MAY_BE_EMPTY.contains(&name) => {
+                Ok(Verdict::Doubtful("is empty and has no effect; leave the option out".into()))
+            }
+            _ => Err("is empty; leave the option out to have its default".into()),
         };
         match outcome {
             Ok(Verdict::Good) => {}
@@ -429,8 +425,12 @@ mod tests {
                 [format!("{name}='' is empty and has no effect; leave the option out")]
             );
         }
+        let (group, warnings) = parsed("site python-path=''");
+        group.unwrap();
+        assert_eq!(warnings, [""; 0]);
+        let may_be = |name| name == "python-path" || MAY_BE_EMPTY.contains(&name);
         let known = OPTIONS.iter().copied().flatten();
-        for option in known.filter(|option| !MAY_BE_EMPTY.contains(&option.name)) {
+        for option in known.filter(|option| !may_be(option.name)) {
             refused(&format!("site {}=", option.name), &["is empty", option.what]);
         }
     }
