@@ -21,11 +21,13 @@ use crate::wait::until;
 pub struct Express {
     directory: Directory,
     port: u16,
+    tls_port: u16,
 }
 
 impl Express {
     /// Runs `mod_wsgi-express setup-server` for this application, and changes over to the module
-    /// under test. In options, `{dir}` is the folder with the application, `app.wsgi`.
+    /// under test. In options, `{dir}` is the folder with the application, `app.wsgi`, `{port}` the
+    /// server's port, and `{tls_port}` one for TLS.
     ///
     /// # Errors
     /// When the tool refuses.
@@ -42,7 +44,7 @@ impl Express {
     pub fn setup_original(application: &str, options: &[&str]) -> Result<Express> {
         let directory = Directory::new()?;
         directory.write("app.wsgi", application.as_bytes())?;
-        let (folder, port) = (directory.path().to_owned(), free_port());
+        let (folder, port, tls_port) = (directory.path().to_owned(), free_port(), free_port());
         let mut command = Command::new(environment::original_venv().join("bin/mod_wsgi-express"));
         command.args(["setup-server", "app.wsgi", "--port", &port.to_string(), "--server-root"]);
         command.arg(folder.join("server")).current_dir(&folder);
@@ -50,12 +52,14 @@ impl Express {
             let (user, group) = app_user();
             command.args(["--user", &user, "--group", &group]);
         }
-        let shown = folder.display().to_string();
-        command.args(options.iter().map(|option| option.replace("{dir}", &shown)));
+        command.args(options.iter().map(|option| {
+            let option = option.replace("{dir}", &folder.display().to_string());
+            option.replace("{port}", &port.to_string()).replace("{tls_port}", &tls_port.to_string())
+        }));
         // The locale that it would choose without is not on every machine.
         let output = command.env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").output()?;
         ensure!(output.status.success(), "{}", text(&output));
-        Ok(Express { directory, port })
+        Ok(Express { directory, port, tls_port })
     }
 
     /// Writes the module under test into the `LoadModule` line of the generated configuration.
@@ -112,6 +116,25 @@ impl Express {
             found
         });
         found.unwrap_or_else(|| panic!("{path}: {last:?}\n{}", self.log()))
+    }
+
+    /// The server's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The port for TLS, if an option says so.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    /// Puts a file into the folder with the application.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[track_caller]
+    pub fn write(&self, name: &str, content: &str) {
+        self.directory.write(name, content.as_bytes()).expect("the folder is ours");
     }
 
     /// The folder with the application.

@@ -1,5 +1,8 @@
 //! What PyPI's `mod_wsgi-express setup-server` generates, with one line changed: the module's.
 
+mod content;
+mod hosts;
+
 use testkit::{Express, Process};
 
 const APPLICATION: &str = r#"
@@ -12,7 +15,8 @@ def application(environ, start_response):
     seen = [environ[name] for name in names]
     seen += [str(environ["wsgi.multithread"]), str(environ["wsgi.multiprocess"])]
     seen += [os.getcwd(), pwd.getpwuid(os.geteuid()).pw_name, environ.get("REMOTE_USER", "")]
-    return [", ".join(seen).encode()]
+    seen += [environ[name] for name in ["REMOTE_ADDR", "HTTP_HOST", "wsgi.url_scheme"]]
+    return [", ".join([*seen, environ.get("SSL_PROTOCOL", "")]).encode()]
 
 
 def check_password(environ, user, password):
