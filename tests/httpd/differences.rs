@@ -23,6 +23,9 @@ struct Difference {
 }
 
 const APPLICATION: &str = r#"
+import gc
+
+THRESHOLD = gc.get_threshold()[0]
 PLAIN = ("Content-Type", "text/plain")
 
 
@@ -46,6 +49,8 @@ def application(environ, start_response):
     elif case == "processes":
         import apache
         body = [str(apache.maximum_processes).encode()]
+    elif case == "collector":
+        body = [str(THRESHOLD > gc.get_threshold()[0]).encode()]
     elif case == "again":
         start_response("404 Not Found", headers)
     elif case == "readinto":
@@ -230,6 +235,14 @@ const DIFFERENCES: &[Difference] = &[
         ours: "4",
         theirs: "1",
         why: "the most children that there may be; there, except with prefork, how many there have been so far",
+    },
+    Difference {
+        case: "collector",
+        about: "whether a script sees a higher `gc.get_threshold()` while it is loaded than later",
+        look: body,
+        ours: "True",
+        theirs: "False",
+        why: "what it imports stays, and is not searched for garbage; a script that sets its own threshold keeps that",
     },
     Difference {
         case: "readinto",

@@ -200,6 +200,41 @@ fn groups_have_to_be_there_for_the_server() {
     check(variable, Some("not yet configured"));
 }
 
+/// Answers with the collector's threshold.
+const THRESHOLD: &str = r#"
+import gc
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(gc.get_threshold()[0]).encode()]
+"#;
+
+#[test]
+fn the_collector_is_left_as_it_was_or_as_the_script_wants_it() {
+    let threshold = |script: &str| {
+        let httpd = Httpd::new()
+            .app("broken.py", "raise ImportError('not today')")
+            .app("one.py", script)
+            .conf(
+                "WSGIDaemonProcess app user={user} group={group}\n\
+                 WSGIImportScript {apps}/broken.py process-group=app application-group=x\n\
+                 WSGIScriptAlias / {apps}/one.py process-group=app application-group=x",
+            )
+            .expect_log("broken.py")
+            .expect_log("Traceback")
+            .expect_log("not today")
+            .start();
+        httpd.get("/").assert(200).text().to_owned()
+    };
+    let usual: u32 = threshold(THRESHOLD).parse().expect("a number");
+    assert!((1..10_000).contains(&usual), "{usual}");
+    let own = format!("{THRESHOLD}\ngc.set_threshold(77_777)");
+    assert_eq!(threshold(&own), "77777");
+    let never = format!("{THRESHOLD}\ngc.set_threshold(0)");
+    assert_eq!(threshold(&never), "0");
+}
+
 #[test]
 fn mistakes() {
     for (line, said) in [
