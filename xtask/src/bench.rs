@@ -37,6 +37,9 @@ const FULL: Effort = Effort { rounds: 5, duration: Duration::from_secs(1) };
 /// For a look.
 const QUICK: Effort = Effort { rounds: 2, duration: Duration::from_secs(1) };
 
+/// Starts in each round: one takes a fraction of a second, and varies by a tenth.
+const STARTS: usize = 4;
+
 /// Set by a signal that wants us to end: the servers are stopped first.
 #[derive(Clone, Debug, Default)]
 struct Interrupted(Arc<AtomicBool>);
@@ -133,6 +136,7 @@ fn load(
         for turn in 0..servers.len() {
             let server = &servers[(turn + round) % servers.len()];
             interrupted.check()?;
+            servers.iter().for_each(measure::settle);
             let sample = measure::wrk(server, row, row.stretch * effort.duration)?;
             Entry::of(&mut entries, server.contender).samples.push(sample);
         }
@@ -155,8 +159,9 @@ fn cold_start(
     let suitable: Vec<_> =
         contenders.iter().copied().filter(|contender| row.suits(*contender)).collect();
     let mut entries: Vec<_> = suitable.iter().copied().map(Entry::new).collect();
-    for round in 0..=effort.rounds {
-        for contender in &suitable {
+    for round in 0..=effort.rounds * STARTS {
+        for turn in 0..suitable.len() {
+            let contender = &suitable[(turn + round) % suitable.len()];
             interrupted.check()?;
             let server = Server::start(*contender, row, installed)?;
             server.wait_until_ready()?;

@@ -2,13 +2,23 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use super::contenders::Server;
 use super::rows::Row;
 use crate::shell;
+
+/// Between two looks whether a server still works.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The share of a processor above which it does: the kernel counts hundredths of a second.
+const BUSY: f64 = 0.15;
+
+/// How long a server may go on with what nobody waits for any more.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one run brought.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +57,22 @@ pub fn wrk(server: &Server, row: &Row, duration: Duration) -> Result<Sample> {
     sample.processor = spent / requests;
     sample.memory = memory(&processes);
     Ok(sample)
+}
+
+/// Waits until a server has nothing to do any more: what `wrk` was not answered when its time was over is
+/// computed all the same, and would be at the expense of whoever is measured next.
+pub fn settle(server: &Server) {
+    let processes = server.processes();
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = processor_time(&processes);
+    while Instant::now() < deadline {
+        thread::sleep(PAUSE);
+        let now = processor_time(&processes);
+        if now - before < BUSY * PAUSE.as_micros() as f64 {
+            return;
+        }
+        before = now;
+    }
 }
 
 /// The line that `wrk.lua` writes: requests, their time and the percentile in microseconds, errors.
