@@ -136,7 +136,7 @@ fn load(
         for turn in 0..servers.len() {
             let server = &servers[(turn + round) % servers.len()];
             interrupted.check()?;
-            servers.iter().for_each(measure::settle);
+            measure::settle(&servers);
             let sample = measure::wrk(server, row, row.stretch * effort.duration)?;
             Entry::of(&mut entries, server.contender).samples.push(sample);
         }

@@ -11,13 +11,13 @@ use super::contenders::Server;
 use super::rows::Row;
 use crate::shell;
 
-/// Between two looks whether a server still works.
+/// Between two looks whether servers still work.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The share of a processor above which it does: the kernel counts hundredths of a second.
+/// The share of a processor above which they do: the kernel counts hundredths of a second.
 const BUSY: f64 = 0.15;
 
-/// How long a server may go on with what nobody waits for any more.
+/// How long they may go on with what nobody waits for any more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one run brought.
@@ -59,10 +59,10 @@ pub fn wrk(server: &Server, row: &Row, duration: Duration) -> Result<Sample> {
     Ok(sample)
 }
 
-/// Waits until a server has nothing to do any more: what `wrk` was not answered when its time was over is
+/// Waits until servers have nothing to do any more: what `wrk` was not answered when its time was over is
 /// computed all the same, and would be at the expense of whoever is measured next.
-pub fn settle(server: &Server) {
-    let processes = server.processes();
+pub fn settle(servers: &[Server]) {
+    let processes: Vec<_> = servers.iter().flat_map(Server::processes).collect();
     let deadline = Instant::now() + PATIENCE;
     let mut before = processor_time(&processes);
     while Instant::now() < deadline {
