@@ -120,6 +120,11 @@ def raises_too_late(environ, start_response):
     return Closing([b"begun", KeyError("too late")], environ)
 
 
+def breaks_off(environ, start_response):
+    start_response("200 OK", PLAIN + [("Content-Length", "200000")])
+    return Closing([b"a" * 100000, KeyError("when httpd has begun to send")], environ)
+
+
 def exits(environ, start_response):
     raise SystemExit("leaving")
 
@@ -239,6 +244,17 @@ fn head() {
     for _ in 0..2 {
         let response = connection.request("HEAD", "/parts", &[], b"").expect("a response");
         assert_eq!(response.assert(201).header("x-a"), Some("1"));
+    }
+}
+
+#[test]
+fn an_answer_to_head_is_whole_however_its_application_ends() {
+    let httpd = serving(CASES).expect_log("[wsgi:error]").start();
+    let mut connection = httpd.connect();
+    for _ in 0..2 {
+        // A proxy sends its next request over this connection at once.
+        let response = connection.request("HEAD", "/breaks_off", &[], b"").expect("a response");
+        assert_eq!(response.assert(200).header("Content-Length"), Some("200000"));
     }
 }
 

@@ -114,7 +114,8 @@ impl Exchange<'_, '_> {
     }
 
     /// There is no (further) response. As long as nothing of it has gone towards the client, it gets
-    /// a page with `status`; afterwards it must see that the response is incomplete.
+    /// a page with `status`; afterwards it must see that the response is incomplete. An answer to
+    /// HEAD is complete with its head, and a proxy may go on with the connection at once.
     pub(super) fn break_off(&mut self, status: i32) -> Result<i32, i32> {
         if self.complete {
             return Ok(OK);
@@ -122,10 +123,15 @@ impl Exchange<'_, '_> {
         if !self.response.has_passed() {
             return Err(status);
         }
+        let is_whole = self.request.is_header_only();
+        if is_whole {
+            // What mod_cache knows of the page is not renewed by a failure.
+            self.request.forbid_caching();
+        }
         // A client that has gone as well needs no telling.
-        let _ = self.response.end(Then::Broken);
+        let _ = self.response.end(if is_whole { Then::End } else { Then::Broken });
         // After OK, httpd itself would end an HTTP/2 stream as if all were well
         // (`ap_finalize_request_protocol`).
-        Ok(if self.request.is_stream() { AP_FILTER_ERROR } else { OK })
+        Ok(if self.request.is_stream() && !is_whole { AP_FILTER_ERROR } else { OK })
     }
 }
