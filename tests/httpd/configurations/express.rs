@@ -16,7 +16,8 @@ def application(environ, start_response):
     seen += [str(environ["wsgi.multithread"]), str(environ["wsgi.multiprocess"])]
     seen += [os.getcwd(), pwd.getpwuid(os.geteuid()).pw_name, environ.get("REMOTE_USER", "")]
     seen += [environ[name] for name in ["REMOTE_ADDR", "HTTP_HOST", "wsgi.url_scheme"]]
-    return [", ".join([*seen, environ.get("SSL_PROTOCOL", "")]).encode()]
+    seen += [environ.get("SSL_PROTOCOL", ""), environ["SERVER_PROTOCOL"]]
+    return [", ".join(seen).encode()]
 
 
 def check_password(environ, user, password):

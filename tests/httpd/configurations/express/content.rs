@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use testkit::{Express, Response};
+use testkit::{Connection, Express, Response};
 
 use super::{APPLICATION, check};
 
@@ -87,6 +87,119 @@ fn files_beside_the_application() {
     }
     text(&server, "/files/none", 404);
     assert_eq!(server.wait_for("/a", &[], 200).header("X-Included"), Some("yes"));
+}
+
+#[test]
+fn a_module_by_its_name() {
+    let options = [
+        "--application-type=module",
+        "--entry-point=mine.site",
+        "--callable-object=site",
+        "--mount-point=/sub",
+    ];
+    let site = ANSWERS.replace("def application", "def site");
+    let server = set_up(&options, &[("mine/site.py", &site)]);
+    server.start("start");
+    assert_eq!(text(&server, "/sub/a", 200), "/a    one ");
+    assert_eq!(server.wait_for("/sub", &[], 301).header("Location"), Some(&*place(&server)));
+    text(&server, "/a", 404);
+}
+
+/// Where the folder `sub` is.
+fn place(server: &Express) -> String {
+    format!("http://localhost:{}/sub/", server.port())
+}
+
+const FOLDERS: [(&str, &str); 4] = [
+    ("root/sub/index.html", "index"),
+    ("root/list/one.txt", "one"),
+    ("root/deep/two.txt", "two"),
+    ("root/deep/.htaccess", "SetEnv NAME inside\nHeader set X-Inside yes\n"),
+];
+
+#[test]
+fn files_alone() {
+    let options = ["--application-type=static", "--document-root={dir}/root"];
+    let server = set_up(&options, &FOLDERS);
+    server.start("start");
+    assert_eq!(text(&server, "/sub/", 200), "index");
+    assert_eq!(text(&server, "/list/one.txt", 200), "one");
+    assert_eq!(server.wait_for("/sub", &[], 301).header("Location"), Some(&*place(&server)));
+    text(&server, "/list/", 404);
+    text(&server, "/a", 404);
+}
+
+#[test]
+fn folders_of_the_document_root() {
+    let root = "--document-root={dir}/root";
+    let server = set_up(&[root], &FOLDERS);
+    server.start("start");
+    for (path, expected) in [
+        ("/sub/", "index"),
+        ("/list/", "/list/    one "),
+        ("/list/one.txt", "one"),
+        ("/deep/a", "/deep/a    one "),
+    ] {
+        assert_eq!(text(&server, path, 200), expected);
+    }
+    drop(server);
+    let options = [root, "--directory-index=index.html", "--allow-override=FileInfo"];
+    let server = set_up(&options, &FOLDERS);
+    server.start("start");
+    assert_eq!(text(&server, "/sub/", 200), "index");
+    text(&server, "/list/", 404);
+    for (path, expected) in [("/deep/two.txt", "two"), ("/deep/a", "/deep/a   inside one ")] {
+        let response = server.wait_for(path, &[], 200);
+        assert_eq!((&*response.text(), response.header("X-Inside")), (expected, Some("yes")));
+    }
+    drop(server);
+    let server = set_up(&[&options[..], &["--directory-listing"]].concat(), &FOLDERS);
+    server.start("start");
+    let listing = text(&server, "/list/", 200);
+    assert!(listing.contains("one.txt"), "{listing}");
+}
+
+#[test]
+fn programs_beside_the_application() {
+    let program =
+        "#!/bin/sh\necho 'Content-Type: text/plain'\necho\necho $SCRIPT_NAME $PATH_INFO\n";
+    let options = ["--with-cgi", "--document-root={dir}/root"];
+    let server = set_up(&options, &[("root/x.cgi", program)]);
+    let path = server.dir().join("root/x.cgi");
+    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("the file is ours");
+    server.start("start");
+    assert_eq!(text(&server, "/x.cgi/more", 200), "/x.cgi /more\n");
+    assert_eq!(text(&server, "/a", 200), "/a    one ");
+}
+
+#[test]
+fn bodies_that_are_too_long() {
+    let server = set_up(&["--limit-request-body=1000"], &[]);
+    server.start("start");
+    text(&server, "/a", 200);
+    for (length, status) in [(1000, 200), (1001, 413)] {
+        let mut connection = Connection::open(server.port()).expect("httpd listens");
+        let response = connection.request("POST", "/a", &[], &vec![b'x'; length]);
+        response.expect("a response").assert(status);
+    }
+}
+
+#[test]
+fn an_access_log_in_ones_own_format() {
+    let format = "--access-log-format=%m %U%q %>s %{NAME}e %f";
+    let server = set_up(&["--access-log", format, "--setenv", "NAME", "value"], &[]);
+    server.start("start");
+    text(&server, "/a?b", 200);
+    text(&server, "/fails", 500);
+    let log = || fs::read_to_string(server.dir().join("server/access_log")).unwrap_or_default();
+    let file = |name: &str| server.dir().join("server/htdocs").join(name).display().to_string();
+    for line in [
+        format!("GET /a?b 200 value {}\n", file("a")),
+        format!("GET /fails 500 value {}\n", file("fails")),
+    ] {
+        let found = testkit::until(|| log().contains(&line).then_some(()));
+        assert!(found.is_some(), "{line}: {}", log());
+    }
 }
 
 #[test]

@@ -30,20 +30,25 @@ fn tls_alone() {
         "--ssl-certificate-file={dir}/cert.pem",
         "--ssl-certificate-key-file={dir}/key.pem",
         "--ssl-environment",
+        "--http2",
     ];
     let server = Express::setup(APPLICATION, &options).expect("mod_wsgi-express sets up");
     server.write("cert.pem", &own.certificate);
     server.write("key.pem", &own.key);
     server.control("configtest");
     server.start("start");
-    let curl = Curl { version: "--http1.1", port: server.tls_port() };
     for command in ["graceful", "restart", ""] {
         let moved = server.wait_for("/a", &[], 302);
         let place = format!("https://localhost:{}/a", server.tls_port());
         assert_eq!(moved.header("Location"), Some(&*place), "{command}");
-        let answer = curl.request("GET", "/a", &[], b"").assert(200);
-        assert!(answer.text().contains(", https, TLSv1"), "{command}: {answer}");
-        assert_eq!(answer.header("Strict-Transport-Security"), Some("max-age=100"), "{command}");
+        for (version, protocol) in [("--http1.1", ", HTTP/1.1"), ("--http2", ", HTTP/2.0")] {
+            let curl = Curl { version, port: server.tls_port() };
+            let answer = curl.request("GET", "/a", &[], b"").assert(200);
+            let what = format!("{command} {version}: {answer}");
+            let text = answer.text();
+            assert!(text.contains(", https, TLSv1") && text.ends_with(protocol), "{what}");
+            assert_eq!(answer.header("Strict-Transport-Security"), Some("max-age=100"), "{what}");
+        }
         if !command.is_empty() {
             server.start(command);
         }
