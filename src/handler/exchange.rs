@@ -31,7 +31,7 @@ use super::workers::FULL_PATIENCE;
 use crate::ffi::bucket::ClientGone;
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
-use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_INTERNAL_SERVER_ERROR};
+use crate::ffi::{AP_FILTER_ERROR, HTTP_BAD_GATEWAY, HTTP_INTERNAL_SERVER_ERROR};
 
 /// What happened to a worker that httpd does not wait for any more.
 pub const STOPPING: &str = "was not waited for any longer: httpd has told its child process to end";
@@ -261,6 +261,9 @@ impl<'r, 'c> Exchange<'r, 'c> {
             FromWorker::End if self.page.is_some() => {
                 let status = self.page.unwrap_or(HTTP_INTERNAL_SERVER_ERROR);
                 return Ok(Some(Outcome::Failed(status)));
+            }
+            FromWorker::Head { .. } if self.body.is_answered() => {
+                self.page = Some(AP_FILTER_ERROR);
             }
             FromWorker::Head { status, headers } => match Head::check(status, headers) {
                 Ok(head) if self.overrides_errors && head.code >= 400 => {

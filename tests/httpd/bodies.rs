@@ -27,12 +27,17 @@ def application(environ, start_response):
     if path == "/lines":
         start_response("200 OK", PLAIN)
         return (line.upper() for line in stream)
+    if path == "/caught":
+        try:
+            stream.read()
+        except OSError:
+            pass
     if path == "/late":
         time.sleep(1.2)
     try:
         if path == "/active":
             result = b"%d" % len(mod_wsgi.active_requests)
-        elif path == "/unread":
+        elif path in ("/unread", "/caught"):
             result = b"unread"
         elif path == "/pieces":
             result = b"%d" % sum(map(len, iter(lambda: stream.read(1000), b"")))
@@ -126,12 +131,17 @@ fn limits_of_httpd_hold() {
     let length = |length: usize| httpd.request("POST", "/", &[], &vec![b'x'; length]);
     assert_eq!(length(1000).assert(200).text(), "1000");
     length(1001).assert(413);
-    let chunked = |length: usize| {
+    let chunked = |path: &str, length: usize| {
         let body = format!("{length:x}\r\n{}\r\n0\r\nTrailer: x\r\n\r\n", "x".repeat(length));
-        httpd.request("POST", "/", &[("Transfer-Encoding", "chunked")], body.as_bytes())
+        httpd.request("POST", path, &[("Transfer-Encoding", "chunked")], body.as_bytes())
     };
-    assert_eq!(chunked(1000).assert(200).text(), "1000");
-    chunked(1001).assert(413);
+    assert_eq!(chunked("/", 1000).assert(200).text(), "1000");
+    // httpd answers as soon as it has read too much, and the application's answer comes too late.
+    for path in ["/", "/caught"] {
+        let page = chunked(path, 1001).assert(413).text();
+        let is_all = page.matches("<h1>").count() == 1 && page.ends_with("</html>\n");
+        assert!(is_all || UnderTest::chosen().is_original(), "{path}: {page}");
+    }
 }
 
 #[test]

@@ -11,9 +11,9 @@ use wire::{Header, Message};
 
 use super::client::{Presence, look_at};
 use super::{Exchange, Outcome};
-use crate::ffi::HTTP_BAD_REQUEST;
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
 use crate::ffi::request::Request;
+use crate::ffi::{AP_FILTER_ERROR, HTTP_BAD_REQUEST};
 use crate::handler::windows::LARGE;
 
 /// Most bytes of a request body that are read at a time.
@@ -166,6 +166,12 @@ impl<'r> Body<'r> {
     /// Why nothing further can be read.
     pub(super) fn error(&self) -> Option<&BodyError> {
         self.error.as_ref()
+    }
+
+    /// Whether httpd has found fault with the body while it read it, and has sent a page about that
+    /// itself (`bail_out_on_error` in http_filters.c). Nothing may follow that.
+    pub(super) fn is_answered(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.status == AP_FILTER_ERROR)
     }
 
     /// Reads the next piece into the window, or into `data`, which is empty, without one. Waits for

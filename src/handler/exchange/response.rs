@@ -121,7 +121,7 @@ impl Exchange<'_, '_> {
             return Ok(OK);
         }
         if !self.response.has_passed() {
-            return Err(status);
+            return Err(if self.body.is_answered() { AP_FILTER_ERROR } else { status });
         }
         let is_whole = self.request.is_header_only();
         if is_whole {
