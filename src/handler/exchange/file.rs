@@ -24,6 +24,10 @@ impl Exchange<'_, '_> {
         offset: u64,
         length: u64,
     ) -> Result<Option<Outcome>, ClientGone> {
+        if self.page.is_some() {
+            // httpd's own page takes the place of the body.
+            return Ok(None);
+        }
         if !self.begun || self.has_data || self.complete {
             return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a file out of turn")));
         }

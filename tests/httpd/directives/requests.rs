@@ -100,6 +100,8 @@ def application(environ, start_response):
     start_response(environ["QUERY_STRING"].replace("_", " "), [
         ("Content-Type", "text/plain"), ("WWW-Authenticate", "Basic realm=x"),
     ])
+    if environ["PATH_INFO"] == "/file":
+        return environ["wsgi.file_wrapper"](open(__file__, "rb"))
     return [b"mine"]
 "#;
 
@@ -114,6 +116,7 @@ fn error_override() {
         assert_eq!(overridden.get("/?404_Not_Found").assert(404).text(), "yours");
         assert_eq!(overridden.get("/?399_Fine").assert(399).text(), "mine");
     }
+    assert_eq!(overridden.get("/file?404_Not_Found").assert(404).text(), "yours");
     let response = overridden.get("/?401_Who").assert(401);
     assert_eq!(response.header("www-authenticate"), Some("Basic realm=x"));
     let inner = "WSGIErrorOverride On\n<Location />\nWSGIErrorOverride Off\n</Location>";
