@@ -76,7 +76,7 @@ impl Results {
             installed.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         let conditions = format!(
             "{}, with {}. Medians of \
-             {rounds} rounds of {} s (4 s for large files and long computations), in each of which all take their turn. httpd has the event \
+             {rounds} rounds of {} s (4 s for large files and long computations; four starts), in each of which all take their turn. httpd has the event \
              MPM, one child of 64 threads and no access log; applications have 1 process of 15 \
              threads; `wrk` has 1 thread and, unless the row says otherwise, 32 connections that \
              are kept open. Processor time and memory (PSS) are those of httpd and everything \
