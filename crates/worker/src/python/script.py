@@ -19,8 +19,8 @@ except ImportError:
 _lock = threading.Lock()
 _loaded = {}
 
-# What a script imports stays. To look through it for garbage again and again while it comes takes a
-# tenth of the time in which it is loaded.
+# What a script imports stays. To look through it for garbage again and again while it comes takes 7 of
+# the 92 ms in which Flask is loaded.
 _THRESHOLD_WHILE_LOADING = 50_000
 
 # Whether paths that differ in case alone are of one script (WSGICaseSensitivity Off).
