@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use channel::Window;
 use tracing::debug;
-use wire::Fast;
 use wire::exchange::{Purpose, ToWorker};
 
 /// Bytes of a window.
@@ -55,7 +54,7 @@ impl Windows {
     /// Makes the window that is wanted. Appends the frame that offers it to the worker, and returns
     /// the descriptor that goes with it.
     pub fn offer(&mut self, frames: &mut Vec<u8>) -> Option<OwnedFd> {
-        let purpose = self.wanted.take().filter(|_| Fast::Window.is_on())?;
+        let purpose = self.wanted.take()?;
         let place = match purpose {
             Purpose::Response => &mut self.response,
             Purpose::Body => &mut self.body,

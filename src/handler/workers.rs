@@ -13,7 +13,7 @@ use rustix::net::sockopt::{
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wire::broker::{FromBroker, ToBroker};
-use wire::{Fast, Secret, VERSION};
+use wire::{Secret, VERSION};
 
 use super::crowd::Crowd;
 use super::windows::Windows;
@@ -187,7 +187,7 @@ impl Workers {
     /// Keeps a connection whose response has been read to its end. One on which more has come than
     /// that is closed: it would pass for the answer to the next request.
     pub fn keep(&self, mut connection: Connection) {
-        if !connection.inbox.is_empty() || !Fast::Connections.is_on() {
+        if !connection.inbox.is_empty() {
             return;
         }
         connection.inbox.relax();

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use testkit::{Connection, Running, UnderTest};
-use wire::Fast;
 
 use crate::serving;
 
@@ -273,9 +272,8 @@ fn large_bodies_go_through_shared_memory_and_arrive_as_they_are() {
             echo("/echo", body);
         }
     }
-    // One for each direction. A connection that is not used again gets none.
-    let has_some = Fast::Window.is_on() && Fast::Connections.is_on();
-    assert_eq!(shared(), Some(if has_some { 2 } else { 0 }));
+    // One for each direction.
+    assert_eq!(shared(), Some(2));
     let headers = [("Accept-Encoding", "gzip")];
     let response = connection.request("POST", "/compressed/list", &headers, &large);
     let response = response.expect("a response").assert(200);

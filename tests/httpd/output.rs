@@ -1,7 +1,6 @@
 //! What an application gives: status, headers, bodies in all shapes, and its mistakes.
 
 use testkit::{Httpd, Response, Running, UnderTest};
-use wire::Fast;
 
 use crate::serving;
 
@@ -367,8 +366,7 @@ fn mistakes() {
 
 #[test]
 fn a_list_that_fails_is_never_begun() {
-    if testkit::ours_only("mod_wsgi sends the blocks of a list one by one") || !Fast::Gather.is_on()
-    {
+    if testkit::ours_only("mod_wsgi sends the blocks of a list one by one") {
         return;
     }
     let httpd = cases();

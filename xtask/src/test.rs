@@ -9,7 +9,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use lexopt::Arg;
 use testkit::{SKIPPED, UnderTest, environment};
-use wire::Fast;
 
 use crate::dist::Profile;
 use crate::originals::{self, Original};
@@ -45,21 +44,6 @@ const OURS_ALONE: [&str; 13] = [
     "slow_clients::",
     "strangers::",
     "versions::",
-];
-
-/// The filter that also asks for [`CONTRACT`] without the faster ways, as no filter does.
-const CONFORMANCE: &str = "conformance";
-
-/// Modules of tests about what applications and clients see, whichever way it is done.
-const CONTRACT: [&str; 6] =
-    ["bodies::", "conformance::", "environ::", "frameworks::", "input::", "output::"];
-
-/// What can be switched off (docs/performance.md): ways that have nothing to do with each other are
-/// off at the same time, so that the suite is not run once for each.
-const FASTER_WAYS: [&[Fast]; 3] = [
-    &[Fast::Batch, Fast::Sendfile, Fast::Watch, Fast::Window],
-    &[Fast::Environ, Fast::File, Fast::Handover, Fast::Input],
-    &[Fast::Connections, Fast::Errors, Fast::Gather, Fast::Lock],
 ];
 
 /// Runs the command.
@@ -104,14 +88,6 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
         Err(reason) => {
             println!("Skipping the container tests: {reason:#}");
             run.tests(&mut tests)?;
-        }
-    }
-    if filter.is_none_or(|filter| filter == CONFORMANCE) {
-        for ways in FASTER_WAYS {
-            let ways = ways.iter().map(|way| way.name()).collect::<Vec<_>>().join(",");
-            println!("Without the faster ways {ways}:");
-            let mut tests = site.tests(&["--test", "httpd", "--no-fail-fast", "--"]);
-            run.tests(tests.args(CONTRACT).env(environment::WITHOUT, ways))?;
         }
     }
     run.finish()
@@ -235,20 +211,5 @@ impl Run {
             bail!("{} tests failed", self.tally.failed);
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_faster_way_is_told_of_and_tested_without() {
-        let page = std::fs::read_to_string(shell::root().join("docs/performance.md")).unwrap();
-        for way in Fast::ALL {
-            let tested = FASTER_WAYS.concat().iter().filter(|it| **it == way).count();
-            assert_eq!(tested, 1, "{way:?}");
-            assert!(page.contains(&format!("\n| `{}` | ", way.name())), "{way:?}");
-        }
     }
 }

@@ -4,9 +4,6 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Faster ways of the worker that are to be switched off in all httpds, with commas in between.
-pub const WITHOUT: &str = "MOD_WSGI_RS_WITHOUT";
-
 /// The folder with the module, the supervisor and the workers.
 pub const DIST: &str = "MOD_WSGI_RS_DIST";
 /// A virtual environment of the default Python, with Flask and Django, made by `virtualenv`.

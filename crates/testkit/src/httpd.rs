@@ -15,7 +15,6 @@ use nix::sys::signal::Signal;
 use crate::apache::{Apache, Mpm};
 use crate::config::{self, Setting};
 use crate::directory::Directory;
-use crate::environment;
 use crate::process::Process;
 use crate::running::{READY, Running, error_logs};
 use crate::tls::Certificate;
@@ -327,7 +326,6 @@ impl World {
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C")
-            .envs(std::env::var_os(environment::WITHOUT).map(|ways| (environment::WITHOUT, ways)))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .args([OsStr::new("-f"), self.directory.path().join("httpd.conf").as_os_str()])
             .current_dir("/")

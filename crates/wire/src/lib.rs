@@ -22,7 +22,6 @@ pub mod broker;
 mod codec;
 pub mod control;
 pub mod exchange;
-mod fast;
 mod frame;
 pub mod generation;
 pub mod limits;
@@ -33,7 +32,6 @@ pub mod telemetry;
 mod tests;
 
 pub use codec::{DecodeError, Reader, Writer};
-pub use fast::Fast;
 pub use frame::{Frame, FrameError, Header, Message, encode, extend, split};
 pub use secret::Secret;
 

@@ -53,7 +53,7 @@ pub struct Exchange {
     incoming: Mutex<Incoming>,
     outlet: Arc<Outlet>,
     /// Who sends small blocks that follow each other quickly.
-    sender: Option<Arc<Sender>>,
+    sender: Arc<Sender>,
     /// When the last block came, in microseconds since the epoch.
     last_block: AtomicU64,
     reply: Mutex<Reply>,
@@ -129,7 +129,7 @@ impl Exchange {
         about: About,
         buffer: Vec<u8>,
         slot: Arc<Slot>,
-        sender: Option<Arc<Sender>>,
+        sender: Arc<Sender>,
     ) -> Self {
         let About { body, is_head, request_id, tries, waited, particulars } = about;
         let meter = Meter::default();
@@ -428,7 +428,7 @@ impl Exchange {
             self.look();
         }
         let pause = now.saturating_sub(self.last_block.swap(now, Ordering::Relaxed));
-        self.sender.as_deref().filter(|_| pause < QUICK)
+        (pause < QUICK).then_some(&*self.sender)
     }
 
     fn send_now(&self, py: Python<'_>, block: &[u8], urgency: Urgency) -> Result<(), ReplyError> {

@@ -12,7 +12,6 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use wire::Fast;
 use wire::exchange::{FromWorker, Inquiry, Purpose, Refusal, Request, ToWorker};
 
 use crate::connection::{Connection, LISTENER, Token, WAKE};
@@ -75,9 +74,7 @@ impl Io {
     pub fn run(mut self) {
         // httpd's thread that has sent a request soon waits for its answer, and others may send
         // theirs meanwhile.
-        if Fast::Batch.is_on() {
-            crate::ffi::let_others_go_first();
-        }
+        crate::ffi::let_others_go_first();
         let worker = Arc::clone(&self.worker);
         let connections = &worker.connections;
         let mut space = [const { MaybeUninit::<Event>::uninit() }; EVENTS_AT_ONCE];

@@ -54,10 +54,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
+use wire::Secret;
 use wire::control::{FromWorker, Settings, ToWorker};
 use wire::exchange::Level;
 use wire::limits::Cause;
-use wire::{Fast, Secret};
 
 use crate::confinement::confine;
 use crate::connection::Connections;
@@ -277,8 +277,7 @@ fn serve(
     let threads = usize::from(settings.threads.max(1));
     let policy = match has_lock {
         false => Policy::Parallel,
-        true if Fast::Watch.is_on() => Policy::Patient,
-        true => Policy::Eager,
+        true => Policy::Patient,
     };
     let reload = settings.reload;
     let worker = Arc::new(Worker {
@@ -288,7 +287,7 @@ fn serve(
         threads: (0..threads).map(|_| Thread::default()).collect(),
         monitor: Arc::clone(&monitor),
         reload: Reload::new(reporter.clone(), reload),
-        sender: Fast::Handover.is_on().then(Sender::start).transpose()?,
+        sender: Sender::start()?,
         connections: Connections::new()?,
         paused: AtomicBool::new(false),
         returning: AtomicUsize::new(0),

@@ -9,7 +9,6 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use wire::Fast;
 use wire::control::{self, FromWorker};
 use wire::exchange::ToWorker;
 
@@ -149,9 +148,7 @@ pub fn start(worker: &Arc<Worker>, toolbox: &Arc<Toolbox>) -> io::Result<()> {
 
 fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
     worker.threads[id].enter();
-    if Fast::Batch.is_on() {
-        let_others_go_first();
-    }
+    let_others_go_first();
     // Attached for good, so that thread-local data of the application lives as long as the thread.
     Python::attach(|py| {
         let constants = Constants::new(py, worker, id + 1).expect("a few strings can be made");
@@ -159,7 +156,7 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
         let slot = Arc::clone(&monitor.slots[id]);
         let ident = thread_ident(py).expect("every thread has a number");
         slot.identify(ident, thread_state(py));
-        let sender = worker.sender.clone();
+        let sender = Arc::clone(&worker.sender);
         let buffer = Vec::new();
         let mut runner =
             Runner { worker, toolbox, id, slot, sender, environ: Environ::new(constants), buffer };
@@ -186,9 +183,6 @@ fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
                 // The runner counts as free before the peer can send more, or that would be
                 // refused as too much.
                 worker.returning.fetch_add(1, Ordering::SeqCst);
-                if !Fast::Lock.is_on() {
-                    py.detach(std::thread::yield_now);
-                }
                 let relieved = start.elapsed() >= SHIFT && worker.queue.hand_over(id);
                 job = if relieved { None } else { worker.queue.next(id) };
                 if let Some(connection) = connection {
@@ -238,7 +232,7 @@ struct Runner<'t> {
     id: RunnerId,
     /// How others see what this runner does.
     slot: Arc<Slot>,
-    sender: Option<Arc<Sender>>,
+    sender: Arc<Sender>,
     environ: Environ,
     /// Where frames are gathered, kept from request to request.
     buffer: Vec<u8>,
@@ -317,7 +311,7 @@ impl Runner<'_> {
         body: impl FnOnce(&Self, &Arc<Exchange>) -> Outcome,
     ) -> Option<Connection> {
         let buffer = std::mem::take(&mut self.buffer);
-        let (slot, sender) = (Arc::clone(&self.slot), self.sender.clone());
+        let (slot, sender) = (Arc::clone(&self.slot), Arc::clone(&self.sender));
         let exchange = Arc::new(Exchange::new(connection, about, buffer, slot, sender));
         exchange.enter(py);
         let outcome = body(self, &exchange);

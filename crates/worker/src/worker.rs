@@ -29,8 +29,8 @@ pub struct Worker {
     pub monitor: Arc<Monitor>,
     /// Requests that wait for new code.
     pub reload: Reload,
-    /// Who sends small blocks, unless each runner sends its own.
-    pub sender: Option<Arc<Sender>>,
+    /// The thread that sends small blocks.
+    pub sender: Arc<Sender>,
     /// Connections without a request in progress.
     pub connections: Connections,
     /// Whether the listening socket is left to other workers until a runner is free.

@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::FileType;
 use tracing::error;
-use wire::Fast;
 
 use super::delivery::FileError;
 use super::{Exchange, Outcome};
@@ -45,7 +44,7 @@ impl Exchange<'_, '_> {
             error!("The application's file is {missing} bytes shorter than its Content-Length.");
         }
         let part = (allowed > 0).then_some((file, offset, allowed));
-        let by_kernel = Fast::Sendfile.is_on() && is_local(file);
+        let by_kernel = is_local(file);
         let sendfile = if by_kernel { Sendfile::UnlessOff } else { Sendfile::AsConfigured };
         match self.response.send_file(part, sendfile, then) {
             Ok(()) => {}

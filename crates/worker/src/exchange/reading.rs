@@ -2,7 +2,6 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use wire::Fast;
 
 use super::Exchange;
 use crate::ffi;
@@ -23,12 +22,10 @@ impl Exchange {
             return Err(InputError::Over);
         }
         let start = self.meter.start();
-        let mut may_be_ready = Fast::Input.is_on();
         let data = loop {
             // Made of what is there in one copy, for which Python's lock is needed. Another thread of
             // the application may have been quicker.
-            if may_be_ready
-                && let Ok(mut incoming) = self.incoming.try_lock()
+            if let Ok(mut incoming) = self.incoming.try_lock()
                 && let Some(len) = incoming.ready(amount)
             {
                 break incoming.take(len, |parts| ffi::bytes_of(py, parts));
@@ -37,7 +34,6 @@ impl Exchange {
                 let mut incoming = self.incoming.lock().expect("nobody panics while reading");
                 incoming.wait(amount, &self.outlet)
             })?;
-            may_be_ready = true;
         };
         let data = data.ok_or(InputError::NoMemory)?;
         self.slot.touch();

@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use wire::Fast;
 use wire::exchange::Request;
 
 use super::FileWrapper;
@@ -173,7 +172,7 @@ impl Environ {
         environ.update(constants.as_mapping())?;
         // Otherwise an entry takes the place of another one, and its value alone says nothing.
         let all_differ = environ.len() == constants.len() + entries.len();
-        if all_differ && size <= MAX_KEPT_SIZE && Fast::Environ.is_on() {
+        if all_differ && size <= MAX_KEPT_SIZE {
             self.kept.truncate(MAX_KEPT - 1);
             self.kept.push(Kept::new(&environ, entries, keys)?);
         }

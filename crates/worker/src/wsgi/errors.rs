@@ -8,7 +8,6 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::LogStream;
-use wire::Fast;
 
 use crate::exchange::Exchange;
 
@@ -30,9 +29,6 @@ impl Errors {
         let errors = Self { exchange: Arc::clone(exchange), stream: PyOnceLock::new() };
         let py = environ.py();
         let errors = Bound::new(py, errors)?;
-        if !Fast::Errors.is_on() {
-            errors.get().stream(py)?;
-        }
         environ.set_item(intern!(py, "wsgi.errors"), errors)
     }
 

@@ -7,8 +7,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use wire::Fast;
-
 use super::FileWrapper;
 use super::start_response::{StartResponse, to_exception, type_name};
 use crate::exchange::{Exchange, Outcome, ReplyError, Urgency};
@@ -132,16 +130,15 @@ fn call<'py>(
 fn pass_on(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> Result<(), Stop> {
     // Blocks that are there already are gathered. From anything else PEP 3333 ("Buffering and
     // Streaming") wants each block handed on before the next is asked for.
-    let urgency = if Fast::Gather.is_on() { Urgency::Gather } else { Urgency::Send };
     if let Ok(list) = result.cast_exact::<PyList>() {
         announce(py, exchange, list.len(), || list.get_item(0))?;
         for block in list {
-            send(py, exchange, &block, urgency)?;
+            send(py, exchange, &block, Urgency::Gather)?;
         }
     } else if let Ok(tuple) = result.cast_exact::<PyTuple>() {
         announce(py, exchange, tuple.len(), || tuple.get_item(0))?;
         for block in tuple {
-            send(py, exchange, &block, urgency)?;
+            send(py, exchange, &block, Urgency::Gather)?;
         }
     } else if !pass_on_file(py, exchange, result)? {
         for block in result.try_iter()? {
@@ -161,7 +158,7 @@ fn pass_on_file(
     let Ok(wrapper) = result.cast::<FileWrapper>() else {
         return Ok(false);
     };
-    if exchange.is_committed(py) || !Fast::File.is_on() {
+    if exchange.is_committed(py) {
         return Ok(false);
     }
     let Some(rest) = wrapper.get().rest(py) else {
