@@ -2,35 +2,31 @@
 //! Content-Length.
 #![no_main]
 
-use self::outgoing::Outgoing;
-use self::reply::{Head, Reply, Surplus};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
-#[path = "../../crates/worker/src/reply.rs"]
-#[allow(dead_code)]
-mod reply;
+use channel::Inbox;
+use wire::exchange::FromWorker;
+use worker::conversation::outgoing::Outgoing;
+use worker::conversation::reply::{Head, Reply, Surplus};
 
-mod exchange {
-    #[derive(Debug)]
-    pub enum ReplyError {
-        NotStarted,
-        BadLength(#[allow(dead_code)] Vec<u8>),
-    }
-}
+/// What fits into a socket's buffer, so that nothing has to be read meanwhile.
+const MOST: usize = 32 << 10;
 
-/// Takes the connection's place: notes the Content-Length of each head.
-mod outgoing {
-    use wire::exchange::FromWorker;
-
-    #[derive(Default)]
-    pub struct Outgoing(pub Vec<Vec<Vec<u8>>>);
-
-    impl Outgoing {
-        pub fn push(&mut self, message: &FromWorker<'_>) {
-            let FromWorker::Head { headers, .. } = message else { unreachable!() };
-            let lengths = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
-            self.0.push(lengths.map(|(_, value)| value.to_vec()).collect());
+/// The Content-Length of each head that was sent.
+fn lengths(outgoing: &mut Outgoing, far: &UnixStream) -> Vec<Vec<Vec<u8>>> {
+    let _ = outgoing.flush(&mut |_| Err(io::ErrorKind::WouldBlock.into()));
+    let mut inbox = Inbox::new();
+    let mut heads = Vec::new();
+    while matches!(inbox.try_receive(far), Ok(1..)) {
+        while let Some(FromWorker::Head { headers, .. }) = inbox.next().expect("ours") {
+            let lengths =
+                headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
+            heads.push(lengths.map(|(_, value)| value.to_vec()).collect());
         }
     }
+    heads
 }
 
 const CODES: [u16; 8] = [200, 204, 205, 206, 304, 404, 500, 100];
@@ -50,7 +46,13 @@ fn head(text: &[u8]) -> Head {
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let Some((is_head, input)) = input.split_first() else { return };
     let is_head = is_head & 1 == 1;
-    let (mut reply, mut outgoing) = (Reply::new(is_head), Outgoing::default());
+    let input = &input[..input.len().min(MOST)];
+    let (near, far) = UnixStream::pair().expect("there are descriptors");
+    for end in [&near, &far] {
+        end.set_nonblocking(true).expect("a socket");
+    }
+    let mut outgoing = Outgoing::new(Arc::new(near.into()), Vec::new());
+    let mut reply = Reply::new(is_head);
     let (mut sent, mut cut, mut given) = (0, false, None);
     for step in input.split(|byte| *byte == b'\r') {
         let Some((kind, rest)) = step.split_first() else { continue };
@@ -81,8 +83,9 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             _ => assert!(!reply.is_committed()),
         }
     }
-    assert!(outgoing.0.len() <= 1 && reply.is_committed() == (outgoing.0.len() == 1));
-    let Some(lengths) = outgoing.0.first() else { return };
+    let heads = lengths(&mut outgoing, &far);
+    assert!(heads.len() <= 1 && reply.is_committed() == (heads.len() == 1));
+    let Some(lengths) = heads.first() else { return };
     let head = given.expect("committed");
     let has_body = !is_head && !matches!(head.code, 100..=199 | 204 | 205 | 304);
     let named = |(name, _): &&(Vec<u8>, Vec<u8>)| name.eq_ignore_ascii_case(b"content-length");

@@ -1,7 +1,34 @@
 //! Cuts what an application writes into log lines.
 
+use wire::exchange::Level;
+
 /// Longest line in bytes: with what httpd puts before it, it fits into 8 KiB.
 const MAX_LINE: usize = 7800;
+
+/// Where in a request a log line comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// `wsgi.errors`.
+    Errors,
+    /// `sys.stderr`.
+    Stderr,
+    /// `sys.stdout`.
+    Stdout,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Errors, Self::Stderr, Self::Stdout];
+
+    /// The level of its lines in the log.
+    pub fn level(self) -> Level {
+        match self {
+            Self::Errors | Self::Stderr => Level::Error,
+            // Notices are written whatever the LogLevel, and prints are expected to show up.
+            Self::Stdout => Level::Notice,
+        }
+    }
+}
 
 /// Collects the pieces of a line until its end comes.
 #[derive(Debug, Default)]

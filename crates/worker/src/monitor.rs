@@ -1,9 +1,9 @@
 //! The thread that watches this worker's limits, and its end. It never waits for Python: what needs
-//! Python's lock is an errand for another thread (`errands`).
+//! Python's lock is a task for another thread (`gil_tasks`).
 
-mod errands;
+pub mod bounds;
+mod gil_tasks;
 mod holder;
-mod slot;
 mod stacks;
 mod watcher;
 
@@ -15,18 +15,25 @@ use wire::control::{FromWorker, Settings};
 use wire::exchange::Level;
 use wire::limits::{Cause, Limits};
 
-use self::errands::Errands;
-pub use self::slot::{Run, Slot};
+use self::gil_tasks::GilTasks;
 pub use self::stacks::Stacks;
 use self::watcher::Watcher;
-use crate::control::Reporter;
-use crate::limits::{Bounds, chance};
-use crate::runner::Toolbox;
+use crate::monitor::bounds::{Bounds, chance};
+use crate::process::control::Reporter;
+use crate::slot::{Run, Slot};
 
 /// How long a worker that nobody could replace waits before it asks again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// [`Monitor::startup`] when a script has been loaded.
 const LOADED: u64 = u64::MAX;
+
+/// What the watching thread wants of the rest of the worker. It is asked without Python's lock.
+pub trait Application: Send + 'static {
+    /// Paths of the scripts that are loaded.
+    fn scripts(&self) -> Vec<Vec<u8>>;
+    /// The process is about to be ended by force.
+    fn aborting(&self);
+}
 
 /// What the watching thread and the others share.
 #[derive(Debug)]
@@ -98,22 +105,23 @@ impl Monitor {
         &self.name
     }
 
-    /// Starts the thread, and the one for errands where a limit needs it. `takes_turns`: Python has
+    /// Starts the thread, and the one for gil_tasks where a limit needs it. `takes_turns`: Python has
     /// a lock.
     ///
     /// # Errors
     /// The system's error.
     pub fn start(
         self: &Arc<Self>,
-        toolbox: &Arc<Toolbox>,
+        application: impl Application,
         stacks: Option<Stacks>,
         takes_turns: bool,
     ) -> std::io::Result<()> {
         let Bounds { deadlock_timeout, request_timeout, interrupt_timeout, .. } = self.bounds;
         let probes = takes_turns && deadlock_timeout.is_some();
         let interrupts = request_timeout.is_some() && interrupt_timeout.is_some();
-        let errands = (probes || interrupts).then(|| Errands::start(self)).transpose()?;
-        let watcher = Watcher::new(Arc::clone(self), Arc::clone(toolbox), stacks, errands, probes);
+        let gil_tasks = (probes || interrupts).then(|| GilTasks::start(self)).transpose()?;
+        let watcher =
+            Watcher::new(Arc::clone(self), Box::new(application), stacks, gil_tasks, probes);
         std::thread::Builder::new()
             .name("wsgi-monitor".to_owned())
             .spawn(move || watcher.run())

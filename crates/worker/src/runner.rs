@@ -5,30 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use wire::control::{self, FromWorker};
+use wire::control::FromWorker;
 use wire::exchange::ToWorker;
 
-use crate::connection::Connection;
-use crate::exchange::{About, Exchange, Outcome};
-use crate::failure::Failures;
+use crate::clock::now;
+use crate::clock::{Times, seconds};
+use crate::conversation::connection::Connection;
+use crate::conversation::exchange::{About, Exchange, Outcome};
+use crate::conversation::incoming::BodyIs;
+use crate::conversation::sender::Sender;
 use crate::ffi::{let_others_go_first, raise_in_thread, thread_state};
 use crate::forked::has_forked;
-use crate::hooks::Call;
-use crate::incoming::BodyIs;
-use crate::module::Subscribers;
-use crate::monitor::{Monitor, Slot};
-use crate::outgoing::Source;
-use crate::schedule::RunnerId;
-use crate::script::{ScriptError, Scripts};
-use crate::sender::Sender;
-use crate::siblings::Siblings;
-use crate::telemetry::Telemetry;
-use crate::worker::{Job, Worker, now};
-use crate::wsgi::{Client, Constants, Environ, Errors, Input, Times, respond, seconds};
+use crate::io::intake::Job;
+use crate::io::schedule::RunnerId;
+use crate::python::context::Context;
+use crate::python::hooks::Call;
+use crate::python::script::ScriptError;
+use crate::slot::Slot;
+use crate::worker::Worker;
+use crate::wsgi::failure::Failures;
+use crate::wsgi::{Constants, Environ, Errors, Extensions, Input, respond};
 
 /// In bytes. Python code recurses deeply; this is what the main thread of a program has.
 const STACK: usize = 8 << 20;
@@ -39,158 +38,70 @@ const LEAST_STACK: usize = 128 << 10;
 /// After so long another runner goes on, whose share of the processor is not used up.
 const SHIFT: Duration = Duration::from_micros(500);
 
-/// What the runners share of Python.
-#[derive(Debug)]
-pub struct Toolbox {
-    /// The application group's scripts.
-    pub scripts: Scripts,
-    /// How exceptions get into the log.
-    pub failures: Failures,
-    /// Where metrics go, if anywhere.
-    pub telemetry: Option<Arc<Telemetry>>,
-    subscribers: Subscribers,
-    /// Where `reload=keep`: the other workers of the set.
-    pub siblings: Option<Arc<Siblings>>,
-}
-
-impl Toolbox {
-    /// Compiles and imports what every request needs.
-    ///
-    /// # Errors
-    /// Python's.
-    pub fn new(
-        py: Python<'_>,
-        application_group: &[u8],
-        python: &control::Python,
-        siblings: Option<Arc<Siblings>>,
-    ) -> PyResult<Self> {
-        // The scripts' module imports the failures' one.
-        let failures = Failures::new(py, application_group)?;
-        let scripts = Scripts::new(py, python.case_insensitive, siblings.clone())?;
-        Errors::register(py)?;
-        let subscribers = Subscribers::new(py)?;
-        Ok(Self { scripts, failures, telemetry: None, subscribers, siblings })
-    }
-
-    /// Loads a script before any request asks for it. What is wrong with it goes to the log, and
-    /// again to that of the first request.
-    pub fn preload(&self, py: Python<'_>, monitor: &Monitor, script: &[u8]) {
-        match self.scripts.load(py, script, None) {
-            Ok(_) => monitor.note_loaded(),
-            Err(ScriptError::Script(lines)) => eprintln!("{}", lines.join("\n")),
-            Err(ScriptError::Python(error)) => error.print(py),
-            Err(ScriptError::Elsewhere) => unreachable!("a worker that does not serve asks nobody"),
-        }
-    }
-
-    /// Runs the script of a service until it ends.
-    pub fn run_service(&self, py: Python<'_>, script: &[u8]) {
-        match self.scripts.run_service(py, script) {
-            Ok(lines) => lines.iter().for_each(|line| eprintln!("{line}")),
-            // Told to end before it could begin.
-            Err(error) if error.is_instance_of::<PySystemExit>(py) => {}
-            Err(error) => error.print(py),
-        }
-    }
-
-    /// Says with a request that its script cannot be had.
-    pub fn log_script_error(
-        &self,
-        py: Python<'_>,
-        exchange: &Exchange,
-        script: &[u8],
-        error: &ScriptError,
-    ) {
-        match error {
-            ScriptError::Script(lines) => {
-                exchange.log(py, Source::Errors, (lines.join("\n") + "\n").as_bytes());
-            }
-            ScriptError::Python(error) => {
-                self.failures.log(py, exchange, "cannot load", script, error);
-            }
-            ScriptError::Elsewhere => {}
-        }
-    }
-
-    /// Whether a script wants to be loaded again, see [`Scripts::wants_reload`].
-    pub fn wants_reload<'py>(
-        &self,
-        globals: &Bound<'py, PyDict>,
-        exchange: &Exchange,
-        script: &[u8],
-        resource: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
-    ) -> bool {
-        self.scripts.wants_reload(globals, resource).unwrap_or_else(|error| {
-            let what = "reload_required() failed in";
-            self.failures.log(globals.py(), exchange, what, script, &error);
-            exchange.flush(globals.py());
-            false
-        })
-    }
-}
-
 /// Starts all runners.
 ///
 /// # Errors
 /// The system's error.
-pub fn start(worker: &Arc<Worker>, toolbox: &Arc<Toolbox>) -> io::Result<()> {
-    let stack = worker.settings.stack_size.and_then(|bytes| usize::try_from(bytes).ok());
+pub fn start(worker: &Arc<Worker>) -> io::Result<()> {
+    let stack = worker.intake.settings.stack_size.and_then(|bytes| usize::try_from(bytes).ok());
     let stack = stack.unwrap_or(STACK).max(LEAST_STACK);
-    for id in 0..usize::from(worker.settings.threads.max(1)) {
-        let (worker, toolbox) = (Arc::clone(worker), Arc::clone(toolbox));
+    for id in 0..usize::from(worker.intake.settings.threads.max(1)) {
+        let worker = Arc::clone(worker);
         std::thread::Builder::new()
             .name(format!("wsgi-{}", id + 1))
             .stack_size(stack)
-            .spawn(move || run(&worker, &toolbox, id))?;
+            .spawn(move || run(&worker, id))?;
     }
     Ok(())
 }
 
-fn run(worker: &Worker, toolbox: &Toolbox, id: RunnerId) {
-    worker.threads[id].enter();
+fn run(worker: &Worker, id: RunnerId) {
+    let Worker { intake, context, .. } = worker;
+    intake.threads[id].enter();
     let_others_go_first();
     // Attached for good, so that thread-local data of the application lives as long as the thread.
     Python::attach(|py| {
-        let constants = Constants::new(py, worker, id + 1).expect("a few strings can be made");
-        let monitor = &worker.monitor;
+        let constants = Constants::new(py, &intake.settings, &intake.application_group, id + 1)
+            .expect("a few strings can be made");
+        let monitor = &intake.monitor;
         let slot = Arc::clone(&monitor.slots[id]);
         let ident = thread_ident(py).expect("every thread has a number");
         slot.identify(ident, thread_state(py));
         let sender = Arc::clone(&worker.sender);
         let buffer = Vec::new();
         let mut runner =
-            Runner { worker, toolbox, id, slot, sender, environ: Environ::new(constants), buffer };
+            Runner { worker, context, id, slot, sender, environ: Environ::new(constants), buffer };
         loop {
-            let is_watched = toolbox.telemetry.is_some() || toolbox.subscribers.exist(py);
+            let is_watched = context.telemetry.is_some() || context.subscribers.exist(py);
             let woken = py.detach(|| {
-                worker.queue.wait(id);
+                intake.queue.wait(id);
                 is_watched.then(Instant::now)
             });
             let mut waited = woken.map(|woken| woken.elapsed());
-            let mut job = worker.queue.begin(id);
+            let mut job = intake.queue.begin(id);
             let start = Instant::now();
             while let Some(taken) = job {
-                if worker.is_late(&taken) {
-                    py.detach(|| worker.give_up(taken));
-                    job = worker.queue.next(id);
+                if intake.is_late(&taken) {
+                    py.detach(|| intake.give_up(taken));
+                    job = intake.queue.next(id);
                     continue;
                 }
-                let Some(taken) = worker.reload.admit(py, &toolbox.scripts, taken) else {
-                    job = worker.queue.next(id);
+                let Some(taken) = worker.reload.admit(py, &context.scripts, taken) else {
+                    job = intake.queue.next(id);
                     continue;
                 };
                 let connection = runner.serve(py, taken, waited.take());
                 // The runner counts as free before the peer can send more, or that would be
                 // refused as too much.
-                worker.returning.fetch_add(1, Ordering::SeqCst);
-                let relieved = start.elapsed() >= SHIFT && worker.queue.hand_over(id);
-                job = if relieved { None } else { worker.queue.next(id) };
+                intake.returning.fetch_add(1, Ordering::SeqCst);
+                let relieved = start.elapsed() >= SHIFT && intake.queue.hand_over(id);
+                job = if relieved { None } else { intake.queue.next(id) };
                 if let Some(connection) = connection {
-                    worker.connections.put_back(connection);
+                    intake.connections.put_back(connection);
                 }
-                worker.returning.fetch_sub(1, Ordering::SeqCst);
-                if worker.paused.load(Ordering::SeqCst) {
-                    worker.connections.wake();
+                intake.returning.fetch_sub(1, Ordering::SeqCst);
+                if intake.paused.load(Ordering::SeqCst) {
+                    intake.connections.wake();
                 }
             }
         }
@@ -228,7 +139,7 @@ impl<'a> Known<'a> {
 /// One runner's own things.
 struct Runner<'t> {
     worker: &'t Worker,
-    toolbox: &'t Toolbox,
+    context: &'t Context,
     id: RunnerId,
     /// How others see what this runner does.
     slot: Arc<Slot>,
@@ -255,9 +166,9 @@ impl Runner<'_> {
                 slot.begin(known.method, known.uri, false);
                 let call = Call::new(py, &inquiry, &mut self.environ);
                 return self.run(py, connection, About::default(), |runner, exchange| match call {
-                    Ok(call) => call.answer(py, runner.toolbox, exchange, &script, reloading),
+                    Ok(call) => call.answer(py, runner.context, exchange, &script, reloading),
                     Err(error) => {
-                        let failures = &runner.toolbox.failures;
+                        let failures = &runner.context.failures;
                         failures.log(py, exchange, "cannot begin", &script, &error);
                         Outcome::Failed(500)
                     }
@@ -266,7 +177,7 @@ impl Runner<'_> {
             _ => unreachable!("the I/O thread queues connections with a request in front"),
         };
         let times = Times { received: request.received, queued, taken };
-        let telemetry = self.toolbox.telemetry.as_deref();
+        let telemetry = self.context.telemetry.as_deref();
         let callable = request.callable.to_vec();
         let known = Known::of(&request.environ);
         let about = About {
@@ -288,7 +199,7 @@ impl Runner<'_> {
             let outcome = match environ {
                 Ok(environ) => runner.answer(py, exchange, &script, &callable, reloading, environ),
                 Err(error) => {
-                    runner.toolbox.failures.log(py, exchange, "cannot begin", &script, &error);
+                    runner.context.failures.log(py, exchange, "cannot begin", &script, &error);
                     Outcome::Failed(500)
                 }
             };
@@ -323,13 +234,13 @@ impl Runner<'_> {
         if !self.worker.proven.swap(true, Ordering::Relaxed) {
             py.detach(|| self.worker.reporter.send(&FromWorker::Proven));
         }
-        let queue = &self.worker.queue;
+        let queue = &self.worker.intake.queue;
         let ends = |ends| if ends { queue.end(self.id) } else { queue.go_on(self.id) };
         let (connection, buffer) = exchange.leave(py, outcome, ends);
         if self.slot.end() {
             raise_in_thread(py, self.slot.ident(), None);
         }
-        let monitor = &self.worker.monitor;
+        let monitor = &self.worker.intake.monitor;
         monitor.count_request();
         if exchange.has_lost_client() {
             monitor.count_deserted();
@@ -347,19 +258,19 @@ impl Runner<'_> {
         reloading: bool,
         environ: Bound<'_, PyDict>,
     ) -> Outcome {
-        let Toolbox { scripts, failures, .. } = self.toolbox;
+        let Context { scripts, failures, .. } = self.context;
         let wants_reload = |globals: &Bound<'_, PyDict>| {
             let resource = || environ.as_any().get_item(intern!(py, "SCRIPT_FILENAME"));
-            reloading && self.toolbox.wants_reload(globals, exchange, script, resource)
+            reloading && self.context.wants_reload(globals, exchange, script, resource)
         };
-        self.worker.monitor.note_loading();
+        self.worker.intake.monitor.note_loading();
         let application = match scripts.application(py, script, callable, wants_reload) {
             Ok(application) => {
-                self.worker.monitor.note_loaded();
+                self.worker.intake.monitor.note_loaded();
                 application
             }
             Err(error) => {
-                self.toolbox.log_script_error(py, exchange, script, &error);
+                self.context.log_script_error(py, exchange, script, &error);
                 return match error {
                     ScriptError::Script(_) => Outcome::Failed(500),
                     ScriptError::Elsewhere => Outcome::NotBegun,
@@ -376,7 +287,7 @@ impl Runner<'_> {
         let now = seconds(now);
         let observation =
             environ.set_item(intern!(py, "mod_wsgi.application_start"), now).and_then(|()| {
-                self.toolbox.subscribers.observe(&environ, &application, exchange.tries())
+                self.context.subscribers.observe(&environ, &application, exchange.tries())
             });
         match observation {
             Ok(observation) => {
@@ -397,7 +308,7 @@ impl Runner<'_> {
     ) -> PyResult<()> {
         let input = Bound::new(py, Input::new(Arc::clone(exchange)))?;
         environ.set_item(intern!(py, "wsgi.input"), input)?;
-        Client::add_to(environ, exchange)?;
+        Extensions::add_to(environ, exchange)?;
         Errors::add_to(environ, exchange)
     }
 }

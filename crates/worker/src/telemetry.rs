@@ -25,15 +25,15 @@ use self::garbage::Garbage;
 use self::packet::Packet;
 use self::period::Period;
 use self::report::{Identity, Interval};
-use self::request::Measure;
-pub use self::request::Particulars;
+use self::request::{Measure, packet};
 use self::socket::Socket;
-use crate::control::Reporter;
-use crate::exchange::{Exchange, Outcome};
+use crate::clock::Times;
+use crate::conversation::exchange::{Exchange, Outcome};
+use crate::conversation::particulars::Particulars;
 use crate::ffi::Usage;
-use crate::limits::resident_memory;
-use crate::monitor::Slot;
-use crate::wsgi::Times;
+use crate::process::control::Reporter;
+use crate::process::memory::resident_memory;
+use crate::slot::Slot;
 
 /// Slow requests that have ended and wait for the next report; of more, the oldest are forgotten.
 const MOST_ENDED: usize = 256;
@@ -189,7 +189,7 @@ impl Telemetry {
         self.served.fetch_add(1, Ordering::Relaxed);
         if let Some(particulars) = exchange.particulars().filter(|it| self.is_slow(it)) {
             let log_id = exchange.request_id().unwrap_or_default();
-            let packet = particulars.packet(&exchange.meter, log_id, Some((&sample, active)));
+            let packet = packet(particulars, &exchange.meter, log_id, Some((&sample, active)));
             let mut slow = self.slow.lock().expect("nobody panics in here");
             if slow.len() == MOST_ENDED {
                 slow.pop_front();
@@ -273,7 +273,7 @@ impl Telemetry {
         slow.sort_by_key(|(_, particulars)| particulars.began());
         let packet = |(exchange, particulars): &(&Arc<Exchange>, &Particulars)| {
             let log_id = exchange.request_id().unwrap_or_default();
-            particulars.packet(&exchange.meter, log_id, None)
+            packet(particulars, &exchange.meter, log_id, None)
         };
         slow.iter().take(MOST_RUNNING).map(packet).collect()
     }

@@ -1,8 +1,9 @@
 //! The Python side of a request, as PEP 3333 has it.
 
-mod client;
 mod environ;
 mod errors;
+mod extensions;
+pub mod failure;
 mod file_wrapper;
 mod head;
 mod input;
@@ -10,9 +11,9 @@ mod log_stream;
 mod response;
 mod start_response;
 
-pub use client::Client;
-pub use environ::{Constants, Environ, Times, seconds};
+pub use environ::{COMPATIBLE, Constants, Environ};
 pub use errors::Errors;
+pub use extensions::Extensions;
 pub use file_wrapper::FileWrapper;
 pub use input::Input;
 pub use log_stream::LogStream;

@@ -1,12 +1,12 @@
 //! Who holds Python's lock (the GIL). Up to Python 3.11 the interpreter says so itself. Since then
 //! it tells each thread only of itself, and there is evidence: whoever runs a request and does not
-//! wait where the thread for errands waits for the lock.
+//! wait where the thread for GIL tasks waits for the lock.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Slot;
 use crate::ffi;
+use crate::slot::Slot;
 
 /// A waiting thread looks up from its wait every few milliseconds; one of so many looks at it finds
 /// it waiting.

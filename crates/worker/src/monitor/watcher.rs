@@ -8,13 +8,13 @@ use wire::control::FromWorker;
 use wire::exchange::Level;
 use wire::limits::Cause;
 
-use super::errands::{Errand, Errands};
+use super::gil_tasks::{GilTask, GilTasks};
 use super::holder::{self, Holder};
-use super::{LOADED, Monitor, Run, Slot, Stacks, describe};
-use crate::exchange::Exchange;
+use super::{Application, LOADED, Monitor, Stacks, describe};
+use crate::conversation::exchange::Exchange;
 use crate::ffi;
-use crate::limits::resident_memory;
-use crate::runner::Toolbox;
+use crate::process::memory::resident_memory;
+use crate::slot::{Run, Slot};
 
 /// How often the memory is looked at, and whether requests still run where that matters.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,12 +30,11 @@ const ABORTED: i32 = 255;
 const GATEWAY_TIMEOUT: u16 = 504;
 
 /// The thread's own things.
-#[derive(Debug)]
 pub struct Watcher {
     monitor: Arc<Monitor>,
-    toolbox: Arc<Toolbox>,
+    application: Box<dyn Application>,
     stacks: Option<Stacks>,
-    errands: Option<Errands>,
+    gil_tasks: Option<GilTasks>,
     /// Whether Python has a lock, and it is to be tested.
     probes: bool,
     /// When the lock was asked for, while there is no answer.
@@ -60,14 +59,23 @@ impl Watcher {
     /// With nothing seen yet.
     pub fn new(
         monitor: Arc<Monitor>,
-        toolbox: Arc<Toolbox>,
+        application: Box<dyn Application>,
         stacks: Option<Stacks>,
-        errands: Option<Errands>,
+        gil_tasks: Option<GilTasks>,
         probes: bool,
     ) -> Self {
         let interrupted = vec![None; monitor.slots.len()];
         let had_lock = monitor.epoch.elapsed();
-        Self { monitor, toolbox, stacks, errands, probes, probed: None, had_lock, interrupted }
+        Self {
+            monitor,
+            application,
+            stacks,
+            gil_tasks,
+            probes,
+            probed: None,
+            had_lock,
+            interrupted,
+        }
     }
 
     /// Watches until the process ends.
@@ -140,8 +148,8 @@ impl Watcher {
         let (limit, name) = (self.request_timeout(), &self.monitor.name);
         self.log(format!("{name}: {limit} is over, RequestTimeout is raised in {what}"));
         self.log_stacks(now, |ident| ident == slot.ident());
-        if let Some(errands) = &mut self.errands {
-            errands.send(Errand::Interrupt(Arc::clone(slot), run));
+        if let Some(gil_tasks) = &mut self.gil_tasks {
+            gil_tasks.send(GilTask::Interrupt(Arc::clone(slot), run));
         }
     }
 
@@ -189,12 +197,12 @@ impl Watcher {
     }
 
     fn look_at_lock(&mut self, now: Duration, next: &mut Next) {
-        let (true, Some(timeout), Some(errands)) =
-            (self.probes, self.monitor.bounds.deadlock_timeout, &mut self.errands)
+        let (true, Some(timeout), Some(gil_tasks)) =
+            (self.probes, self.monitor.bounds.deadlock_timeout, &mut self.gil_tasks)
         else {
             return;
         };
-        if self.probed.is_some() && errands.all_done() {
+        if self.probed.is_some() && gil_tasks.all_done() {
             (self.probed, self.had_lock) = (None, now);
         }
         match self.probed {
@@ -212,7 +220,7 @@ impl Watcher {
                 next.at(self.had_lock + timeout / PROBES);
             }
             None => {
-                errands.send(Errand::Probe);
+                gil_tasks.send(GilTask::Probe);
                 self.probed = Some(now);
                 next.at(now + timeout);
             }
@@ -315,7 +323,7 @@ impl Watcher {
         let scripts = match cause {
             // Nobody asks for them, and memory may be what this is for.
             Cause::InactivityTimeout => Vec::new(),
-            _ => self.toolbox.scripts.paths(),
+            _ => self.application.scripts(),
         };
         self.monitor.reporter.send(&FromWorker::Retire { cause, reason, scripts });
         if cause.is_urgent() {
@@ -346,9 +354,7 @@ impl Watcher {
                 exchange.give_up(GATEWAY_TIMEOUT);
             }
         }
-        if let Some(telemetry) = &self.toolbox.telemetry {
-            telemetry.stopped();
-        }
+        self.application.aborting();
         ffi::exit_now(ABORTED)
     }
 
@@ -385,9 +391,9 @@ impl Watcher {
             Some(run) => describe(slot, run, now),
             None => format!("thread wsgi-{}", slot.number),
         };
-        let waiting = self.errands.as_ref().and_then(Errands::waiting);
+        let waiting = self.gil_tasks.as_ref().and_then(GilTasks::waiting);
         let holder = holder::find(&self.monitor.slots, waiting);
-        if !certain && self.errands.as_ref().is_none_or(Errands::all_done) {
+        if !certain && self.gil_tasks.as_ref().is_none_or(GilTasks::all_done) {
             // It has been free in the meantime.
             return;
         }
@@ -406,16 +412,16 @@ impl Watcher {
 
     /// Whether nobody else gets Python's lock, which only somebody who waits for it can find out.
     fn is_lock_held(&mut self) -> bool {
-        if self.errands.is_none() {
-            self.errands = Errands::start(&self.monitor).ok();
+        if self.gil_tasks.is_none() {
+            self.gil_tasks = GilTasks::start(&self.monitor).ok();
         }
-        let Some(errands) = &mut self.errands else { return false };
-        errands.send(Errand::Probe);
+        let Some(gil_tasks) = &mut self.gil_tasks else { return false };
+        gil_tasks.send(GilTask::Probe);
         let deadline = Instant::now() + LOCK_PATIENCE;
-        while !errands.all_done() && Instant::now() < deadline {
+        while !gil_tasks.all_done() && Instant::now() < deadline {
             std::thread::sleep(BETWEEN_LOOKS);
         }
-        !errands.all_done()
+        !gil_tasks.all_done()
     }
 
     fn log(&self, text: String) {

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use super::packet::{Kind, Packet};
-use crate::worker::now;
-use crate::wsgi::seconds;
+use crate::clock::now;
+use crate::clock::seconds;
 
 /// Runs that are kept for the next report. More are counted alone.
 const MOST_RUNS: usize = 256;

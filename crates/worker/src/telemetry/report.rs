@@ -9,7 +9,7 @@ use wire::telemetry::Telemetry as Wishes;
 use super::packet::{Kind, Packet};
 use super::period::{Period, STAGES};
 use crate::ffi::{host_name, running_version};
-use crate::module::COMPATIBLE;
+use crate::wsgi::COMPATIBLE;
 
 /// Of more runners, only the sums are told.
 const MOST_RUNNERS: usize = 128;

@@ -2,43 +2,13 @@
 
 use std::time::Instant;
 
-use wire::exchange::Request;
-
 use super::packet::{Kind, Packet};
 use super::period::Sample;
-use crate::exchange::Exchange;
+use crate::clock::{Times, now, seconds};
+use crate::conversation::exchange::Exchange;
+use crate::conversation::meter::Meter;
+use crate::conversation::particulars::Particulars;
 use crate::ffi::Usage;
-use crate::meter::Meter;
-use crate::worker::now;
-use crate::wsgi::{Times, seconds};
-
-/// What the report of a slow request says of the request itself.
-#[derive(Debug, Default)]
-pub struct Particulars {
-    times: Times,
-    /// Number of its runner, from 1.
-    thread: usize,
-    /// Requests that ran when it began, and this one.
-    active: u64,
-    /// Process id of httpd's child.
-    child: u64,
-    /// Fields 210 to 217, which are texts.
-    texts: [Vec<u8>; 8],
-}
-
-/// The variables that make the fields from 210 on.
-const TEXTS: [&[u8]; 8] = [
-    b"REQUEST_METHOD",
-    b"",
-    b"SERVER_NAME",
-    b"SCRIPT_NAME",
-    b"PATH_INFO",
-    b"SERVER_PROTOCOL",
-    b"REMOTE_ADDR",
-    b"HTTP_USER_AGENT",
-];
-const SCHEME: usize = 1;
-const USER_AGENT: usize = 7;
 
 /// A request that is being measured.
 #[derive(Debug)]
@@ -47,77 +17,45 @@ pub struct Measure {
     usage: Usage,
 }
 
-impl Particulars {
-    /// Of a request that a runner begins.
-    pub fn new(
-        request: &Request<'_>,
-        times: Times,
-        thread: usize,
-        active: u64,
-        with_user_agent: bool,
-    ) -> Self {
-        let mut texts: [Vec<u8>; 8] = Default::default();
-        texts[SCHEME] = if request.https { b"https".to_vec() } else { b"http".to_vec() };
-        let mut child = 0;
-        for (name, value) in &request.environ {
-            if let Some(place) = TEXTS.iter().position(|text| !text.is_empty() && text == name) {
-                texts[place] = value.to_vec();
-            } else if *name == b"mod_wsgi.server_pid" {
-                child =
-                    std::str::from_utf8(value).ok().and_then(|pid| pid.parse().ok()).unwrap_or(0);
-            }
-        }
-        if !with_user_agent {
-            texts[USER_AGENT].clear();
-        }
-        Self { times, thread, active, child, texts }
+/// The report of a request that runs, or of one that has ended like this, while so many ran.
+pub fn packet(
+    particulars: &Particulars,
+    meter: &Meter,
+    log_id: &[u8],
+    ended: Option<(&Sample, u64)>,
+) -> Packet {
+    let stages = stages(meter, particulars.times, now());
+    let (sample, active) = match ended {
+        Some((sample, active)) => (*sample, active),
+        None => (Sample::default(), 0),
+    };
+    let ((reads, input, input_time), (writes, output, output_time)) =
+        (meter.input.sums(), meter.output.sums());
+    let mut packet = Packet::new(Kind::Slow);
+    packet.count(200, ended.is_some().into());
+    packet.float(201, seconds(particulars.times.taken));
+    packet.float(202, particulars.age());
+    packet.count(203, particulars.thread as u64);
+    packet.count(205, particulars.child);
+    for (field, count) in (230..).zip([input, reads, output, writes]) {
+        packet.count(field, count);
     }
-
-    /// For how many seconds it has run.
-    pub fn age(&self) -> f64 {
-        seconds(now().saturating_sub(self.times.taken))
+    packet.float(250, sample.cpu.0);
+    packet.float(251, sample.cpu.1);
+    for (field, stage) in (220..).zip([stages[0], stages[1], stages[2], stages[3], stages[5]]) {
+        packet.float(field, stage);
     }
-
-    /// When it began, in microseconds since the epoch.
-    pub fn began(&self) -> u64 {
-        self.times.taken
+    packet.count(225, meter.lock.sums().0);
+    packet.float(234, input_time);
+    packet.float(235, output_time);
+    packet.count(260, particulars.active);
+    packet.count(261, active);
+    packet.count(240, sample.status.into());
+    packet.text_if_any(204, log_id);
+    for (field, text) in (210..).zip(&particulars.texts) {
+        packet.text_if_any(field, text);
     }
-
-    /// The report of a request that runs, or of one that has ended like this, while so many ran.
-    pub fn packet(&self, meter: &Meter, log_id: &[u8], ended: Option<(&Sample, u64)>) -> Packet {
-        let stages = stages(meter, self.times, now());
-        let (sample, active) = match ended {
-            Some((sample, active)) => (*sample, active),
-            None => (Sample::default(), 0),
-        };
-        let ((reads, input, input_time), (writes, output, output_time)) =
-            (meter.input.sums(), meter.output.sums());
-        let mut packet = Packet::new(Kind::Slow);
-        packet.count(200, ended.is_some().into());
-        packet.float(201, seconds(self.times.taken));
-        packet.float(202, self.age());
-        packet.count(203, self.thread as u64);
-        packet.count(205, self.child);
-        for (field, count) in (230..).zip([input, reads, output, writes]) {
-            packet.count(field, count);
-        }
-        packet.float(250, sample.cpu.0);
-        packet.float(251, sample.cpu.1);
-        for (field, stage) in (220..).zip([stages[0], stages[1], stages[2], stages[3], stages[5]]) {
-            packet.float(field, stage);
-        }
-        packet.count(225, meter.lock.sums().0);
-        packet.float(234, input_time);
-        packet.float(235, output_time);
-        packet.count(260, self.active);
-        packet.count(261, active);
-        packet.count(240, sample.status.into());
-        packet.text_if_any(204, log_id);
-        for (field, text) in (210..).zip(&self.texts) {
-            packet.text_if_any(field, text);
-        }
-        packet
-    }
+    packet
 }
 
 impl Measure {

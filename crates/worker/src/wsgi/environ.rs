@@ -8,11 +8,15 @@ use std::os::unix::ffi::OsStrExt;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use wire::control::Settings;
 use wire::exchange::Request;
 
 use super::FileWrapper;
+use crate::clock::{Times, seconds};
 use crate::ffi::latin1;
-use crate::worker::Worker;
+
+/// The level of mod_wsgi whose behaviour applications find, as `mod_wsgi.version`.
+pub const COMPATIBLE: (u32, u32, u32) = (6, 1, 1);
 
 /// How many variable names are kept as Python strings. Clients make names up, with their headers.
 const MAX_NAMES: usize = 256;
@@ -66,28 +70,21 @@ struct KeptEntry {
     value: Vec<u8>,
 }
 
-/// When a request reached which place, in microseconds since the epoch.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Times {
-    /// httpd received it.
-    pub received: u64,
-    /// The worker's I/O thread had it.
-    pub queued: u64,
-    /// A runner took it.
-    pub taken: u64,
-}
-
 impl Constants {
     /// For the runner with this number, counted from 1.
     ///
     /// # Errors
     /// Python's.
-    pub fn new(py: Python<'_>, worker: &Worker, runner: usize) -> PyResult<Self> {
-        let Worker { settings, application_group, .. } = worker;
+    pub fn new(
+        py: Python<'_>,
+        settings: &Settings,
+        application_group: &[u8],
+        runner: usize,
+    ) -> PyResult<Self> {
         let entries = PyDict::new(py);
         let of_hooks = PyDict::new(py);
         of_hooks.set_item("apache.version", settings.httpd.version)?;
-        of_hooks.set_item("mod_wsgi.version", crate::module::COMPATIBLE)?;
+        of_hooks.set_item("mod_wsgi.version", COMPATIBLE)?;
         of_hooks.set_item("mod_wsgi.process_group", latin1(py, &settings.process_group)?)?;
         of_hooks.set_item("mod_wsgi.application_group", latin1(py, application_group)?)?;
         entries.update(of_hooks.as_mapping())?;
@@ -275,9 +272,4 @@ impl Hasher for NameHasher {
         // The best bits are at the top, and tables look at the lowest ones.
         self.0.rotate_left(26)
     }
-}
-
-/// A time as Python's `time.time()` has it.
-pub fn seconds(microseconds: u64) -> f64 {
-    microseconds as f64 / 1e6
 }

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::LogStream;
 
-use crate::exchange::Exchange;
+use crate::conversation::exchange::Exchange;
 
 /// Stands for a text stream of Python's own, which costs several times what the rest of the environ
 /// does and which few requests use: it is made when somebody first does. As with such a stream,

@@ -3,7 +3,7 @@
 use wire::Message;
 use wire::exchange::FromWorker;
 
-use crate::reply::Head;
+use crate::conversation::reply::Head;
 
 /// What is wrong with a status line or a header. The texts are those that applications know from
 /// mod_wsgi.

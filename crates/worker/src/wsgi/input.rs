@@ -6,8 +6,8 @@ use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
-use crate::exchange::Exchange;
-use crate::incoming::{Amount, InputError};
+use crate::conversation::exchange::Exchange;
+use crate::conversation::incoming::{Amount, InputError};
 use crate::interruption;
 
 /// Reads the request body. Nothing of it is transferred before it is read.

@@ -8,10 +8,10 @@ use pyo3::exceptions::{PyDeprecationWarning, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::exchange::Exchange;
+use crate::conversation::exchange::Exchange;
 use crate::forked::has_forked;
-use crate::outgoing::Source;
-use crate::process_log;
+use crate::lines::Source;
+use crate::process::log;
 
 /// A writable raw stream in the sense of Python's `io`.
 #[pyclass(module = "mod_wsgi", name = "Log", frozen)]
@@ -45,7 +45,7 @@ impl LogStream {
             }
             None if in_request
                 && Exchange::current().is_some_and(|now| now.log(py, self.source, bytes)) => {}
-            _ => write(py, self.source, &process_log::feed(self.source, bytes)),
+            _ => write(py, self.source, &log::feed(self.source, bytes)),
         }
         Ok(())
     }
@@ -80,7 +80,7 @@ impl LogStream {
                 if in_request && let Some(now) = Exchange::current() {
                     now.flush_log(py, self.source);
                 }
-                write(py, self.source, &process_log::flush(self.source));
+                write(py, self.source, &log::flush(self.source));
             }
         }
     }
@@ -133,6 +133,6 @@ impl LogStream {
 
 fn write(py: Python<'_>, source: Source, lines: &[Vec<u8>]) {
     if !lines.is_empty() {
-        py.detach(|| process_log::write(source, lines));
+        py.detach(|| log::write(source, lines));
     }
 }

@@ -9,10 +9,11 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::FileWrapper;
 use super::start_response::{StartResponse, to_exception, type_name};
-use crate::exchange::{Exchange, Outcome, ReplyError, Urgency};
-use crate::failure::Failures;
-use crate::outgoing::Source;
-use crate::reply::Surplus;
+use crate::conversation::exchange::{Exchange, Outcome, Urgency};
+use crate::conversation::reply::ReplyError;
+use crate::conversation::reply::Surplus;
+use crate::lines::Source;
+use crate::wsgi::failure::Failures;
 
 /// Why a response is not passed on any further.
 enum Stop {

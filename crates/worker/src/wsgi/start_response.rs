@@ -9,9 +9,10 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTraceback, PyTuple, PyType};
 
 use super::head::quoted;
 use super::response::note_surplus;
-use crate::exchange::{Exchange, ReplyError, Urgency};
+use crate::conversation::exchange::{Exchange, Urgency};
+use crate::conversation::reply::Head;
+use crate::conversation::reply::ReplyError;
 use crate::interruption;
-use crate::reply::Head;
 
 /// The `start_response` of one request.
 #[pyclass(module = "mod_wsgi", frozen)]

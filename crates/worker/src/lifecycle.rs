@@ -1,0 +1,365 @@
+//! A worker's life: it is configured, given an application group, serves, and is drained.
+//!
+//! The main thread sets up the process and Python as the supervisor says, starts the threads that
+//! serve, and waits for the order to finish.
+
+use std::error::Error;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use wire::Secret;
+use wire::control::{FromWorker, Settings, ToWorker};
+use wire::exchange::Level;
+use wire::limits::Cause;
+
+use crate::conversation::sender::Sender;
+use crate::io::authentication::{Authenticator, Complaints};
+use crate::io::connections::Connections;
+use crate::io::intake::{Intake, Job};
+use crate::io::queue::Queue;
+use crate::io::schedule::Policy;
+use crate::io::thread::Io;
+use crate::io::watch::Thread;
+use crate::monitor::{Monitor, Stacks};
+use crate::process::control::{Control, ControlError, Event, Reporter, Signal};
+use crate::process::{log, setup};
+use crate::python::context::Context;
+use crate::python::interpreter::Interpreter;
+use crate::python::peers::{Answer, Peers};
+use crate::python::reload::Reload;
+use crate::python::signals::Signals;
+use crate::python::{module, service};
+use crate::telemetry::Telemetry;
+use crate::worker::Worker;
+use crate::{ffi, runner};
+
+/// How long no connection must have been open before a worker without a supervisor ends.
+const LONELINESS: Duration = Duration::from_secs(1);
+/// How often such a worker looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs a worker, whose standard input is the socket of the supervisor that executed it.
+pub fn main() -> ExitCode {
+    abort_on_panic();
+    // It names the environment's libpython, for this program only.
+    ffi::forget_variable("LD_PRELOAD");
+    let control = match Control::take_stdin() {
+        Ok(control) => control,
+        Err(error) => return complain(&error),
+    };
+    let reporter = control.reporter();
+    module::report_to(&reporter);
+    match run(control, &reporter) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref::<ControlError>() {
+            Some(error) => complain(error),
+            None => {
+                reporter.failed(error.to_string());
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// A thread that is gone would leave requests and locks behind; the supervisor starts a new worker.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+fn complain(error: &ControlError) -> ExitCode {
+    eprintln!("wsgi-worker: {error}");
+    ExitCode::FAILURE
+}
+
+/// Returns only when there is nothing to serve; a worker that has served ends in here.
+fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> {
+    let (settings, root) = match control.next(None)? {
+        Event::Order(ToWorker::Configure(settings), root) => (settings, root),
+        Event::Order(..) | Event::Signal(_) | Event::Orphaned | Event::Nothing => return Ok(()),
+    };
+    setup::set_up(&settings, root)?;
+    setup::set_locale(&settings, reporter);
+    let signals = Signals::catch()?;
+    let interpreter = Interpreter::start(&settings)?;
+    // Who subscribed to the end is told in any case, as with mod_wsgi.
+    let runs_exit_handlers = !settings.python.skip_exit_handlers;
+    reporter.send(&FromWorker::Ready { python: interpreter.version() });
+
+    match next_order(&mut control)? {
+        Event::Order(
+            ToWorker::Assign { application_group, secret, preload, interpreter: own },
+            Some(listener),
+        ) => {
+            let name = describe(&settings.process_group, &application_group);
+            let monitor = Arc::new(Monitor::new(&settings, name, reporter.clone())?);
+            let keeps = settings.threads > 0 && settings.reload == wire::control::Reload::Keep;
+            let peers = keeps.then(|| Arc::new(Peers::new(reporter.clone())));
+            let context = Python::attach(|py| {
+                interpreter.assign(py, &application_group, &settings.python, &own)?;
+                Context::new(py, &application_group, &settings.python, peers)
+            })?;
+            if settings.threads == 0 {
+                service::run(control, reporter, &interpreter, &context, &preload)?;
+                interpreter.stopping(Cause::ShutdownSignal);
+            } else {
+                Python::attach(|py| match keeps {
+                    true => context.scripts.load_all(py, &preload, || monitor.note_loaded()),
+                    false => {
+                        preload.iter().for_each(|script| context.preload(py, &monitor, script));
+                        Ok(())
+                    }
+                })?;
+                let assigned = Assigned { application_group, secret, listener };
+                let mut serving =
+                    serve(&interpreter, *settings, context, assigned, monitor, reporter)?;
+                signals.dispatch()?;
+                reporter.send(&FromWorker::Serving);
+                serving.monitor()?;
+                let end = wait_for_the_end(&mut control, reporter, &serving)?;
+                serving.drain(&end, &interpreter);
+            }
+        }
+        _ => interpreter.stopping(Cause::ShutdownSignal),
+    }
+    reporter.send(&FromWorker::Drained);
+    if runs_exit_handlers {
+        interpreter.finish();
+    }
+    log::write_all_rests();
+    ffi::exit_now(0)
+}
+
+/// Waits for something that concerns a worker which does not serve yet.
+fn next_order(control: &mut Control) -> Result<Event, ControlError> {
+    loop {
+        match control.next(None)? {
+            // Nobody is served yet who could be served by another one.
+            Event::Signal(Signal::Eviction | Signal::CpuTime) => {}
+            event => return Ok(event),
+        }
+    }
+}
+
+/// A worker as it stands in log lines.
+fn describe(process_group: &[u8], application_group: &[u8]) -> String {
+    let name = |bytes: &[u8]| match bytes {
+        [] => "%{GLOBAL}".to_owned(),
+        name => format!("'{}'", String::from_utf8_lossy(name)),
+    };
+    format!("process group {}, application group {}", name(process_group), name(application_group))
+}
+
+/// A worker at work.
+struct Serving {
+    worker: Arc<Worker>,
+    io: JoinHandle<()>,
+    stacks: Option<Stacks>,
+    has_lock: bool,
+}
+
+/// What a worker is given to serve.
+struct Assigned {
+    application_group: Vec<u8>,
+    secret: Secret,
+    listener: OwnedFd,
+}
+
+fn serve(
+    interpreter: &Interpreter,
+    settings: Settings,
+    mut context: Context,
+    Assigned { application_group, secret, listener }: Assigned,
+    monitor: Arc<Monitor>,
+    reporter: &Reporter,
+) -> Result<Serving, Box<dyn Error>> {
+    context.telemetry = Python::attach(|py| {
+        Telemetry::start(py, &settings, &application_group, &monitor, reporter)
+    })?;
+    let (has_lock, stacks) = Python::attach(|py| {
+        let has_lock = interpreter.has_lock(py)?;
+        // Reading the stacks of threads that run meanwhile is safe only where they take turns.
+        let stacks = has_lock.then(|| Stacks::prepare(py)).transpose();
+        let stacks = stacks.unwrap_or_else(|error| {
+            error.print(py);
+            None
+        });
+        PyResult::Ok((has_lock, stacks))
+    })?;
+    // Threads that take turns do not wait for each other there.
+    if has_lock {
+        ffi::share_heaps();
+    }
+    let authenticator = Authenticator::new(&settings, secret);
+    let complaints = Complaints::new(reporter.clone(), monitor.name().to_owned());
+    let threads = usize::from(settings.threads.max(1));
+    let policy = if has_lock { Policy::Patient } else { Policy::Parallel };
+    let reload = settings.reload;
+    let intake = Arc::new(Intake {
+        settings,
+        application_group,
+        queue: Queue::new(threads, policy),
+        threads: (0..threads).map(|_| Thread::default()).collect(),
+        monitor,
+        connections: Connections::new()?,
+        paused: AtomicBool::new(false),
+        returning: AtomicUsize::new(0),
+    });
+    let worker = Arc::new(Worker {
+        intake: Arc::clone(&intake),
+        context: Arc::new(context),
+        reload: Reload::new(reporter.clone(), reload),
+        sender: Sender::start()?,
+        proven: AtomicBool::new(false),
+        reporter: reporter.clone(),
+    });
+    runner::start(&worker)?;
+    let io = Io::new(intake, listener, authenticator, complaints)?;
+    let io = std::thread::Builder::new().name("wsgi-io".to_owned()).spawn(|| io.run())?;
+    Ok(Serving { worker, io, stacks, has_lock })
+}
+
+/// That a worker shall serve no longer.
+struct End {
+    cause: Cause,
+    /// How long its requests have before `shutdown-timeout=` begins.
+    grace: Duration,
+}
+
+/// Waits until the worker shall serve no longer: by order, by signal, or because supervisor and
+/// httpd are both gone.
+fn wait_for_the_end(
+    control: &mut Control,
+    reporter: &Reporter,
+    serving: &Serving,
+) -> Result<End, ControlError> {
+    let worker = &serving.worker;
+    let context = &worker.context;
+    let mut orphaned = false;
+    let mut lonely = Duration::ZERO;
+    loop {
+        match control.next(orphaned.then_some(LOOK))? {
+            Event::Order(ToWorker::Drain { grace }, _) => {
+                let changed = worker.reload.has_reported().then_some(Cause::ScriptReload);
+                let cause =
+                    worker.intake.monitor.cause().or(changed).unwrap_or(Cause::ShutdownSignal);
+                return Ok(End { cause, grace: Duration::from_secs(grace.into()) });
+            }
+            Event::Signal(Signal::Shutdown) => {
+                worker.intake.monitor.note_shutdown();
+                return Ok(End { cause: Cause::ShutdownSignal, grace: Duration::ZERO });
+            }
+            Event::Signal(Signal::Eviction) => {
+                worker.intake.monitor.ask(worker.intake.monitor.eviction())
+            }
+            Event::Signal(Signal::CpuTime) => worker.intake.monitor.ask(Cause::CpuTimeLimit),
+            Event::Order(ToWorker::Retire, _) => worker.intake.monitor.ask(Cause::ReloadOrder),
+            Event::Order(ToWorker::Keep, _) => {
+                worker.intake.monitor.keep();
+                serving.resume(Python::attach(|py| worker.reload.keep(py, &context.scripts)));
+            }
+            Event::Order(ToWorker::Load { scripts }, _) => serving.load(scripts)?,
+            Event::Order(ToWorker::Alone, _) => {
+                context.peers.iter().for_each(|peers| peers.answer(Answer::Alone));
+            }
+            Event::Order(..) => {
+                let text = "the supervisor gave an order that makes no sense now".to_owned();
+                reporter.log(Level::Error, text);
+            }
+            Event::Orphaned => {
+                orphaned = true;
+                serving.resume(worker.reload.cease());
+                context.peers.iter().for_each(|peers| peers.close(Answer::Alone));
+            }
+            Event::Nothing if worker.intake.connections.open() > 0 => lonely = Duration::ZERO,
+            Event::Nothing => lonely += LOOK,
+        }
+        let cause = worker.intake.monitor.cause().filter(|cause| orphaned && cause.is_urgent());
+        if let Some(cause) = cause {
+            let grace = worker.intake.settings.limits.grace(cause);
+            return Ok(End { cause, grace: Duration::from_secs(grace.into()) });
+        }
+        if lonely >= LONELINESS {
+            return Ok(End { cause: Cause::ShutdownSignal, grace: Duration::ZERO });
+        }
+    }
+}
+
+impl Serving {
+    /// Begins to watch the limits, now that the supervisor may be asked for another worker.
+    fn monitor(&mut self) -> std::io::Result<()> {
+        self.worker.intake.monitor.start(
+            Arc::clone(&self.worker.context),
+            self.stacks.take(),
+            self.has_lock,
+        )
+    }
+
+    /// Loads scripts, as other workers have, while requests run.
+    fn load(&self, scripts: Vec<Vec<u8>>) -> std::io::Result<()> {
+        let (context, monitor) =
+            (Arc::clone(&self.worker.context), Arc::clone(&self.worker.intake.monitor));
+        let load = move || {
+            monitor.note_loading();
+            if Python::attach(|py| context.scripts.load_as_others(py, &scripts)) {
+                monitor.note_loaded();
+            }
+        };
+        std::thread::Builder::new().name("wsgi-loader".to_owned()).spawn(load).map(drop)
+    }
+
+    /// Runs requests that have been held back for another worker.
+    fn resume(&self, held: Vec<Job>) {
+        for job in held {
+            // Only a job that may be refused comes back, and these have waited already.
+            let _ = self.worker.intake.queue.push(job, false);
+        }
+        // The runners are watched while jobs wait.
+        self.worker.intake.connections.wake();
+    }
+
+    /// Begins nothing new, waits for what is running, and tells the application of the end. From
+    /// here on the watching thread sees to it that the process ends, whatever Python does.
+    fn drain(self, end: &End, interpreter: &Interpreter) {
+        let worker = &self.worker;
+        worker.intake.monitor.begin_end(end.grace);
+        if let Some(telemetry) = &self.worker.context.telemetry {
+            telemetry.stopping(end.cause);
+        }
+        worker.intake.connections.close();
+        // Panics abort, so the thread has ended in good order.
+        let _ = self.io.join();
+        // Not sooner: they come back over the listening socket, to somebody else.
+        let held = worker.reload.cease();
+        self.worker.context.peers.iter().for_each(|peers| peers.close(Answer::Leave));
+        // Who is stuck begins nothing any more.
+        let queued =
+            if end.cause.is_urgent() { worker.intake.queue.withdraw() } else { Vec::new() };
+        held.into_iter().chain(queued).for_each(|job| job.connection.say_goodbye());
+
+        let deadline = Instant::now() + end.grace;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while !worker.intake.queue.wait_until_quiet(left().min(LOOK))
+            && !left().is_zero()
+            && !worker.intake.monitor.only_stale_requests_run()
+        {}
+        worker.intake.monitor.begin_end(Duration::ZERO);
+        interpreter.stopping(end.cause);
+        while !worker.intake.queue.wait_until_quiet(LOOK) {}
+        while worker.intake.returning.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
+        worker.intake.monitor.report_deserted();
+        if let Some(telemetry) = &self.worker.context.telemetry {
+            telemetry.stopped();
+        }
+    }
+}
