@@ -1,6 +1,7 @@
 //! One configuration cycle: the supervisor that serves it, started and watched by httpd's parent,
 //! and what httpd's children need to know to reach it.
 
+mod check;
 mod describe;
 mod lifeline;
 mod scoreboard;
@@ -83,6 +84,8 @@ pub struct Link {
 
 /// The running configuration cycle. Children have the one that was current when they were forked.
 static CURRENT: RwLock<Option<Arc<Generation>>> = RwLock::new(None);
+
+pub use self::check::check;
 
 /// What only httpd's parent process uses.
 static PARENT: Mutex<Option<Parent>> = Mutex::new(None);

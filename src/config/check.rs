@@ -12,11 +12,10 @@ use nix::unistd::Uid;
 use wire::exchange::Level;
 
 use super::chroot::Root;
-use super::daemon::DaemonProcess;
+use super::registry;
 use super::registry::{Registry, Script};
 use super::settings::ServerConfig;
 use super::values::{lossy, path};
-use super::{python, registry};
 use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
 use crate::ffi::process::{configured_ids, library_path};
@@ -48,17 +47,7 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
     if serves {
         warnings.extend(sockets_that_are_not_where_they_should_be(pool, main));
     }
-    let confined = pythons_in_roots(main, &mut warnings);
-    let mut problems: Vec<_> = imports_that_cannot_be(main).chain(confined).collect();
-    let globals = main.settings().map(|settings| Arc::clone(&settings.globals)).unwrap_or_default();
-    if let Some(problem) = &globals.python_problem {
-        // mod_wsgi serves with it where all groups have a `python-home=` of their own.
-        let needs_it =
-            |group: &Arc<DaemonProcess>| group.worker.is_none() && group.chroot.is_none();
-        let is_needed = !has_groups || groups().any(needs_it);
-        let list = if is_needed { &mut problems } else { &mut warnings };
-        list.push(problem.clone());
-    }
+    let problems: Vec<_> = imports_that_cannot_be(main).collect();
     warnings.iter().for_each(|text| log(Level::Warning, text));
     problems.iter().for_each(|text| log(Level::Error, text));
     if !problems.is_empty() {
@@ -78,16 +67,7 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
         log(Level::Error, &text);
         return Err(());
     }
-    let has_home = globals.python_home.is_some();
-    match python::default_worker(&directory) {
-        Err(error)
-            if !has_home && (!has_groups || groups().any(|group| group.worker.is_none())) =>
-        {
-            log(Level::Error, &error.to_string());
-            Err(())
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn groups_without_definition(registry: &Registry) -> Vec<String> {
@@ -180,34 +160,6 @@ fn script_to_warn_of(script: &Script, roots: &HashMap<Vec<u8>, Root>) -> Option<
     Some(format!(
         "{script}, which is named at {location}, {problem}{inside}. Correct path or mode."
     ))
-}
-
-/// Pythons for groups with a `chroot=`. Returns why some cannot be, and warns of those without a
-/// library.
-fn pythons_in_roots(main: Server<'_>, warnings: &mut Vec<String>) -> Vec<String> {
-    let globals = main.settings().map(|settings| Arc::clone(&settings.globals)).unwrap_or_default();
-    let groups = main.with_own_settings().flat_map(|(_, settings)| &settings.groups);
-    let mut problems = Vec::new();
-    for group in groups {
-        let home = group.python_home.as_ref().or(globals.python_home.as_ref());
-        let (Some(root), Some(home)) = (&group.chroot, home) else { continue };
-        let (name, place) = (lossy(&group.name), root.path().display());
-        // What is wrong with a home of its own has been found where that is written.
-        if let Err(error) = group.find_worker(&globals) {
-            problems.push(format!(
-                "WSGIPythonHome '{}' is looked for in chroot={place} of the process group \
-                 '{name}': {error}",
-                home.display()
-            ));
-        } else if let Some(library) = python::missing_library(home, root) {
-            warnings.push(format!(
-                "The workers of the process group '{name}' will find no standard library in \
-                 chroot={place}: {} is not there. Copy it.",
-                library.display()
-            ));
-        }
-    }
-    problems
 }
 
 /// Virtual hosts that lead into the same group, but log to different files: only one of these gets

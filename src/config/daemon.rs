@@ -15,10 +15,9 @@ use wire::limits::Limits;
 use super::arguments::{Arguments, Setting};
 use super::chroot::Root;
 use super::compatibility::Compatibility;
-use super::python::{self, Worker};
-use super::settings::{Globals, ServerConfig};
+use super::registry;
+use super::settings::ServerConfig;
 use super::values::{self, Account, Verdict, lossy};
-use super::{install_directory, registry};
 use crate::ffi::command::{Command, Location};
 use crate::ffi::process::configured_ids;
 
@@ -45,8 +44,6 @@ pub struct DaemonProcess {
     pub home: Option<PathBuf>,
     /// `python-home=`.
     pub python_home: Option<PathBuf>,
-    /// The worker that `python-home=` chooses.
-    pub worker: Option<Worker>,
     /// `python-path=`.
     pub python_path: Vec<PathBuf>,
     /// `python-eggs=`.
@@ -139,8 +136,6 @@ enum DaemonError {
     NotRoot(String),
     #[error("Only one of script-user and script-group allowed.")]
     TwoOwners,
-    #[error("Invalid Python home for WSGI daemon process. python-home='{}': {source}", home.display())]
-    Python { home: PathBuf, source: python::PythonError },
 }
 
 /// An option: all that parser and documentation need to know one.
@@ -202,14 +197,11 @@ pub fn daemon_process(
         },
     )?;
     if let Some(written) = group.python_home.take() {
-        let home = python::absolute(&written, &starting_points(&group));
+        let home = first_there(&written, &starting_points(&group));
         if home != written {
             let (written, home) = (written.display(), home.display());
             warn(format!("python-home='{written}' is relative and counts as {home}: write that"));
         }
-        let worker = python::find_worker(&home, group.chroot.as_ref(), &install_directory())
-            .map_err(|source| DaemonError::Python { home: home.clone(), source }.to_string())?;
-        group.worker = Some(worker);
         group.python_home = Some(home);
     }
     group.location = Some(command.location());
@@ -225,6 +217,13 @@ fn starting_points(group: &DaemonProcess) -> Vec<PathBuf> {
         None if group.chroot.is_some() => vec![PathBuf::from("/")],
         None => httpd_directories(),
     }
+}
+
+/// A path from the root: a relative one begins at the first of these directories that has it.
+pub fn first_there(path: &Path, directories: &[PathBuf]) -> PathBuf {
+    let mut places = directories.iter().map(|directory| directory.join(path));
+    let first = places.next().unwrap_or_else(|| path.to_owned());
+    if first.is_dir() { first } else { places.find(|place| place.is_dir()).unwrap_or(first) }
 }
 
 /// httpd's own working directory: the one in which it is started, or the root once it has gone into
@@ -319,22 +318,6 @@ impl DaemonProcess {
             })?,
         };
         Ok(Some(Identity { user, gid: self.group.unwrap_or(fallback.1) }))
-    }
-
-    /// The program for the group's workers.
-    ///
-    /// # Errors
-    /// [`PythonError`](python::PythonError).
-    pub fn find_worker(&self, globals: &Globals) -> Result<Worker, python::PythonError> {
-        match (&self.worker, &globals.python_home, &self.chroot, &globals.worker) {
-            (Some(worker), ..) => Ok(worker.clone()),
-            (None, Some(home), Some(root), _) => {
-                python::find_worker(home, Some(root), &install_directory())
-            }
-            (None, _, _, Some(worker)) => Ok(worker.clone()),
-            (None, Some(home), None, None) => python::find_worker(home, None, &install_directory()),
-            (None, None, ..) => python::default_worker(&install_directory()),
-        }
     }
 
     /// Why the group can take no requests, if it cannot. It has no workers then.

@@ -54,10 +54,6 @@ pub struct Globals {
     pub case_sensitivity: Option<bool>,
     /// `WSGIPythonHome`.
     pub python_home: Option<PathBuf>,
-    /// The worker that `WSGIPythonHome` chooses.
-    pub worker: Option<super::python::Worker>,
-    /// Why it chooses none, as a sentence.
-    pub python_problem: Option<String>,
     /// `WSGIPythonEggs`.
     pub python_eggs: Option<Vec<u8>>,
     /// `WSGIPythonWarnings`, in order.

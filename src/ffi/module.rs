@@ -201,7 +201,12 @@ unsafe extern "C" fn check_config(
         // SAFETY: as above.
         let server = unsafe { Server::from_raw(server) };
         match crate::config::check(pool, server) {
-            Ok(()) => c::OK,
+            Ok(()) => {
+                if super::process::is_configtest() {
+                    crate::generation::check(pool, server);
+                }
+                c::OK
+            }
             Err(()) => c::HTTP_INTERNAL_SERVER_ERROR,
         }
     })

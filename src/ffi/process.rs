@@ -16,6 +16,12 @@ pub fn is_dry_run() -> bool {
     unsafe { c::ap_state_query(c::AP_SQ_MAIN_STATE) == c::AP_SQ_MS_CREATE_PRE_CONFIG as c_int }
 }
 
+/// Whether httpd only reads its configuration, and says what is wrong with it (`-t`).
+pub fn is_configtest() -> bool {
+    // SAFETY: a function of one number.
+    unsafe { c::ap_state_query(c::AP_SQ_RUN_MODE) == c::AP_SQ_RM_CONFIG_TEST as c_int }
+}
+
 /// The number of the configuration cycle: 0 at start, one more at each restart.
 pub fn generation() -> u32 {
     let mut generation = 0;

@@ -201,12 +201,11 @@ fn group(
     (server, log): (Server<'_>, u32),
 ) -> Result<Group, String> {
     let ids = httpd_ids();
-    let worker = daemon.find_worker(globals).map_err(|error| error.to_string())?;
     let identity = daemon.identity(ids)?;
     let user = identity.as_ref().map(|identity| &identity.user);
     let interpreter = globals.interpreter_of(&daemon.name, None);
     let home = user.map(|user| user.home.as_path());
-    let environment = environment(daemon, globals, home, worker.is_free_threaded());
+    let environment = environment(daemon, globals, home);
     let python_home = daemon.python_home.as_ref().or(globals.python_home.as_ref());
     Ok(Group {
         settings: Settings {
@@ -219,6 +218,7 @@ fn group(
             peer_uid: ids.0,
             // Without root, httpd's children have one user, who owns everything.
             socket_user: daemon.socket_user.filter(|_| Uid::effective().is_root()),
+            display_name: daemon.display_name.clone(),
             umask: daemon.umask,
             locale: daemon.locale.clone(),
             root: daemon.chroot.as_ref().map(|root| root.path().to_owned()),
@@ -244,9 +244,7 @@ fn group(
             user: identity.user.name,
             groups: daemon.supplementary_groups.clone(),
         }),
-        program: worker.program,
-        libpython: worker.libpython,
-        display_name: daemon.display_name.clone(),
+        free_threading: interpreter.free_threading,
         environment,
         prestart: daemon.location.is_some(),
         application_groups: application_groups(daemon, globals, imports),
@@ -265,19 +263,14 @@ fn environment(
     daemon: &DaemonProcess,
     globals: &Globals,
     home: Option<&Path>,
-    is_free_threaded: bool,
 ) -> Vec<(Vec<u8>, Vec<u8>)> {
     let eggs = globals.python_eggs.as_ref().filter(|_| daemon.name.is_empty());
-    // A Python that cannot do without its lock refuses to start when it is told to.
-    let free = globals.interpreter_of(&daemon.name, None).free_threading;
-    let free = free.filter(|_| is_free_threaded);
     let text = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
     let variables = [
         home.map(|home| text("HOME", home.as_os_str().as_bytes())),
         daemon.lang.as_deref().map(|lang| text("LANG", lang)),
         daemon.locale.as_deref().map(|locale| text("LC_ALL", locale)),
         daemon.python_eggs.as_ref().or(eggs).map(|eggs| text("PYTHON_EGG_CACHE", eggs)),
-        free.map(|free| text("PYTHON_GIL", if free { b"0" } else { b"1" })),
     ];
     variables.into_iter().flatten().collect()
 }

@@ -52,11 +52,24 @@ impl Lifeline {
     /// # Errors
     /// The system's, as a sentence.
     pub fn execute(&self, program: &Path) -> Result<Newborn<'_>, String> {
+        self.execute_with(program, None)
+    }
+
+    /// Executes a supervisor that only says whether each group's Python starts.
+    ///
+    /// # Errors
+    /// The system's, as a sentence.
+    pub fn execute_to_check(&self, program: &Path) -> Result<Newborn<'_>, String> {
+        self.execute_with(program, Some("check"))
+    }
+
+    fn execute_with(&self, program: &Path, task: Option<&str>) -> Result<Newborn<'_>, String> {
         // What one before it has not read, or not been heard with, is none of its business.
         drain(&self.far);
         drain(&self.near);
         let far = self.far.try_clone().map_err(|error| format!("no descriptor: {error}"))?;
         let child = Command::new(program)
+            .args(task)
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(far)))
             .stdout(Stdio::null())
@@ -78,6 +91,23 @@ impl Newborn<'_> {
         configuration: Configuration,
         logs: Vec<BorrowedFd<'_>>,
     ) -> Result<(), String> {
+        match self.ask(configuration, logs, START_PATIENCE)? {
+            FromSupervisor::Ready => Ok(()),
+            FromSupervisor::Failed { reason } => Err(reason),
+            FromSupervisor::Checked { .. } => Err("wsgi-supervisor has only checked".to_owned()),
+        }
+    }
+
+    /// Tells it the configuration, and waits for what it says.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence.
+    pub fn ask(
+        &self,
+        configuration: Configuration,
+        logs: Vec<BorrowedFd<'_>>,
+        patience: Duration,
+    ) -> Result<FromSupervisor, String> {
         let pid = self.pid;
         let told = |error| format!("wsgi-supervisor (pid {pid}) does not listen: {error}");
         for log in logs {
@@ -89,17 +119,15 @@ impl Newborn<'_> {
         wire::encode(&ToSupervisor::Configure(configuration), &mut frame);
         self.send(&frame, None).map_err(told)?;
 
-        let left = self.deadline.saturating_duration_since(Instant::now());
         let mut inbox = Inbox::new();
-        let answer = inbox.wait_unless(self.near, left, self.process.as_ref().map(AsFd::as_fd));
+        let answer = inbox.wait_unless(self.near, patience, self.process.as_ref().map(AsFd::as_fd));
         let (answer, has_ended) = match answer {
             // It may have said why.
             Err(ReceiveError::GivenUp) => (inbox.wait(self.near, Duration::ZERO), true),
             answer => (answer, false),
         };
         match answer {
-            Ok(FromSupervisor::Ready) => Ok(()),
-            Ok(FromSupervisor::Failed { reason }) => Err(reason),
+            Ok(answer) => Ok(answer),
             Err(_) if has_ended => Err(told(ended())),
             Err(error) => Err(format!("wsgi-supervisor (pid {pid}) gives no answer: {error}")),
         }

@@ -11,27 +11,36 @@ use testkit::{Httpd, environment, until};
 
 use crate::HELLO;
 
-/// A copy of the programs, with one thing put in the place of every worker.
+/// A copy of the programs, with one thing put in the place of the interpreter that workers run in.
 pub struct Programs(pub PathBuf);
 
 impl Programs {
-    pub fn with(name: &str, break_worker: impl Fn(&Path)) -> Programs {
+    /// `replace` may make another file at the path of the interpreter, where there is none yet.
+    pub fn with(name: &str, replace: impl Fn(&Path)) -> Programs {
         let folder = env::temp_dir().join(format!("mwrs-{name}-{}", process::id()));
         fs::create_dir(&folder).expect("a new folder");
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("the folder is ours");
         for entry in fs::read_dir(environment::dist()).expect("the programs").flatten() {
             let copy = folder.join(entry.file_name());
             if let Ok(target) = fs::read_link(entry.path()) {
-                symlink(target, &copy).expect("a link");
+                replace(&copy);
+                if !copy.exists() {
+                    symlink(target, &copy).expect("a link");
+                }
             } else {
                 let copied = Command::new("cp").arg(entry.path()).arg(&copy).status();
                 assert!(copied.expect("cp can be run").success());
-                if entry.file_name().to_string_lossy().starts_with("wsgi-worker") {
-                    break_worker(&copy);
-                }
             }
         }
         Programs(folder)
+    }
+
+    /// Puts the real interpreter in its place again.
+    fn repair(&self) {
+        let link = self.0.join("python");
+        fs::remove_file(&link).expect("it is ours");
+        let target = fs::read_link(environment::dist().join("python")).expect("a link");
+        symlink(target, &link).expect("the folder is ours");
     }
 }
 
@@ -92,11 +101,7 @@ fn a_worker_that_ends_at_once() {
 
 #[test]
 fn a_worker_that_is_repaired() {
-    /// What the names of the workers begin with that wait to be put back.
-    const WHOLE: &str = "whole-";
     let programs = Programs::with("repaired", |worker| {
-        let name = worker.file_name().expect("it has one").to_string_lossy();
-        fs::rename(worker, worker.with_file_name(format!("{WHOLE}{name}"))).expect("it is ours");
         write_program(worker, "#!/bin/sh\necho 'no libpython' >&2\nexit 127\n");
     });
     let httpd = Httpd::new()
@@ -118,12 +123,7 @@ fn a_worker_that_is_repaired() {
         .filter(|line| !line.contains("[client "))
         .filter(|line| line.contains("no libpython"));
     assert!((2..=8).contains(&complaints.count()), "{log}");
-    for entry in fs::read_dir(&programs.0).expect("the programs").flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if let Some(name) = name.strip_prefix(WHOLE) {
-            fs::rename(entry.path(), programs.0.join(name)).expect("the file is ours");
-        }
-    }
+    programs.repair();
     let served = until(|| (httpd.get("/app").status == 200).then_some(()));
     assert!(served.is_some(), "nothing has to be done but the repair");
 }
@@ -153,6 +153,7 @@ fn a_worker_that_may_not_be_run() {
         return;
     }
     let programs = Programs::with("forbidden", |worker| {
+        write_program(worker, "#!/bin/sh\n");
         fs::set_permissions(worker, Permissions::from_mode(0o644)).expect("the file is ours");
     });
     check(&programs, "ermission denied");

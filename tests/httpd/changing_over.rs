@@ -42,7 +42,7 @@ fn load(httpd: &Running, module: Option<&PathBuf>) {
 /// restart, a child of the generation before may answer.
 #[track_caller]
 fn assert_served_by(httpd: &Running, program: &str) {
-    let question = "/app".to_owned() + &ask(&["os.readlink('/proc/self/exe')"]);
+    let question = "/app".to_owned() + &ask(&["open('/proc/self/comm').read()"]);
     let served = until(|| {
         let response = httpd.get(&question);
         (response.status == 200).then(|| told(response)).filter(|told| told[0].contains(program))

@@ -377,30 +377,17 @@ fn mistakes() {
     }
     let jail = Jail::new();
     let root = jail.path().display().to_string();
-    jail.write(
-        "bare/pyvenv.cfg",
-        &format!("home = /nowhere/bin\nversion = {}.1\n", jail.version()),
-    );
     let check =
         |options: &str| Httpd::new().conf(&format!("WSGIDaemonProcess a {options}")).configtest();
     let invalid = "Invalid chroot directory for WSGI daemon process";
     check("chroot=srv").refuses(&[invalid, "'srv'", "absolute"]);
     check("chroot=/nowhere").refuses(&[invalid, "'/nowhere'", "No such file"]);
     check(&format!("chroot={root}/app.wsgi")).refuses(&[invalid, "app.wsgi", "is no directory"]);
-    // It is there, but not for these workers.
-    check(&format!("chroot={root} python-home={{venv}}"))
-        .refuses(&["python-home=", "No such file"]);
-    check(&format!("python-home=/bare chroot={root}")).accepts(&[
-        "Syntax OK",
-        "no standard library",
-        "'a'",
-        &format!("{root}/nowhere/lib/python{}", jail.version()),
-    ]);
     check(&format!("python-path=/usr:/sbin chroot={root}"))
         .accepts(&["Syntax OK", "names /sbin, which is not there in chroot="]);
     let conf = format!("WSGIDaemonProcess a chroot={root}\nWSGIPythonHome {{venv}}");
     let directive = Httpd::new().conf(&conf).configtest();
-    directive.refuses(&["WSGIPythonHome", &root, "'a'", "No such file"]);
+    directive.accepts(&["Syntax OK", &root, "'a'", "No such file"]);
     let conf = format!(
         "WSGIDaemonProcess a chroot={root}\n\
          WSGIImportScript /none.py process-group=a application-group=x"

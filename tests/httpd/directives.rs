@@ -7,7 +7,7 @@ mod python;
 mod requests;
 mod table;
 
-use testkit::{Httpd, Mpm, UnderTest};
+use testkit::{Httpd, Mpm};
 
 use crate::{HELLO, TELL, ask, serving, told};
 
@@ -50,7 +50,6 @@ fn mistakes_in_wsgi_script_alias() {
 
 #[test]
 fn mistakes_in_wsgi_daemon_process() {
-    let original = UnderTest::chosen().is_original();
     let name = "WSGI daemon process";
     refused("WSGIDaemonProcess", &[name]);
     refused("WSGIDaemonProcess a\nWSGIDaemonProcess a", &["duplicates", "'a'"]);
@@ -69,12 +68,7 @@ fn mistakes_in_wsgi_daemon_process() {
         "user=#-1",
         "script-group=#4294967293",
         "home=relative/path",
-        "python-home=/no/such/environment",
-    ]
-    .into_iter()
-    // mod_wsgi asks Python about that one.
-    .filter(|option| !(original && *option == "python-home=/no/such/environment"))
-    {
+    ] {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         refused(&format!("WSGIDaemonProcess a {option}"), &[name, key, value]);
     }
@@ -218,27 +212,6 @@ fn mistakes_with_which_mod_wsgi_would_serve() {
     ] {
         accepted_with(conf, &[&["Syntax OK"], warnings].concat());
     }
-}
-
-#[test]
-fn a_folder_is_no_environment() {
-    if testkit::ours_only("mod_wsgi looks at python-home= when it starts Python") {
-        return;
-    }
-    let conf = "WSGIDaemonProcess a python-home={apps}";
-    refused(conf, &["WSGI daemon process", "python-home", "/apps"]);
-}
-
-#[test]
-fn an_environment_without_a_worker() {
-    if testkit::ours_only("mod_wsgi looks at python-home= when it starts Python") {
-        return;
-    }
-    let checked = Httpd::new()
-        .file("venv/pyvenv.cfg", "home = /usr/bin\nversion = 3.99.1\n")
-        .conf("WSGIDaemonProcess a python-home={dir}/venv")
-        .configtest();
-    checked.refuses(&["WSGI daemon process", "python-home", "/venv", "3.99"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod delivery;
 mod differences;
 mod directives;
 mod environ;
+mod environments;
 mod fates;
 mod flat;
 mod framework_features;

@@ -164,10 +164,6 @@ fn each_runs_what_its_group_names() {
             "[]",
         ];
         assert_eq!(told(httpd.get(&target)), expected);
-        let program = format!("wsgi-worker-{tag}");
-        // The default one goes by its link.
-        let runs = |name: &str| name == "wsgi-worker" || program.starts_with(name);
-        assert!(httpd.workers().iter().any(|worker| runs(&worker.program)), "{program}");
     }
 }
 
@@ -287,9 +283,9 @@ fn a_free_threaded_python_has_its_lock_where_it_is_told_to() {
     for (tag, venv) in free {
         // Named by its environment, and as what the link to the default one leads to.
         let programs = Programs::with(&format!("free-threaded-{tag}"), |_| ());
-        let link = programs.0.join("wsgi-worker");
-        fs::remove_file(&link).expect("there is a default worker");
-        symlink(format!("wsgi-worker-{tag}"), &link).expect("the folder is ours");
+        let link = programs.0.join("python");
+        fs::remove_file(&link).expect("there is a default one");
+        symlink(venv.join("bin/python"), &link).expect("the folder is ours");
         let home = format!("python-home={}", venv.display());
         for (line, locked) in
             [("", "False"), ("WSGIFreeThreading On", "False"), ("WSGIFreeThreading Off", "True")]

@@ -12,6 +12,12 @@ use lexopt::Arg;
 use crate::python::{self, Python};
 use crate::{requirements, shell, stage};
 
+/// The worker as it is built.
+const WORKER: &str = "libwsgi_worker.so";
+
+/// What `crates/worker/build.rs` reads: the interpreters to compile for, as a list of paths.
+const COMPILE_FOR: &str = "MOD_WSGI_RS_PYTHONS";
+
 /// How the file name of the module's library begins.
 const LIBRARY: &str = "libmod_wsgi_rs-";
 
@@ -67,46 +73,53 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     Ok(())
 }
 
-/// Builds module, supervisor, `wsgictl` and a worker for each Python, and puts them into `out`. The
-/// first Python's worker is the default one.
+/// Builds module, supervisor, workers and `wsgictl`, and puts them into `out`. Groups without a
+/// `python-home=` get the first of the Pythons. One worker runs in all of them, but for those without
+/// an interpreter lock, each of which has its own.
 pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     stage::folder(out)?;
+    let default = pythons.first().context("no Python is named")?;
     let target = shell::target();
     let mut command = shell::cargo();
-    command.args([
-        "build",
-        "--package",
-        "mod_wsgi_rs",
-        "--package",
-        "supervisor",
-        "--package",
-        "cli",
-    ]);
+    let packages = ["mod_wsgi_rs", "supervisor", "cli", "worker-extension", "worker-embedded"];
+    command.arg("build").args(packages.iter().flat_map(|package| ["--package", package]));
+    let with_lock = pythons.iter().find(|python| !python.free_threaded).unwrap_or(default);
+    with_lock.build_environment(&mut command);
+    command.env(COMPILE_FOR, programs(pythons)?);
     compile(command, &target, profile)?;
     let built = target.join(profile.folder());
     place_module(&built.join("libmod_wsgi_rs.so"), out)?;
-    place(&built.join("wsgi-supervisor"), &out.join("wsgi-supervisor"))?;
-    place(&built.join("wsgictl"), &out.join("wsgictl"))?;
-    for python in pythons {
-        // pyo3 is compiled for one Python. In a target directory shared by several, each build
-        // would throw away the one before.
+    for program in ["wsgi-supervisor", "wsgictl", "wsgi-worker"] {
+        place(&built.join(program), &out.join(program))?;
+    }
+    let worker = |python: &Python| out.join(format!("wsgi_worker.{}.so", python.worker_tag()));
+    if !with_lock.free_threaded {
+        place(&built.join(WORKER), &worker(with_lock))?;
+    }
+    for python in pythons.iter().filter(|python| python.free_threaded) {
+        // PyO3 is compiled for one ABI. In a target directory shared by several, each build would
+        // throw away the one before.
         let target = target.join(format!("worker-{}", python.tag()));
         let mut command = shell::cargo();
-        command.args(["build", "--package", "worker"]);
+        command.args(["build", "--package", "worker-extension"]);
         python.build_environment(&mut command);
+        command.env(COMPILE_FOR, &python.executable);
         compile(command, &target, profile)?;
-        let worker = target.join(profile.folder()).join("wsgi-worker");
-        place(&worker, &out.join(worker_name(python)))?;
+        place(&target.join(profile.folder()).join(WORKER), &worker(python))?;
     }
-    if let Some(default) = pythons.first() {
-        let link = out.join("wsgi-worker");
-        if fs::symlink_metadata(&link).is_ok() {
-            fs::remove_file(&link)?;
-        }
-        symlink(worker_name(default), &link)?;
+    let link = out.join("python");
+    if fs::symlink_metadata(&link).is_ok() {
+        fs::remove_file(&link)?;
     }
+    symlink(&default.executable, &link)?;
     let module = absolute(out)?.join("mod_wsgi_rs.so");
     stage::write(&load_file(out)?, &format!("LoadModule wsgi_module {}\n", module.display()))
+}
+
+/// The interpreters for which the worker's own Python code is compiled beforehand.
+fn programs(pythons: &[Python]) -> Result<std::ffi::OsString> {
+    let with_lock = pythons.iter().filter(|python| !python.free_threaded);
+    Ok(env::join_paths(with_lock.map(|python| &python.executable))?)
 }
 
 /// Compiles what a cargo command names.
@@ -155,10 +168,6 @@ fn place(from: &Path, to: &Path) -> Result<()> {
     let fresh = to.with_extension("new");
     fs::copy(from, &fresh).with_context(|| format!("cannot copy {}", from.display()))?;
     fs::rename(&fresh, to).with_context(|| format!("cannot make {}", to.display()))
-}
-
-fn worker_name(python: &Python) -> String {
-    format!("wsgi-worker-{}", python.tag())
 }
 
 fn load_file(out: &Path) -> Result<PathBuf> {

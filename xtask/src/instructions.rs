@@ -217,9 +217,9 @@ fn part(object: &str) -> &'static str {
     let file = object.rsplit('/').next().unwrap_or_default();
     match file {
         name if name.starts_with("libmod_wsgi_rs") => "module",
-        name if name.starts_with("wsgi-worker") => "worker",
+        name if name.starts_with("wsgi_worker") => "worker",
         name if name.starts_with("wsgi-supervisor") => "supervisor",
-        name if name.starts_with("libpython") => "CPython",
+        name if name.starts_with("libpython") || name.starts_with("python3") => "CPython",
         name if name.starts_with("libapr") || name.starts_with("mod_") => "httpd and APR",
         "apache2" | "httpd" => "httpd and APR",
         _ => "C library and others",

@@ -1,15 +1,14 @@
-//! Finds the Pythons of this machine that a worker can embed, and says why the others cannot.
+//! Finds the Pythons of this machine that run applications, and says why the others cannot.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fmt, fs};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{shell, stage};
+use crate::{requirements, shell, stage};
 
-/// The oldest Python for which a worker can be built.
+/// The oldest Python that a worker runs in.
 const OLDEST: (u8, u8) = (3, 9);
 
 /// The oldest without an interpreter lock that PyO3 supports.
@@ -26,10 +25,8 @@ value = sysconfig.get_config_var
 print(getattr(sys, '_base_executable', None) or sys.executable)
 print('%d.%d' % sys.version_info[:2])
 print(int(bool(value('Py_GIL_DISABLED'))))
+print(sysconfig.get_path('stdlib'))
 print(int(bool(value('Py_ENABLE_SHARED'))))
-print(value('LIBDIR'))
-print(value('LDLIBRARY'))
-print(value('INCLUDEPY'))
 ";
 
 /// An installed CPython.
@@ -38,11 +35,11 @@ pub struct Python {
     /// Its program.
     pub executable: PathBuf,
     version: (u8, u8),
-    free_threaded: bool,
+    /// Whether it does without an interpreter lock.
+    pub free_threaded: bool,
+    library: PathBuf,
+    /// Whether its program is linked to a libpython of its own.
     shared: bool,
-    library_folder: PathBuf,
-    library: String,
-    headers: PathBuf,
 }
 
 /// What a look at the machine brought.
@@ -62,11 +59,11 @@ pub fn default() -> Result<Python> {
     usable
         .into_iter()
         .next()
-        .with_context(|| format!("no Python here can be embedded:\n  {}", skipped.join("\n  ")))
+        .with_context(|| format!("no Python here runs applications:\n  {}", skipped.join("\n  ")))
 }
 
-/// Looks at the system's own Python first: it is where all users can read it, and comes with a
-/// shared library. Then at what PATH names.
+/// Looks at the system's own Python first, which is where all users can read it. Then at what PATH
+/// names.
 pub fn find() -> Found {
     let mut candidates = vec![PathBuf::from("/usr/bin/python3")];
     candidates.extend(shell::on_path("python3"));
@@ -104,6 +101,17 @@ fn installed_by_pyenv() -> Vec<PathBuf> {
     programs
 }
 
+/// Lets a copied program find its libpython where the copy of that is, instead of by the path that it
+/// was built with. The program may be a link to the original: it becomes a file of its own.
+fn find_library_beside(program: &Path) -> Result<()> {
+    requirements::ensure_tool("patchelf", "it lets a copied Python find its own libpython")?;
+    let program = fs::canonicalize(program)?;
+    let own = program.with_extension("own");
+    fs::copy(&program, &own)?;
+    shell::run(Command::new("patchelf").args(["--set-rpath", "$ORIGIN/../lib"]).arg(&own))?;
+    Ok(fs::rename(own, program)?)
+}
+
 impl Found {
     fn knows(&self, python: &Python) -> bool {
         self.usable.iter().chain(&self.closed).any(|other| other.tag() == python.tag())
@@ -124,7 +132,7 @@ impl Python {
         Python::parse(&answers).context("does not say what it is")
     }
 
-    /// Itself, when a worker can be built for it and other users can run that.
+    /// Itself, when workers run in it, of whatever user.
     pub fn checked(self) -> Result<Python> {
         let python = self.complete()?;
         if let Some(folder) = python.closed_folder() {
@@ -133,7 +141,7 @@ impl Python {
         Ok(python)
     }
 
-    /// Itself, when a worker can be built for it.
+    /// Itself, when workers run in it.
     fn complete(self) -> Result<Python> {
         match self.problem() {
             None => Ok(self),
@@ -146,7 +154,7 @@ impl Python {
     pub fn staged(self, stage: &Path) -> Result<Python> {
         let prefix = self.executable.ancestors().nth(2).context("its program is in no folder")?;
         let name = prefix.file_name().context("it has no folder of its own")?;
-        let pythons = stage.join("pythons");
+        let pythons = stage.join("interpreters");
         let copy = pythons.join(name);
         if !copy.exists() {
             stage::folder(&pythons)?;
@@ -160,72 +168,52 @@ impl Python {
             if !links.status.success() {
                 shell::run(Command::new("cp").arg("-a").arg(prefix).arg(&fresh))?;
             }
+            if self.shared {
+                let program = self.executable.strip_prefix(prefix)?;
+                find_library_beside(&fresh.join(program))?;
+            }
             fs::rename(&fresh, &copy)?;
         }
         let moved = |path: &Path| match path.strip_prefix(prefix) {
             Ok(rest) => copy.join(rest),
             Err(_) => path.to_owned(),
         };
-        Python {
-            executable: moved(&self.executable),
-            library_folder: moved(&self.library_folder),
-            headers: moved(&self.headers),
-            ..self
-        }
-        .checked()
+        Python { executable: moved(&self.executable), library: moved(&self.library), ..self }
+            .checked()
     }
 
-    /// The version as in the name of its worker: `3.11`, or `3.13t` when free-threaded.
+    /// The version: `3.11`, or `3.13t` when free-threaded.
     pub fn tag(&self) -> String {
         let suffix = if self.free_threaded { "t" } else { "" };
         format!("{}.{}{suffix}", self.version.0, self.version.1)
     }
 
-    /// Makes a command build for this Python, and find its library when it runs the result.
-    pub fn build_environment(&self, command: &mut Command) {
-        command.env("PYO3_PYTHON", &self.executable);
-        if !self.library_folder.starts_with("/usr/lib") {
-            let mut folders = OsString::from(&self.library_folder);
-            if let Some(others) = env::var_os("LD_LIBRARY_PATH") {
-                folders.push(":");
-                folders.push(others);
-            }
-            command.env("LD_LIBRARY_PATH", folders);
+    /// The tag of the worker that is loaded into it, as in the name `wsgi_worker.TAG.so`.
+    pub fn worker_tag(&self) -> String {
+        match self.free_threaded {
+            true => format!("cpython-{}{}t", self.version.0, self.version.1),
+            false => "abi3".to_owned(),
         }
     }
 
-    /// Why no worker can embed it, if so.
+    /// Makes a command build for this Python.
+    pub fn build_environment(&self, command: &mut Command) {
+        command.env("PYO3_PYTHON", &self.executable);
+    }
+
+    /// Why no worker runs in it, if so.
     fn problem(&self) -> Option<String> {
-        let library = self.library_folder.join(&self.library);
         let oldest = if self.free_threaded { OLDEST_FREE_THREADED } else { OLDEST };
-        if self.version < oldest {
+        (self.version < oldest).then(|| {
             let suffix = if self.free_threaded { "t" } else { "" };
-            return Some(format!(
-                "is {}, older than {}.{}{suffix}",
-                self.tag(),
-                oldest.0,
-                oldest.1
-            ));
-        }
-        if !self.shared {
-            return Some("was built without a shared libpython (--enable-shared)".to_owned());
-        }
-        if !library.exists() {
-            return Some(format!("has no {} (Debian: python3-dev)", library.display()));
-        }
-        if !self.headers.join("Python.h").exists() {
-            return Some(format!(
-                "has no {}/Python.h (Debian: python3-dev)",
-                self.headers.display()
-            ));
-        }
-        None
+            format!("is {}, older than {}.{}{suffix}", self.tag(), oldest.0, oldest.1)
+        })
     }
 
     /// A folder on the way to it that other users cannot enter.
     fn closed_folder(&self) -> Option<PathBuf> {
-        let library = self.library_folder.join(&self.library);
-        [&self.executable, &library].into_iter().find_map(|path| stage::closed_to_others(path))
+        let paths = [&self.executable, &self.library];
+        paths.into_iter().find_map(|path| stage::closed_to_others(path))
     }
 
     /// Reads the answers to [`QUESTIONS`].
@@ -237,10 +225,8 @@ impl Python {
             executable,
             version: (major.parse().ok()?, minor.parse().ok()?),
             free_threaded: lines.next()? == "1",
+            library: lines.next()?.into(),
             shared: lines.next()? == "1",
-            library_folder: lines.next()?.into(),
-            library: lines.next()?.to_owned(),
-            headers: lines.next()?.into(),
         })
     }
 }
@@ -255,14 +241,15 @@ impl fmt::Display for Python {
 mod tests {
     use super::*;
 
-    const ANSWERS: &str =
-        "/opt/bin/python3.14\n3.14\n1\n1\n/opt/lib\nlibpython3.14t.so\n/opt/inc\n";
+    const ANSWERS: &str = "/opt/bin/python3.14t\n3.14\n1\n/opt/lib/python3.14t\n0\n";
 
     #[test]
     fn answers() {
         let python = Python::parse(ANSWERS).unwrap();
-        assert_eq!(python.tag(), "3.14t");
-        assert!(python.problem().unwrap().contains("has no /opt/lib/libpython3.14t.so"));
+        assert_eq!((python.tag(), python.worker_tag()), ("3.14t".into(), "cpython-314t".into()));
+        assert_eq!(python.problem(), None);
+        let python = Python::parse(&ANSWERS.replace("\n1\n", "\n0\n")).unwrap();
+        assert_eq!((python.tag(), python.worker_tag()), ("3.14".into(), "abi3".into()));
         assert_eq!(Python::parse("/opt/bin/python\n3.14\n"), None);
     }
 
@@ -274,16 +261,7 @@ mod tests {
 
     #[test]
     fn problems() {
-        check(&ANSWERS.replace("3.14\n1\n1", "3.8\n0\n1"), "is 3.8, older than 3.9");
+        check(&ANSWERS.replace("3.14\n1", "3.8\n0"), "is 3.8, older than 3.9");
         check(&ANSWERS.replace("3.14\n1", "3.13\n1"), "is 3.13t, older than 3.14t");
-        check(&ANSWERS.replace("1\n1\n", "0\n0\n"), "without a shared libpython");
-    }
-
-    #[test]
-    fn build_environment() {
-        let mut command = Command::new("x");
-        Python::parse(ANSWERS).unwrap().build_environment(&mut command);
-        let names: Vec<_> = command.get_envs().map(|(name, _)| name).collect();
-        assert_eq!(names, ["LD_LIBRARY_PATH", "PYO3_PYTHON"]);
     }
 }

@@ -41,10 +41,10 @@ const REQUIREMENTS: [Requirement; 4] = [
         find: || libclang().map(|path| path.display().to_string()),
     },
     Requirement {
-        what: "Python with headers, shared library and venv",
-        why: "workers embed it",
-        packages: &["python3", "python3-dev", "python3-venv"],
-        find: embeddable_python,
+        what: "Python with venv",
+        why: "applications run in it",
+        packages: &["python3", "python3-venv"],
+        find: python_with_venv,
     },
 ];
 
@@ -113,8 +113,8 @@ fn apt_get() -> Command {
     command
 }
 
-/// A Python that a worker can embed and that can make virtual environments.
-fn embeddable_python() -> Option<String> {
+/// A Python that applications run in, and that can make virtual environments.
+fn python_with_venv() -> Option<String> {
     let python = python::default().ok()?;
     let mut command = Command::new(&python.executable);
     shell::succeeds(command.args(["-c", "import ensurepip, venv"])).then(|| python.to_string())

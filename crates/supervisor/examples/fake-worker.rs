@@ -101,7 +101,7 @@ fn describe(process_group: &[u8]) {
     };
     let text = format!(
         "I am {} {} {}/{} {} {} others {others:?} name {:?} descriptors {descriptors:?} blocked {} \
-         capabilities {} limit {:?} group {} environment {:?}",
+         capabilities {} limit {:?} group {} umask {} in {:?} environment {:?}",
         users.real,
         users.effective,
         users.saved,
@@ -113,6 +113,8 @@ fn describe(process_group: &[u8]) {
         field("CapEff:"),
         rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
         String::from_utf8_lossy(process_group),
+        field("Umask:"),
+        std::env::current_dir().ok(),
         ["USER", "LOGNAME", "HOME", "LD_PRELOAD"].map(|name| std::env::var(name).ok()),
     );
     say(&FromWorker::Log { level: Level::Info, text });

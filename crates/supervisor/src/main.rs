@@ -7,8 +7,13 @@
 
 mod admin;
 mod broker;
+mod check;
 mod children;
 mod directory;
+mod environment;
+mod identity;
+mod installed;
+mod launch;
 mod link;
 mod log;
 mod logic;
@@ -30,8 +35,15 @@ use wire::generation::FromSupervisor;
 use crate::startup::StartError;
 use crate::supervisor::Supervisor;
 
+/// The argument of a supervisor that is only to look whether each group's Python starts.
+const CHECK: &str = "check";
+
 fn main() -> ExitCode {
-    if std::env::args_os().len() > 1 {
+    let argument = std::env::args_os().nth(1);
+    if argument.as_deref().is_some_and(|argument| argument == CHECK) {
+        return check_only();
+    }
+    if argument.is_some() {
         let (version, protocol) = (env!("CARGO_PKG_VERSION"), wire::VERSION);
         println!("wsgi-supervisor {version}, protocol {protocol}; started by mod_wsgi_rs.so");
         return ExitCode::SUCCESS;
@@ -54,9 +66,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn start() -> Result<Supervisor, StartError> {
+/// Starts the Python of each group once, and tells httpd what is wrong.
+fn check_only() -> ExitCode {
+    abort_on_panic();
+    let httpd = rustix::stdio::stdin();
+    let checked = leave_traces_behind().and_then(|()| {
+        let (configuration, _logs) = startup::receive(httpd)?;
+        Ok(check::check(&configuration, rustix::process::getrlimit(Resource::Nofile)))
+    });
+    let answer = match checked {
+        Ok(problems) => FromSupervisor::Checked { problems },
+        Err(error) => FromSupervisor::Failed { reason: error.to_string() },
+    };
+    match channel::send_message(httpd, &answer) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Has nothing of whatever executed us.
+fn leave_traces_behind() -> Result<(), StartError> {
     sys::reset_signal_effects();
-    sys::close_inherited_descriptors().map_err(system("close inherited descriptors"))?;
+    sys::close_inherited_descriptors().map_err(system("close inherited descriptors"))
+}
+
+fn start() -> Result<Supervisor, StartError> {
+    leave_traces_behind()?;
     leave_httpd()?;
     let signals = receive_signals()?;
     let limit = raise_descriptor_limit();

@@ -20,6 +20,7 @@ use crate::admin::Admin;
 use crate::broker::Broker;
 use crate::children;
 use crate::directory::{ADMIN, CONTROL, Directory, DirectoryError, Guests};
+use crate::installed::Installed;
 use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
@@ -35,6 +36,8 @@ const REFUSALS_QUIET: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Supervisor {
     groups: Vec<Group>,
+    /// What workers are made of.
+    installed: Installed,
     /// The descriptor limit for workers.
     descriptors: Rlimit,
     logic: Logic,
@@ -89,6 +92,7 @@ impl Supervisor {
         })?;
         let broker = Broker::new(control, [&[httpd.0], users.as_slice()].concat(), secret);
         Ok(Self {
+            installed: Installed::open(),
             descriptors,
             logic: Logic::new(groups.iter().map(plan).collect()),
             logs: Logs::new(logs, main_level(&groups)),

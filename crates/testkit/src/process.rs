@@ -12,7 +12,8 @@ pub struct Process {
     pub pid: i32,
     /// The id of its parent.
     pub parent: i32,
-    /// The file name of its program; for a zombie, which has none, the name the kernel keeps.
+    /// The file name of its program; for a worker, and for a zombie, which has none, the name that the
+    /// kernel keeps.
     pub program: String,
     /// Whether it has ended and its parent has not taken note.
     pub zombie: bool,
@@ -37,7 +38,9 @@ impl Process {
     pub fn find(pid: i32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let mut process = Process::parse(&stat)?;
-        if let Ok(program) = fs::read_link(format!("/proc/{pid}/exe"))
+        // Workers run in interpreters, and have a name of their own.
+        if !process.program.starts_with("wsgi-")
+            && let Ok(program) = fs::read_link(format!("/proc/{pid}/exe"))
             && let Some(name) = program.file_name()
         {
             // The kernel adds this to the name of a program that has been replaced on disk.

@@ -17,8 +17,7 @@ use crate::limits::Cause;
 /// What the supervisor says to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToWorker {
-    /// How to set up the process and Python. With a [`Settings::root`], that directory, open, travels
-    /// with the message.
+    /// How to set up the process and Python.
     Configure(Box<Settings>),
     /// Serve this application group. A listening socket travels with the message.
     Assign {
@@ -124,9 +123,13 @@ impl Message<'_> for ToWorker {
 
     fn descriptors(&self) -> u8 {
         match self {
-            Self::Configure(settings) => settings.root.is_some().into(),
             Self::Assign { .. } => 1,
-            Self::Drain { .. } | Self::Keep | Self::Retire | Self::Load { .. } | Self::Alone => 0,
+            Self::Configure(_)
+            | Self::Drain { .. }
+            | Self::Keep
+            | Self::Retire
+            | Self::Load { .. }
+            | Self::Alone => 0,
         }
     }
 

@@ -29,6 +29,12 @@ pub enum ToSupervisor {
 pub enum FromSupervisor {
     /// It answers httpd children from now on.
     Ready,
+    /// Of a supervisor that was only to check: what is wrong with which group's Python, in a sentence
+    /// each for the error log.
+    Checked {
+        /// The sentences; none if all start.
+        problems: Vec<String>,
+    },
     /// It cannot, and is about to exit.
     Failed {
         /// Why, in one sentence for the error log.
@@ -58,21 +64,17 @@ pub struct Configuration {
 pub struct Group {
     /// What its workers are told. The group's name and sizes are in there.
     pub settings: Settings,
-    /// Whom to become before the worker is executed; `None` when httpd is not run by root.
+    /// Whom to become before Python is executed; `None` when httpd is not run by root.
     pub identity: Option<Identity>,
-    /// The worker to execute.
-    pub program: PathBuf,
-    /// The environment's own libpython, when it could be found.
-    pub libpython: Option<PathBuf>,
-    /// `display-name=`, which becomes `argv[0]`.
-    pub display_name: Option<Vec<u8>>,
+    /// `WSGIFreeThreading`: whether a free-threaded Python does without its lock. Others have it.
+    pub free_threading: Option<bool>,
     /// Environment variables to set: `HOME`, `LANG`, `LC_ALL`.
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether to start workers before the first request.
     pub prestart: bool,
     /// What is known of its application groups beforehand.
     pub application_groups: Vec<ApplicationGroup>,
-    /// Limits of the system, set before the worker is executed.
+    /// Limits of the system, set before Python is executed.
     pub limits: Limits,
     /// Which [`ToSupervisor::LogFile`] its log lines go to.
     pub log: u32,
@@ -156,12 +158,14 @@ impl Message<'_> for ToSupervisor {
 }
 
 impl Message<'_> for FromSupervisor {
-    const MAX_PAYLOAD: usize = 64 << 10;
+    /// A sentence about each of thousands of groups fits.
+    const MAX_PAYLOAD: usize = 16 << 20;
 
     fn kind(&self) -> u8 {
         match self {
             Self::Ready => 1,
             Self::Failed { .. } => 2,
+            Self::Checked { .. } => 3,
         }
     }
 
@@ -169,6 +173,9 @@ impl Message<'_> for FromSupervisor {
         match self {
             Self::Ready => {}
             Self::Failed { reason } => writer.bytes(reason.as_bytes()),
+            Self::Checked { problems } => {
+                writer.list(problems, |writer, problem| writer.bytes(problem.as_bytes()));
+            }
         }
     }
 
@@ -176,6 +183,10 @@ impl Message<'_> for FromSupervisor {
         Ok(match kind {
             1 => Self::Ready,
             2 => Self::Failed { reason: reader.text("reason")?.to_owned() },
+            3 => Self::Checked {
+                problems: reader
+                    .list("problems", 4, |reader| Ok(reader.text("problem")?.to_owned()))?,
+            },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from the supervisor",
@@ -220,9 +231,7 @@ impl Group {
                 writer.list(groups, |writer, group| writer.u32(*group));
             });
         });
-        writer.path(&self.program);
-        writer.option(self.libpython.as_deref(), Writer::path);
-        writer.option(self.display_name.as_deref(), Writer::bytes);
+        writer.option(self.free_threading, Writer::bool);
         writer.list(&self.environment, |writer, (name, value)| {
             writer.bytes(name);
             writer.bytes(value);
@@ -253,10 +262,8 @@ impl Group {
                     })?,
                 })
             })?,
-            program: reader.path("program")?,
-            libpython: reader.option("libpython", |reader| reader.path("libpython"))?,
-            display_name: reader
-                .option("display name", |reader| Ok(reader.bytes("display name")?.to_owned()))?,
+            free_threading: reader
+                .option("free threading", |reader| reader.bool("free threading"))?,
             environment: reader.list("environment", 8, |reader| {
                 Ok((reader.bytes("name")?.to_owned(), reader.bytes("value")?.to_owned()))
             })?,

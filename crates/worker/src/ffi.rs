@@ -1,9 +1,9 @@
-//! Every unsafe operation of the worker: setting up CPython, text from bytes, and the process's
-//! environment and end.
+//! Every unsafe operation of the worker: what PyO3 leaves out of CPython, and of the process.
 #![expect(unsafe_code, reason = "the one file of this program that may")]
 
 use std::ffi::{CStr, CString, c_char};
-use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use channel::Bytes;
 use pyo3::ffi as python;
@@ -36,28 +36,50 @@ pub fn bytes_of<'py>(py: Python<'py>, parts: [Bytes<'_>; 2]) -> Option<Bound<'py
     Some(object)
 }
 
-/// Removes a variable from the environment, which later programs would inherit.
-///
-/// # Panics
-/// When the process has more than one thread, as any of them could be reading the environment.
-pub fn forget_variable(name: &str) {
-    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
-    assert!(!matches!(threads, Ok(2..)), "the environment is changed before threads start");
-    // SAFETY: the line above shows that no other thread exists that could read the environment.
-    unsafe { std::env::remove_var(name) };
-}
-
 /// Sets the locale of the process, in all its categories. Returns whether the system has it.
 ///
 /// # Panics
-/// When Python is initialised already: threads could be reading the locale.
+/// When the process has other threads, which could be reading the locale.
 pub fn set_locale(name: &CStr) -> bool {
-    // SAFETY: `Py_IsInitialized` can be called at any time.
-    let already = unsafe { python::Py_IsInitialized() };
-    assert_eq!(already, 0, "the locale is changed before threads start");
-    // SAFETY: the name is a C string. Before Python is initialised, which starts what runs in other
-    // threads, nobody else reads the locale.
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
+    assert!(!matches!(threads, Ok(2..)), "the locale is changed before threads start");
+    // SAFETY: the name is a C string, and no other thread exists that could read the locale.
     !unsafe { libc::setlocale(libc::LC_ALL, name.as_ptr()) }.is_null()
+}
+
+/// Where this process's arguments are, which lists of processes show.
+#[derive(Debug, Clone)]
+pub struct Arguments(Range<usize>);
+
+impl Arguments {
+    /// Asks the kernel (proc(5): `arg_start` and `arg_end`), which must be done while there is a
+    /// `/proc`.
+    pub fn find() -> Option<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The name may hold anything; the third field is behind it.
+        let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ').skip(48 - 3);
+        let (start, end) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        (0 < start && start < end).then_some(Self(start..end))
+    }
+
+    /// Puts `text` in their place, as far as there is room.
+    pub fn overwrite(&self, text: &[u8]) {
+        let start = std::ptr::with_exposed_provenance_mut::<u8>(self.0.start);
+        // The last byte stays zero, which is how the kernel knows that the text ends here.
+        let length = text.len().min(self.0.len().saturating_sub(1));
+        // SAFETY: the kernel has said that these bytes are the arguments (`find`): they lie on the
+        // first stack, which is there as long as the process, and Python has its own copy of them.
+        unsafe { std::ptr::write_bytes(start, 0, self.0.len()) };
+        // SAFETY: as above, and `length` is less than there is room for; the text is elsewhere.
+        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), start, length) };
+    }
+}
+
+/// Gives SIGINT its default effect again, instead of `KeyboardInterrupt` (`Modules/signalmodule.c`).
+/// To be called before handlers of ours are set, which would call Python's.
+pub fn reset_interrupt() {
+    // SAFETY: `SIG_DFL` is no function that could be called at a bad time.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
 }
 
 /// Ends the process at once, without the exit handlers of C libraries: other threads still run, and
@@ -135,8 +157,7 @@ impl Usage {
     }
 }
 
-/// `sys.version` of the libpython that is loaded, which need not be the one of the build. Can be
-/// asked before Python is initialised.
+/// `sys.version` of this Python, which need not be the one of the build.
 pub fn running_version() -> String {
     // SAFETY: `Py_GetVersion` is documented as callable before `Py_Initialize`.
     let version = unsafe { python::Py_GetVersion() };
@@ -145,114 +166,13 @@ pub fn running_version() -> String {
     version.to_string_lossy().into_owned()
 }
 
-/// Where Python finds its standard library.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// As if this program had been run: its place tells, and a `pyvenv.cfg` near it.
-    Program(CString),
-    /// Below this prefix.
-    Home(CString),
-}
-
-/// Initialises CPython, and releases its lock again: from here on threads attach to it.
-///
-/// # Errors
-/// What CPython says went wrong.
-///
-/// # Panics
-/// When Python is initialised already.
-pub fn initialize(
-    location: &Location,
-    argv0: &CStr,
-    settings: &wire::control::Python,
-) -> Result<(), String> {
-    // SAFETY: `Py_IsInitialized` can be called at any time.
-    let already = unsafe { python::Py_IsInitialized() };
-    assert_eq!(already, 0, "Python is initialised once");
-
-    let mut config = MaybeUninit::<python::PyConfig>::uninit();
-    // SAFETY: the pointer is to memory of the right size, which the function fills.
-    unsafe { python::PyConfig_InitPythonConfig(config.as_mut_ptr()) };
-    // SAFETY: `PyConfig_InitPythonConfig` above has set every field.
-    let mut config = unsafe { config.assume_init() };
-    config.parse_argv = 0;
-    config.install_signal_handlers = 0;
-    if settings.optimize > 0 {
-        config.optimization_level = i32::try_from(settings.optimize).unwrap_or(2);
-    }
-    if settings.dont_write_bytecode {
-        config.write_bytecode = 0;
-    }
-    if let Some(seed) = settings.hash_seed {
-        config.use_hash_seed = 1;
-        config.hash_seed = seed.into();
-    }
-
-    let outcome = fill_in(&mut config, location, argv0).and_then(|()| {
-        for filter in &settings.warnings {
-            add_warning(&mut config, filter)?;
-        }
-        // SAFETY: the configuration is valid, and Python not initialised (asserted above).
-        check(unsafe { python::Py_InitializeFromConfig(&config) })
-    });
-    // SAFETY: `config` was initialised above and is used no more.
-    unsafe { python::PyConfig_Clear(&mut config) };
-    outcome?;
-
-    // SAFETY: initialisation succeeded, so that this thread holds the lock. The thread state that
-    // is returned stays known to Python as this thread's own and is found when it attaches.
-    unsafe { python::PyEval_SaveThread() };
-    Ok(())
-}
-
-fn fill_in(config: &mut python::PyConfig, location: &Location, argv0: &CStr) -> Result<(), String> {
-    let mut argv = [argv0.as_ptr()];
-    let config: *mut python::PyConfig = config;
-    // SAFETY: the list has the one element that is announced, a C string, and is copied.
-    check(unsafe { python::PyConfig_SetBytesArgv(config, 1, argv.as_mut_ptr()) })?;
-    let (field, path) = match location {
-        // SAFETY: `config` comes from a reference and is therefore valid.
-        Location::Program(path) => (unsafe { &raw mut (*config).program_name }, path),
-        // SAFETY: as above.
-        Location::Home(path) => (unsafe { &raw mut (*config).home }, path),
-    };
-    // SAFETY: `field` points into the same configuration; `path` is a C string and is copied.
-    check(unsafe { python::PyConfig_SetBytesString(config, field, path.as_ptr()) })
-}
-
-/// Adds a filter as behind the option `-W`.
-fn add_warning(config: &mut python::PyConfig, filter: &[u8]) -> Result<(), String> {
-    let Ok(filter) = CString::new(filter) else { return Ok(()) };
-    // SAFETY: a C string. Python's memory is set up: `PyConfig_SetBytesArgv` in `fill_in` did that.
-    let wide = unsafe { python::Py_DecodeLocale(filter.as_ptr(), std::ptr::null_mut()) };
-    if wide.is_null() {
-        return Err("a WSGIPythonWarnings cannot be decoded".to_owned());
-    }
-    // SAFETY: a list of an initialised configuration, and a wide C string, which is copied.
-    let outcome = check(unsafe { python::PyWideStringList_Append(&mut config.warnoptions, wide) });
-    // SAFETY: `Py_DecodeLocale` gives memory that is to be freed this way, and it is used no more.
-    unsafe { python::PyMem_RawFree(wide.cast()) };
-    outcome
-}
-
-fn check(status: python::PyStatus) -> Result<(), String> {
-    // SAFETY: `PyStatus_Exception` only looks at the value passed.
-    if unsafe { python::PyStatus_Exception(status) } == 0 {
-        return Ok(());
-    }
-    let text = |pointer: *const c_char| {
-        if pointer.is_null() {
-            return None;
-        }
-        // SAFETY: texts in a `PyStatus` that are not null are C strings in static storage.
-        let text = unsafe { CStr::from_ptr(pointer) };
-        Some(text.to_string_lossy().into_owned())
-    };
-    Err(match (text(status.func), text(status.err_msg)) {
-        (Some(function), Some(message)) => format!("{function}: {message}"),
-        (None, Some(message)) => message,
-        (_, None) => format!("it asks to exit with status {}", status.exitcode),
-    })
+/// Runs Python as its own program does with these arguments, of which the first is its path.
+pub fn run_python(arguments: &[CString]) -> i32 {
+    let mut pointers: Vec<*mut c_char> =
+        arguments.iter().map(|argument| argument.as_ptr().cast_mut()).collect();
+    let count = libc::c_int::try_from(pointers.len()).expect("a few arguments");
+    // SAFETY: as many C strings as announced, which Python copies (`Py_BytesMain`).
+    unsafe { python::Py_BytesMain(count, pointers.as_mut_ptr()) }
 }
 
 /// Python's own record of this thread, as an address to compare with.
@@ -263,9 +183,19 @@ pub fn thread_state(_py: Python<'_>) -> usize {
 
 /// Python's record of the thread that holds its lock, where Python tells (up to 3.11).
 pub fn lock_holder() -> Option<usize> {
+    type Unchecked = unsafe extern "C" fn() -> *mut python::PyThreadState;
+    static FUNCTION: OnceLock<Option<Unchecked>> = OnceLock::new();
+    let function = FUNCTION.get_or_init(|| {
+        // Not in the ABI of all versions: asked for by name.
+        let name = c"_PyThreadState_UncheckedGet".as_ptr();
+        // SAFETY: a C string, looked up among what is loaded already.
+        let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name) };
+        // SAFETY: the function has had this shape since Python 3.5; null becomes `None`.
+        unsafe { std::mem::transmute::<*mut libc::c_void, Option<Unchecked>>(address) }
+    });
     // SAFETY: it reads one variable, and needs neither the lock nor a thread that Python knows; what
     // it returns is compared, and not looked into.
-    let state = unsafe { python::compat::PyThreadState_GetUnchecked() };
+    let state = unsafe { (*function)?() };
     Some(state.addr()).filter(|state| *state != 0)
 }
 

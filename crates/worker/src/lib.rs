@@ -1,4 +1,4 @@
-//! A worker: embeds CPython and runs the WSGI applications of one application group.
+//! A worker: runs the WSGI applications of one application group in the Python of its process.
 //!
 //! Folders stand on floors, and import only from those below (`cargo xtask tidy` holds this):
 //! the files here without a folder, `process`, `conversation`, `monitor`, `io`, `wsgi`, `telemetry`,
@@ -8,7 +8,7 @@
 mod clock;
 pub mod conversation;
 mod embedded;
-mod ffi;
+pub mod ffi;
 mod forked;
 mod interruption;
 mod io;
@@ -23,4 +23,4 @@ mod telemetry;
 mod worker;
 mod wsgi;
 
-pub use lifecycle::main;
+pub use lifecycle::{main, prepare};

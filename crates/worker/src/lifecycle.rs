@@ -5,9 +5,8 @@
 
 use std::error::Error;
 use std::os::fd::OwnedFd;
-use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +26,7 @@ use crate::io::thread::Io;
 use crate::io::watch::Thread;
 use crate::monitor::{Monitor, Stacks};
 use crate::process::control::{Control, ControlError, Event, Reporter, Signal};
+use crate::process::title::Title;
 use crate::process::{log, setup};
 use crate::python::context::Context;
 use crate::python::interpreter::Interpreter;
@@ -43,26 +43,76 @@ const LONELINESS: Duration = Duration::from_secs(1);
 /// How often such a worker looks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Runs a worker, whose standard input is the socket of the supervisor that executed it.
-pub fn main() -> ExitCode {
-    abort_on_panic();
-    // It names the environment's libpython, for this program only.
-    ffi::forget_variable("LD_PRELOAD");
-    let control = match Control::take_stdin() {
-        Ok(control) => control,
-        Err(error) => return complain(&error),
+/// What has been done before Python runs, where that must be.
+struct Prepared {
+    control: Control,
+    settings: Box<Settings>,
+    title: Title,
+}
+
+static PREPARED: Mutex<Option<Prepared>> = Mutex::new(None);
+
+/// Takes up the conversation with the supervisor, whose socket is this process's standard input, and
+/// confines the process to `root`, the group's `chroot=`. For a program that is about to start Python;
+/// [`main`] goes on from here.
+///
+/// # Errors
+/// What is wrong, which the supervisor has been told.
+pub fn prepare(root: Option<OwnedFd>) -> Result<(), String> {
+    let prepared = Prepared::begin().map_err(|error| error.to_string())?;
+    let reporter = prepared.control.reporter();
+    if let Some(root) = root {
+        setup::enter_root(&prepared.settings, root).inspect_err(|problem| {
+            reporter.failed(problem.clone());
+        })?;
+    }
+    *PREPARED.lock().expect("panics abort") = Some(prepared);
+    Ok(())
+}
+
+/// Runs a worker in the Python of this process, to be called on its main thread and not attached to
+/// Python. Standard input is the socket of the supervisor.
+pub fn main() -> ! {
+    let status = match serve_supervisor() {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("wsgi-worker: {error}");
+            1
+        }
     };
+    ffi::exit_now(status)
+}
+
+fn serve_supervisor() -> Result<(), ControlError> {
+    let prepared = PREPARED.lock().expect("panics abort").take();
+    let Prepared { control, settings, title } = prepared.map_or_else(Prepared::begin, Ok)?;
+    title.set(settings.display_name.as_deref());
     let reporter = control.reporter();
     module::report_to(&reporter);
-    match run(control, &reporter) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => match error.downcast_ref::<ControlError>() {
-            Some(error) => complain(error),
-            None => {
+    run(control, settings, &reporter).or_else(|error| {
+        let error = error.downcast::<ControlError>().map(|error| *error);
+        match error {
+            Ok(error) => Err(error),
+            Err(error) => {
                 reporter.failed(error.to_string());
-                ExitCode::FAILURE
+                ffi::exit_now(1)
             }
-        },
+        }
+    })
+}
+
+impl Prepared {
+    fn begin() -> Result<Self, ControlError> {
+        abort_on_panic();
+        let title = Title::find();
+        let mut control = Control::take_stdin()?;
+        match control.next(None)? {
+            Event::Order(ToWorker::Configure(settings), _) => Ok(Self { control, settings, title }),
+            // There is nothing to do any more.
+            Event::Order(..) | Event::Signal(_) | Event::Orphaned | Event::Nothing => {
+                ffi::exit_now(0)
+            }
+        }
     }
 }
 
@@ -75,21 +125,16 @@ fn abort_on_panic() {
     }));
 }
 
-fn complain(error: &ControlError) -> ExitCode {
-    eprintln!("wsgi-worker: {error}");
-    ExitCode::FAILURE
-}
-
 /// Returns only when there is nothing to serve; a worker that has served ends in here.
-fn run(mut control: Control, reporter: &Reporter) -> Result<(), Box<dyn Error>> {
-    let (settings, root) = match control.next(None)? {
-        Event::Order(ToWorker::Configure(settings), root) => (settings, root),
-        Event::Order(..) | Event::Signal(_) | Event::Orphaned | Event::Nothing => return Ok(()),
-    };
-    setup::set_up(&settings, root)?;
+fn run(
+    mut control: Control,
+    settings: Box<Settings>,
+    reporter: &Reporter,
+) -> Result<(), Box<dyn Error>> {
     setup::set_locale(&settings, reporter);
     let signals = Signals::catch()?;
-    let interpreter = Interpreter::start(&settings)?;
+    let interpreter = Python::attach(|py| Interpreter::prepare(py, &settings))
+        .map_err(|error| format!("Python runs, but cannot be set up: {error}"))?;
     // Who subscribed to the end is told in any case, as with mod_wsgi.
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
     reporter.send(&FromWorker::Ready { python: interpreter.version() });

@@ -105,7 +105,10 @@ pub static OPTIONS: [DaemonOption; 18] = [
         what: "Python home",
         default: "`WSGIPythonHome`",
         usage: "virtual environment or prefix of Python",
-        compatibility: Compatibility::Better("chooses the worker of the environment's version"),
+        compatibility: Compatibility::Better(
+            "workers run in the interpreter of that environment, of whatever version; configtest \
+             tells of one that cannot be used, which costs no other group",
+        ),
         set: |group, value| {
             group.python_home = Some(path(value));
             Ok(Verdict::Good)

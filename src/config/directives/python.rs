@@ -3,9 +3,7 @@
 use super::{Outcome, globals, interpreter, on_off, set_flag};
 use crate::config::settings::{HashSeed, Interpreter, Selector};
 use crate::config::values::{Verdict, atoi, interval, is_missing, path, search_path};
-use crate::config::{
-    Compatibility, ServerConfig, httpd_directories, install_directory, lossy, python, registry,
-};
+use crate::config::{Compatibility, ServerConfig, first_there, httpd_directories, lossy, registry};
 use crate::ffi::command::{Command, Context, Directive, Form, Setter};
 
 pub static DIRECTIVES: [Directive; 15] = [
@@ -13,11 +11,11 @@ pub static DIRECTIVES: [Directive; 15] = [
         name: c"WSGIPythonHome",
         context: Context::Main,
         form: Form::One,
-        default: "the worker's own Python",
+        default: "the Python that the module was installed with",
         usage: c"virtual environment or prefix of Python for groups without python-home=",
         compatibility: Compatibility::Better(
-            "chooses the worker of the environment's version; an environment that cannot be used \
-             is refused at configtest where a process group needs it",
+            "workers run in the interpreter of that environment, of whatever version; configtest \
+             tells of one that cannot be used, which costs no other group",
         ),
         set: Setter::Server(python_home),
     },
@@ -196,7 +194,7 @@ fn python_home(config: &mut ServerConfig, command: Command<'_>, argument: &[u8])
     // mod_wsgi looks at it from httpd's working directory.
     let written = path(argument);
     let places = httpd_directories().into_iter().chain(command.below_server_root(b"."));
-    let home = python::absolute(&written, &places.collect::<Vec<_>>());
+    let home = first_there(&written, &places.collect::<Vec<_>>());
     if home != written {
         command.warn(&format!(
             "'{}' is relative and counts as {}: write that.",
@@ -204,17 +202,7 @@ fn python_home(config: &mut ServerConfig, command: Command<'_>, argument: &[u8])
             home.display()
         ));
     }
-    let globals = globals(config);
-    // Whether anybody needs it is not known before all groups are.
-    (globals.worker, globals.python_problem) =
-        match python::find_worker(&home, None, &install_directory()) {
-            Ok(worker) => (Some(worker), None),
-            Err(error) => {
-                let (home, location) = (home.display(), command.location());
-                (None, Some(format!("WSGIPythonHome '{home}' at {location}: {error}")))
-            }
-        };
-    globals.python_home = Some(home);
+    globals(config).python_home = Some(home);
     Ok(())
 }
 

@@ -80,11 +80,11 @@ impl Supervisor {
     }
 
     fn spawn(&mut self, worker: WorkerId, group: usize) {
-        let event = match spawn(&self.groups[group], self.descriptors) {
-            Ok(Spawned { pid, control, stdout, stderr, root }) => {
+        let event = match spawn(&self.groups[group], &self.installed, self.descriptors) {
+            Ok(Spawned { pid, control, stdout, stderr }) => {
                 let mut link = Link::new(group, pid, control);
                 let settings = Box::new(self.groups[group].settings.clone());
-                link.send(&ToWorker::Configure(settings), root);
+                link.send(&ToWorker::Configure(settings), None);
                 self.links.insert(worker, link);
                 // Not info: httpd writes notices to a file whatever the LogLevel is, and what an
                 // application prints must be there.

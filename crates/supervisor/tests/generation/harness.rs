@@ -41,6 +41,7 @@ pub fn group(name: &str, behaviour: &str) -> Group {
             processes: 1,
             threads: 1,
             peer_uid: Uid::effective().as_raw(),
+            python_home: Some(PathBuf::from("environment")),
             limits: wire::limits::Limits {
                 shutdown_timeout: 10,
                 ..wire::limits::Limits::default()
@@ -53,9 +54,7 @@ pub fn group(name: &str, behaviour: &str) -> Group {
             user: "nobody".to_owned(),
             groups: None,
         }),
-        program: PathBuf::from("fake-worker"),
-        libpython: None,
-        display_name: None,
+        free_threading: None,
         environment: vec![(b"FAKE".to_vec(), behaviour.as_bytes().to_vec())],
         prestart: false,
         application_groups: Vec::new(),
@@ -89,14 +88,18 @@ impl Generation {
         fs::create_dir(&place).unwrap();
         // The build directory may be closed to other users.
         fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
-        let program = place.join("fake-worker");
+        // What a supervisor takes for the interpreter of an environment.
+        let programs = place.join("environment/bin");
+        fs::create_dir_all(&programs).unwrap();
+        let program = programs.join("python3");
         // By a program of its own: a process that another test is just starting would have our
         // descriptor for a moment, and as long as somebody has one to write with, the kernel executes
         // no file (ETXTBSY).
         let copied = Command::new("cp").arg(fake_worker()).arg(&program).status().unwrap();
         assert!(copied.success());
         for group in &mut groups {
-            group.program = place.join(&group.program);
+            let home = group.settings.python_home.take();
+            group.settings.python_home = home.map(|home| place.join(home));
         }
 
         let log = File::options().create(true).append(true).open(place.join("log")).unwrap();

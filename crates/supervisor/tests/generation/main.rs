@@ -103,21 +103,25 @@ fn a_group_recovers_by_itself_when_the_cause_is_gone() {
 #[test]
 fn why_a_worker_cannot_be_executed_is_told_with_the_cure() {
     let mut missing = group("missing", "");
-    missing.program = "no-such-worker".into();
+    missing.settings.python_home = Some("no-such-environment".into());
     let mut data = group("data", "");
-    data.program = "log".into();
+    data.settings.python_home = Some("log".into());
     let libraries = group("libraries", "libraries");
-    let generation = Generation::start(vec![missing, data, libraries]);
+    let mut homeless = group("homeless", "");
+    homeless.settings.home = Some("/nonexistent".into());
+    homeless.settings.working_directory = Some("/nonexistent".into());
+    let generation = Generation::start(vec![missing, data, libraries, homeless]);
     let check = |name: &str, expected: &[&str]| {
         let (reason, _) = generation.unavailable(name, "");
         for part in expected {
             assert!(reason.contains(part), "{reason}");
         }
     };
-    let user = if is_root() { "as user 'nobody' (uid 65534): " } else { ": " };
-    check("missing", &["cannot execute", "no-such-worker", user, "is not installed there"]);
-    check("data", &["cannot execute", user, "needs execute permission"]);
+    let user = if is_root() { "as user 'nobody' (uid 65534): " } else { "" };
+    check("missing", &[user, "python-home=", "no-such-environment", "No such file or directory"]);
+    check("data", &[user, "it is no directory"]);
     check("libraries", &["exit status 127", "error while loading shared libraries"]);
+    check("homeless", &[user, "cannot change to home=/nonexistent: No such file"]);
     check("nowhere", &["there is no process group 'nowhere'"]);
     generation.end();
 }
@@ -221,7 +225,7 @@ fn strangers_are_turned_away() {
 
 /// As user `uid`, asks with the secret of the generation.
 fn ask_as(generation: &Generation, uid: u32) -> String {
-    let mut command = Command::new(generation.place.join("fake-worker"));
+    let mut command = Command::new(generation.place.join("environment/bin/python3"));
     command.env("FAKE", "ask").env("FAKE_FILE", generation.control()).env("FAKE_SECRET", "9");
     let output = command.uid(uid).gid(uid).output().expect("everybody may execute it");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -273,21 +277,23 @@ fn socket_users_are_let_in_and_only_to_their_groups() {
 #[test]
 fn a_worker_has_its_own_rights_and_nothing_of_ours() {
     let mut blog = group("blog", "");
-    blog.display_name = Some(b"(wsgi:blog)".to_vec());
+    blog.settings.umask = Some(0o027);
+    // An account of a service often has no directory.
+    blog.settings.working_directory = Some("/nonexistent".into());
     blog.environment.push((b"HOME".to_vec(), b"/nonexistent".to_vec()));
     let generation = Generation::start(vec![blog]);
     generation.granted("blog", "");
     let line = generation.logged("I am ");
     let contains = |text: &str| assert!(line.contains(text), "no '{text}' in {line}");
-    contains("name \"(wsgi:blog)\"");
+    contains("environment/bin/python3\" descriptors");
     // 3 is the descriptor that lists the others.
     contains("descriptors [0, 1, 2, 3] blocked 0000000000000000 ");
-    contains("group blog");
+    contains("group blog umask 0027 in Some(\"/\")");
     if is_root() {
         contains(&format!("I am {NOBODY} {NOBODY} {NOBODY}/{NOBODY} {NOBODY} {NOBODY}"));
         contains(&format!("others [{NOBODY}]"));
         contains("capabilities 0000000000000000");
-        contains("environment [Some(\"nobody\"), None, Some(\"/nonexistent\"), None]");
+        contains("environment [Some(\"nobody\"), None, Some(\"/nonexistent\"), Some(\"\")]");
     }
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     contains(&format!("limit {limit:?}"));

@@ -1,4 +1,4 @@
-//! How a worker is set up: what its supervisor tells it before Python starts.
+//! How a worker is set up: what its supervisor tells it before it loads an application.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::telemetry::Telemetry;
 
 /// How a worker sets up its process and Python. Identity and environment variables are not here:
-/// the supervisor has seen to them before the worker was executed.
+/// the supervisor has seen to them before Python was executed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Name of the process group, empty for the default one.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub peer_uid: u32,
     /// `socket-user=`: who else may connect, and owns the sockets.
     pub socket_user: Option<u32>,
+    /// `display-name=`: what lists of processes call the worker.
+    pub display_name: Option<Vec<u8>>,
     /// `umask=`.
     pub umask: Option<u32>,
     /// `locale=`, which the environment has as `LC_ALL` already.
@@ -68,6 +70,7 @@ impl Settings {
         writer.bool(self.multiprocess);
         writer.u32(self.peer_uid);
         writer.option(self.socket_user, Writer::u32);
+        writer.option(self.display_name.as_deref(), Writer::bytes);
         writer.option(self.umask, Writer::u32);
         writer.option(self.locale.as_deref(), Writer::bytes);
         writer.option(self.root.as_deref(), Writer::path);
@@ -94,6 +97,8 @@ impl Settings {
             multiprocess: reader.bool("multiprocess")?,
             peer_uid: reader.u32("peer uid")?,
             socket_user: reader.option("socket user", |reader| reader.u32("socket user"))?,
+            display_name: reader
+                .option("display name", |reader| Ok(reader.bytes("display name")?.to_owned()))?,
             umask: reader.option("umask", |reader| reader.u32("umask"))?,
             locale: reader.option("locale", |reader| Ok(reader.bytes("locale")?.to_owned()))?,
             root: reader.option("root", |reader| reader.path("root"))?,

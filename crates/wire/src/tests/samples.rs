@@ -203,7 +203,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     let paths = (option::of(path()), option::of(path()), option::of(path()), vec(path(), 0..4));
     let reload = proptest::sample::select(control::Reload::ALL.as_slice());
     let queue = (option::of(any::<u32>()), any::<u32>(), option::of(any::<u32>()));
-    let process = (option::of(bytes()), option::of(path()));
+    let process = (option::of(bytes()), option::of(path()), option::of(bytes()));
     let metrics = (option::of(bytes()), option::of(telemetry()));
     let rest = (option::of(any::<u64>()), python(), limits(), reload, httpd(), queue, metrics);
     (bytes(), sizes, paths, process, rest).prop_map(
@@ -223,6 +223,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 multiprocess: sizes.2,
                 peer_uid: sizes.3,
                 socket_user: queue.2,
+                display_name: process.2,
                 umask: sizes.4,
                 locale: process.0,
                 root: process.1,
@@ -402,18 +403,16 @@ fn application_group() -> impl Strategy<Value = ApplicationGroup> {
 }
 
 fn group() -> impl Strategy<Value = Group> {
-    let program = (path(), option::of(path()), option::of(bytes()), vec((bytes(), bytes()), 0..3));
+    let python = (option::of(any::<bool>()), vec((bytes(), bytes()), 0..3));
     let rest = (any::<bool>(), any::<u32>(), level(), system_limits());
     let application_groups = vec(application_group(), 0..3);
-    (settings(), option::of(identity()), program, rest, application_groups).prop_map(
-        |(settings, identity, program, rest, application_groups)| Group {
+    (settings(), option::of(identity()), python, rest, application_groups).prop_map(
+        |(settings, identity, python, rest, application_groups)| Group {
             settings,
             identity,
             application_groups,
-            program: program.0,
-            libpython: program.1,
-            display_name: program.2,
-            environment: program.3,
+            free_threading: python.0,
+            environment: python.1,
             prestart: rest.0,
             log: rest.1,
             log_level: rest.2,
@@ -440,6 +439,7 @@ pub fn from_supervisor() -> impl Strategy<Value = FromSupervisor> {
     prop_oneof![
         Just(FromSupervisor::Ready),
         text().prop_map(|reason| FromSupervisor::Failed { reason }),
+        vec(text(), 0..3).prop_map(|problems| FromSupervisor::Checked { problems }),
     ]
 }
 

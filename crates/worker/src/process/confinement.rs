@@ -8,9 +8,6 @@ use rustix::thread::{self, CapabilitySet, CapabilitySets};
 /// Why the process is not confined. It must not run Python then.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfinementError {
-    /// The directory did not come with the message that names it.
-    #[error("the supervisor has sent no directory")]
-    NoDirectory,
     /// The system refused.
     #[error("{step}: {source}")]
     System {
@@ -31,8 +28,7 @@ pub enum ConfinementError {
 ///
 /// # Errors
 /// [`ConfinementError`].
-pub fn confine(directory: Option<OwnedFd>) -> Result<(), ConfinementError> {
-    let directory = directory.ok_or(ConfinementError::NoDirectory)?;
+pub fn confine(directory: OwnedFd) -> Result<(), ConfinementError> {
     let failed = |step| move |source| ConfinementError::System { step, source };
     rustix::process::fchdir(&directory).map_err(failed("cannot enter it"))?;
     // Whoever has a directory outside open can go back there.

@@ -76,6 +76,7 @@ impl Control {
         if rustix::net::sockopt::socket_type(stdin).is_err() {
             return Err(ControlError::NoSupervisor);
         }
+        crate::ffi::reset_interrupt();
         // A handler that writes into a pipe, rather than blocked signals: programs that the
         // application starts would inherit the mask and could not be ended.
         let note = |meaning, numbers: &[i32]| -> io::Result<_> {
@@ -115,10 +116,9 @@ impl Control {
         loop {
             if let Some(order) = self.inbox.next::<ToWorker>()? {
                 let descriptor = match order {
-                    ToWorker::Configure(_) | ToWorker::Assign { .. } => {
-                        self.inbox.take_descriptor()
-                    }
-                    ToWorker::Drain { .. }
+                    ToWorker::Assign { .. } => self.inbox.take_descriptor(),
+                    ToWorker::Configure(_)
+                    | ToWorker::Drain { .. }
                     | ToWorker::Keep
                     | ToWorker::Retire
                     | ToWorker::Load { .. }

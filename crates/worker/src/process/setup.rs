@@ -1,4 +1,4 @@
-//! Sets the process up as the supervisor says, before Python runs in it.
+//! Sets the process up as the supervisor says.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -11,16 +11,16 @@ use crate::process::confinement::confine;
 use crate::process::control::Reporter;
 use crate::process::memory;
 
-/// Root directory, umask and working directory. `root` is the group's `chroot=`, open.
+/// Confines the process to `root`, the group's `chroot=`, and sets umask and working directory in
+/// there. (Without a `chroot=`, the supervisor has seen to these.)
 ///
 /// # Errors
 /// A sentence that names the option and what the system said.
-pub fn set_up(settings: &Settings, root: Option<OwnedFd>) -> Result<(), String> {
-    if let Some(path) = &settings.root {
-        // Opened for later: there need be no /proc inside.
-        memory::resident_memory();
-        confine(root).map_err(|error| format!("chroot={}: {error}", path.display()))?;
-    }
+pub fn enter_root(settings: &Settings, root: OwnedFd) -> Result<(), String> {
+    // Opened for later: there need be no /proc inside.
+    memory::resident_memory();
+    let path = settings.root.as_deref().unwrap_or("/".as_ref()).display();
+    confine(root).map_err(|error| format!("chroot={path}: {error}"))?;
     if let Some(mask) = settings.umask {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask & 0o777));
     }

@@ -143,7 +143,7 @@ impl<'py> Call<'py> {
                     None => {
                         // The name becomes REMOTE_USER, whose bytes applications see as latin-1.
                         let user = answer.cast::<PyString>().ok();
-                        let user = user.map(|user| user.to_str().map(str::to_owned)).transpose();
+                        let user = user.map(|user| user.to_cow().map(Cow::into_owned)).transpose();
                         let user = asked.checked(name, user)?.filter(|user| !user.is_empty());
                         let user = user.ok_or_else(|| {
                             asked.complain(&answer, name, "True, False, None or a user's name")

@@ -1,6 +1,5 @@
-//! Python itself: where it is, how it starts, what it finds, and how it ends.
+//! Python itself: how it is set up, what it finds, and how it ends.
 
-use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -10,16 +9,11 @@ use wire::control::{self, Settings};
 use wire::limits::Cause;
 
 use crate::embedded;
-use crate::ffi::{self, Location, latin1};
+use crate::ffi::{self, latin1};
 use crate::forked::note_fork;
 use crate::lines::Source;
 use crate::python::module::Modules;
 use crate::wsgi::LogStream;
-
-/// The Python that this worker was built for.
-const BUILT_FOR: &str = env!("WSGI_PYTHON_VERSION");
-/// The program of that Python.
-const PROGRAM: &str = env!("WSGI_PYTHON_PROGRAM");
 
 /// A running interpreter.
 #[derive(Debug)]
@@ -28,51 +22,22 @@ pub struct Interpreter {
     modules: Modules,
 }
 
-/// Why Python does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum InterpreterError {
-    /// The libpython that was found is not the one of the build.
-    #[error("this worker was built for Python {BUILT_FOR}, but its libpython is {0}")]
-    WrongVersion(String),
-    /// A path that no program can be given.
-    #[error("python-home={0:?} contains a NUL character")]
-    BadHome(std::path::PathBuf),
-    /// CPython says no.
-    #[error("Python {BUILT_FOR} cannot start {place}: {reason}{}", in_root(root.as_deref()))]
-    Refused {
-        /// Where it looked for its library.
-        place: String,
-        /// The root of that place, if it is another one than the system's.
-        root: Option<PathBuf>,
-        /// What it said.
-        reason: String,
-    },
-    /// Python code of ours failed.
-    #[error("Python runs, but cannot be set up: {0}")]
-    SetUp(#[from] PyErr),
-}
-
 impl Interpreter {
-    /// Starts Python in this process, once.
+    /// Prepares the Python that runs in this process.
     ///
     /// # Errors
-    /// [`InterpreterError`].
-    pub fn start(settings: &Settings) -> Result<Self, InterpreterError> {
-        // Before initialisation, which would work on structures of another shape.
-        let running = ffi::running_version();
-        let number = running.split(' ').next().unwrap_or_default();
-        if number.split('.').take(2).ne(BUILT_FOR.split('.')) {
-            return Err(InterpreterError::WrongVersion(number.to_owned()));
-        }
-        let location = location(settings.python_home.as_deref())?;
-        ffi::initialize(&location, c"mod_wsgi", &settings.python).map_err(|reason| {
-            let place = match &location {
-                Location::Program(path) => format!("as {}", path.to_string_lossy()),
-                Location::Home(path) => format!("with python-home={}", path.to_string_lossy()),
-            };
-            InterpreterError::Refused { place, root: settings.root.clone(), reason }
-        })?;
-        Python::attach(|py| Ok(prepare(py, settings)?))
+    /// Python's.
+    pub fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<Self> {
+        let setup = embedded::SETUP.load(py)?;
+        let stdout = Bound::new(py, LogStream::of_process(Source::Stdout))?;
+        let stderr = Bound::new(py, LogStream::of_process(Source::Stderr))?;
+        setup.call_method1("start", (stdout, stderr, wrap_pyfunction!(note_fork, py)?))?;
+
+        let modules = Modules::new(py, settings)?;
+        let home = settings.home.as_deref().map(|home| path(py, home));
+        setup.call_method1("search", (home, paths(py, &settings.python_path)?))?;
+        modules.graft(py)?;
+        Ok(Self { setup: setup.unbind(), modules })
     }
 
     /// `sys.version` on one line.
@@ -143,44 +108,6 @@ impl Interpreter {
             }
         });
     }
-}
-
-fn in_root(root: Option<&Path>) -> String {
-    root.map_or_else(String::new, |root| {
-        let root = root.display();
-        format!(
-            "; its standard library has to be in chroot={root}, at the place where it is outside"
-        )
-    })
-}
-
-fn location(home: Option<&Path>) -> Result<Location, InterpreterError> {
-    let c_string = |path: &Path| {
-        CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| InterpreterError::BadHome(path.to_owned()))
-    };
-    Ok(match home {
-        // As if the environment's own interpreter ran: that is how environments are recognised.
-        Some(home) if home.join("pyvenv.cfg").exists() => {
-            Location::Program(c_string(&home.join("bin/python"))?)
-        }
-        Some(home) => Location::Home(c_string(home)?),
-        // Not what PATH happens to name.
-        None => Location::Program(c_string(Path::new(PROGRAM))?),
-    })
-}
-
-fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<Interpreter> {
-    let setup = embedded::SETUP.load(py)?;
-    let stdout = Bound::new(py, LogStream::of_process(Source::Stdout))?;
-    let stderr = Bound::new(py, LogStream::of_process(Source::Stderr))?;
-    setup.call_method1("start", (stdout, stderr, wrap_pyfunction!(note_fork, py)?))?;
-
-    let modules = Modules::new(py, settings)?;
-    let home = settings.home.as_deref().map(|home| path(py, home));
-    setup.call_method1("search", (home, paths(py, &settings.python_path)?))?;
-    modules.graft(py)?;
-    Ok(Interpreter { setup: setup.unbind(), modules })
 }
 
 fn paths<'py>(py: Python<'py>, list: &[PathBuf]) -> PyResult<Bound<'py, PyTuple>> {

@@ -24,6 +24,7 @@ def start(stdout, stderr, note_fork):
     sys.stdout = text(stdout)
     sys.stderr = text(stderr, errors="backslashreplace")
 
+    sys.argv[:] = ["mod_wsgi"]
     set_handler = signal.signal
 
     def after_fork():

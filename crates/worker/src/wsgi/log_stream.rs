@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyDeprecationWarning, PyOSError, PyRuntimeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -65,7 +65,10 @@ impl LogStream {
             PyErr::warn(py, &warning, message, 1)?;
             text.to_string_lossy().into_owned().into_bytes()
         } else {
-            PyBuffer::<u8>::get(data)?.to_vec(py)?
+            // Anything with a buffer, of which `memoryview` makes bytes in every version's ABI.
+            let view = py.import(intern!(py, "builtins"))?.getattr(intern!(py, "memoryview"))?;
+            let bytes = view.call1((data,))?.call_method0(intern!(py, "tobytes"))?;
+            bytes.cast::<PyBytes>()?.as_bytes().to_vec()
         };
         self.put(py, &bytes)?;
         Ok(bytes.len())

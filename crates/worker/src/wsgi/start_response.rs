@@ -158,7 +158,7 @@ fn latin1_bytes(text: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let text = text
         .cast::<PyString>()
         .map_err(|_| PyTypeError::new_err(format!("must be str, not {}", type_name(text))))?;
-    if let Ok(ascii) = text.to_str()
+    if let Ok(ascii) = text.to_cow()
         && ascii.is_ascii()
     {
         return Ok(ascii.as_bytes().to_vec());

@@ -1,5 +1,7 @@
 //! Starting, ending, and what a worker does when it is told to end at a bad time.
 
+use std::os::fd::AsRawFd;
+
 use rustix::process::{Signal, kill_process};
 use wire::control::{self, Settings};
 use wire::exchange::{FromWorker, ToWorker};
@@ -12,7 +14,7 @@ const HELLO: &str = "def application(environ, start_response):\n    \
 
 #[test]
 fn the_process_is_set_up_as_the_supervisor_says() {
-    let mut worker = Worker::spawn_in(Scratch::new(), &[("LD_PRELOAD", ""), ("HOME", "/nowhere")]);
+    let mut worker = Worker::spawn_in(Scratch::new(), &[("HOME", "/nowhere")]);
     let home = worker.scratch.path("home");
     let first = worker.scratch.path("first");
     let second = worker.scratch.path("second");
@@ -21,8 +23,6 @@ fn the_process_is_set_up_as_the_supervisor_says() {
     }
     worker.scratch.write("first/more.pth", &format!("{}\n", home.join("..").display()));
     let python = worker.configure(Settings {
-        umask: Some(0o027),
-        working_directory: Some(home.clone()),
         home: Some(home.clone()),
         python_path: vec![first.clone(), second.clone()],
         ..settings()
@@ -33,72 +33,32 @@ fn the_process_is_set_up_as_the_supervisor_says() {
         "import os, sys\n\
          def application(environ, start_response):\n    \
              start_response('200 OK', [])\n    \
-             mask = os.umask(0); os.umask(mask)\n    \
-             return [repr((sys.path[:4], sys.argv, os.getcwd(), oct(mask), sys.stdin.read(),\n        \
-                 'LD_PRELOAD' in os.environ, os.environ['HOME'])).encode()]\n",
+             return [repr((sys.path[:4], sys.argv, sys.stdin.read(), os.environ['HOME'],\n        \
+                 open('/proc/self/cmdline').read().rstrip('\\0'))).encode()]\n",
     );
     let path = |path: &std::path::Path| format!("'{}'", path.display());
     let expected = format!(
-        "([{}, {}, {}, {}], ['mod_wsgi'], {}, '0o27', '', False, '/nowhere')",
+        "([{}, {}, {}, {}], ['mod_wsgi'], '', '/nowhere', 'wsgi-worker')",
         path(&home),
         path(&first),
         path(&worker.scratch.path("")).replace("/'", "'"),
-        path(&second),
-        path(&home)
+        path(&second)
     );
     assert_eq!(answer.ok(), expected);
 }
 
 #[test]
-fn a_home_that_cannot_be_entered_is_named() {
-    let mut worker = Worker::spawn();
-    let (home, working_directory) = (Some("/no/such/place".into()), Some("/no/such/place".into()));
-    worker.order(&control::ToWorker::Configure(Box::new(Settings {
-        home,
-        working_directory,
-        ..settings()
-    })));
-    let control::FromWorker::Failed { reason } = worker.report() else { panic!() };
-    assert!(reason.starts_with("cannot change to home=/no/such/place: "), "{reason}");
-    assert!(!worker.wait().success());
-}
-
-#[test]
-fn an_account_needs_no_directory() {
-    let mut worker = Worker::spawn();
-    let working_directory = Some("/no/such/place".into());
-    worker.order(&control::ToWorker::Configure(Box::new(Settings {
-        working_directory,
-        ..settings()
-    })));
-    assert!(matches!(worker.report(), control::FromWorker::Ready { .. }));
-}
-
-#[test]
-fn a_python_home_without_python_is_named() {
-    let mut worker = Worker::spawn();
-    let home = worker.scratch.path("empty");
-    std::fs::create_dir(&home).unwrap();
-    let python_home = Some(home.clone());
-    worker.order(&control::ToWorker::Configure(Box::new(Settings { python_home, ..settings() })));
-    let control::FromWorker::Failed { reason } = worker.report() else { panic!() };
-    let expected = format!("cannot start with python-home={}: ", home.display());
-    assert!(reason.contains(&expected), "{reason}");
-    assert!(!worker.wait().success());
-}
-
-#[test]
 fn a_virtual_environment_is_recognised() {
-    let mut worker = Worker::spawn();
-    let home = worker.scratch.path("venv");
-    let program = env!("WSGI_PYTHON_PROGRAM");
-    let made = std::process::Command::new(program)
+    let scratch = Scratch::new();
+    let home = scratch.path("venv");
+    let made = std::process::Command::new(python())
         .args(["-m", "venv", "--without-pip", "--symlinks"])
         .arg(&home)
         .status()
         .unwrap();
     assert!(made.success());
-    worker.configure(Settings { python_home: Some(home.clone()), ..settings() });
+    let mut worker = Worker::spawn_with(&home.join("bin/python"), scratch, &[]);
+    worker.configure(settings());
     worker.assign();
     let answer = worker.run(
         "import sys\n\
@@ -114,7 +74,10 @@ fn a_virtual_environment_is_recognised() {
 
 #[test]
 fn without_a_supervisor_the_worker_says_how_it_is_started() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_wsgi-worker")).output().unwrap();
+    let library = library();
+    let argument = format!("abi3={}", library.as_raw_fd());
+    let mut command = std::process::Command::new(python());
+    let output = command.args(["-c", BOOTSTRAP, &argument]).output().unwrap();
     assert!(!output.status.success());
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("workers are started by wsgi-supervisor"), "{text}");

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,6 +20,22 @@ use wire::{Message, Secret};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SECRET: Secret = Secret::new([7; 32]);
 pub const GROUP: &[u8] = b"group";
+
+/// What the supervisor has interpreters run.
+pub const BOOTSTRAP: &str = include_str!("../../../supervisor/src/bootstrap.py");
+
+/// The interpreter that workers run in: the one that this was built for, or the system's.
+pub fn python() -> PathBuf {
+    std::env::var_os("PYO3_PYTHON").unwrap_or_else(|| "/usr/bin/python3".into()).into()
+}
+
+/// The worker, as a file that programs inherit. Cargo puts it beside the test.
+pub fn library() -> File {
+    let path = std::env::current_exe().unwrap().with_file_name("libwsgi_worker.so");
+    let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+    file
+}
 
 /// A directory of its own, removed at the end.
 pub struct Scratch(PathBuf);
@@ -109,9 +125,16 @@ impl Worker {
     }
 
     pub fn spawn_in(scratch: Scratch, environment: &[(&str, &str)]) -> Self {
+        Self::spawn_with(&python(), scratch, environment)
+    }
+
+    /// A worker in the interpreter `program`.
+    pub fn spawn_with(program: &Path, scratch: Scratch, environment: &[(&str, &str)]) -> Self {
         let (near, far) = UnixStream::pair().unwrap();
         let output = File::create(scratch.path("output")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_wsgi-worker"))
+        let library = library();
+        let child = Command::new(program)
+            .args(["-c", BOOTSTRAP, &format!("abi3={}", library.as_raw_fd())])
             .stdin(Stdio::from(OwnedFd::from(far)))
             .stdout(output.try_clone().unwrap())
             .stderr(output)

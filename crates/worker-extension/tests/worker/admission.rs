@@ -151,7 +151,7 @@ fn processes_of_other_users() {
         s.connect(sys.argv[1])\n\
         while data := s.recv(99): print(list(data))\n";
     let named = if uid == 0 { NOBODY } else { uid };
-    let mut stranger = Command::new(env!("WSGI_PYTHON_PROGRAM"));
+    let mut stranger = Command::new(python());
     stranger.args(["-c", source]).arg(&socket).arg(named.to_string());
     let output = stranger.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

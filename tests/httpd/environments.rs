@@ -1,0 +1,177 @@
+//! Environments of Python that are not what they should be: each costs its own group alone, which says
+//! why, and serves by itself once the cause is gone.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::stat::Mode;
+use testkit::{Httpd, Running, environment, until};
+
+use crate::{HELLO, TELL, ask, told};
+
+/// What is wrong with an environment, and what the log says of it.
+struct Fault {
+    name: &'static str,
+    /// Makes it so, in an environment that was right.
+    make: fn(&Path),
+    said: &'static [&'static str],
+}
+
+const FAULTS: [Fault; 8] = [
+    Fault {
+        name: "gone",
+        make: |home| fs::remove_dir_all(home).expect("it is ours"),
+        said: &["No such file"],
+    },
+    Fault {
+        name: "a file",
+        make: |home| {
+            fs::remove_dir_all(home).expect("it is ours");
+            fs::write(home, "").expect("it is ours");
+        },
+        said: &["is no directory"],
+    },
+    Fault {
+        name: "empty",
+        make: |home| {
+            fs::remove_dir_all(home).expect("it is ours");
+            fs::create_dir(home).expect("it is ours");
+        },
+        said: &["is no Python environment"],
+    },
+    Fault {
+        name: "of a Python that has been removed",
+        make: |home| replace(&home.join("bin/python"), |at| symlink("/nowhere/python3.8", at)),
+        said: &["bin/python leads to /nowhere/python3.8, which is not there"],
+    },
+    Fault {
+        name: "closed to its user",
+        make: |home| {
+            fs::set_permissions(home, Permissions::from_mode(0o700)).expect("it is ours");
+        },
+        said: &["the user may not enter", "give the user execute permission"],
+    },
+    Fault {
+        name: "with a program that is no program",
+        make: |home| {
+            replace(&home.join("bin/python"), |at| {
+                fs::write(at, "no program")?;
+                fs::set_permissions(at, Permissions::from_mode(0o755))
+            });
+        },
+        said: &["cannot execute", "Exec format error"],
+    },
+    Fault {
+        name: "with a pipe in the place of its program",
+        make: |home| {
+            replace(&home.join("bin/python"), |at| Ok(nix::unistd::mkfifo(at, Mode::S_IRWXU)?));
+        },
+        said: &["bin/python is no regular file"],
+    },
+    Fault {
+        name: "with a pipe in the place of its description",
+        make: |home| {
+            let description = home.join("pyvenv.cfg");
+            replace(&description, |at| Ok(nix::unistd::mkfifo(at, Mode::S_IRWXU)?));
+        },
+        said: &["pyvenv.cfg is no regular file"],
+    },
+];
+
+fn replace(path: &Path, make: impl Fn(&Path) -> std::io::Result<()>) {
+    fs::remove_file(path).expect("it is there");
+    make(path).expect("the folder is ours");
+}
+
+/// An environment without packages.
+fn make_environment(home: &Path) {
+    let python = fs::canonicalize(environment::venv().join("bin/python")).expect("a program");
+    let made = Command::new(python)
+        .args(["-I", "-m", "venv", "--without-pip", "--symlinks"])
+        .arg(home)
+        .status();
+    assert!(made.expect("it can be run").success());
+}
+
+fn site() -> Httpd {
+    Httpd::new()
+        .app("app.wsgi", HELLO)
+        .app("tell.wsgi", TELL)
+        .file("htdocs/a.txt", "static")
+        .conf(
+            "Timeout 5\nWSGIDaemonProcess neighbour\n\
+             WSGIDaemonProcess tenant user={user} group={group} python-home={dir}/venv\n\
+             WSGIScriptAlias /neighbour {apps}/app.wsgi process-group=neighbour\n\
+             WSGIScriptAlias /tenant {apps}/tell.wsgi process-group=tenant",
+        )
+        .expect_log("[wsgi:")
+}
+
+/// The neighbour and static files are served whatever the tenant has done.
+#[track_caller]
+fn others_are_served(httpd: &Running) {
+    assert_eq!(httpd.get("/neighbour").assert(200).text(), "hello");
+    assert_eq!(httpd.get("/a.txt").assert(200).text(), "static");
+}
+
+/// The tenant is, as soon as there is an environment.
+#[track_caller]
+fn is_served(httpd: &Running, home: &Path) {
+    let url = format!("/tenant{}", ask(&["sys.prefix"]));
+    let answer = until(|| {
+        let response = httpd.get(&url);
+        (response.status == 200).then(|| told(response))
+    });
+    assert_eq!(answer, Some(vec![home.display().to_string()]));
+}
+
+#[test]
+fn what_a_tenant_does_to_his_environment_costs_him_alone() {
+    if testkit::ours_only("mod_wsgi tries such an environment again and again") {
+        return;
+    }
+    for fault in FAULTS {
+        if fault.name == "closed to its user" && !testkit::running_as_root() {
+            continue;
+        }
+        let mut httpd = site().start();
+        let home = httpd.dir().join("venv");
+        make_environment(&home);
+        is_served(&httpd, &home);
+
+        (fault.make)(&home);
+        for restart in [Running::graceful, Running::restart] {
+            restart(&httpd);
+            others_are_served(&httpd);
+            assert_eq!(httpd.get("/tenant").status, 503, "{}", fault.name);
+        }
+        let line = httpd.wait_for_log(&[fault.said[0]]);
+        fault.said.iter().for_each(|text| assert!(line.contains(text), "{}: {line}", fault.name));
+        others_are_served(&httpd);
+
+        if home.is_dir() {
+            fs::set_permissions(&home, Permissions::from_mode(0o755)).expect("it is ours");
+            fs::remove_dir_all(&home).expect("it is ours");
+        } else if home.exists() {
+            fs::remove_file(&home).expect("it is ours");
+        }
+        make_environment(&home);
+        is_served(&httpd, &home);
+        httpd.stop();
+    }
+}
+
+#[test]
+fn configtest_tells_of_it_and_accepts() {
+    if testkit::ours_only("mod_wsgi says nothing at configtest") {
+        return;
+    }
+    let checked = site().configtest();
+    checked.accepts(&["Syntax OK", "process group 'tenant'", "/venv", "No such file", "503"]);
+    Httpd::new()
+        .conf("WSGIDaemonProcess a python-home={venv}")
+        .configtest()
+        .accepts(&["Syntax OK"]);
+}
