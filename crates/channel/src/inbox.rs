@@ -12,6 +12,8 @@ use rustix::net::{
 };
 use wire::{FrameError, Header, Message};
 
+use crate::untrusted;
+
 /// Room for most requests and small responses; more is made as whole frames need it.
 const INITIAL: usize = 16 << 10;
 
@@ -24,7 +26,18 @@ pub struct Inbox {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    descriptors: Option<VecDeque<OwnedFd>>,
+    descriptors: Descriptors,
+}
+
+/// What becomes of descriptors that the peer sends.
+#[derive(Debug)]
+enum Descriptors {
+    /// The kernel drops them.
+    Dropped,
+    /// They end the conversation, and are not touched.
+    Refused,
+    /// They wait here for their messages.
+    Taken(VecDeque<OwnedFd>),
 }
 
 /// Why no further message can be received.
@@ -52,14 +65,21 @@ pub enum ReceiveError {
 }
 
 impl Inbox {
-    /// For a peer from which descriptors are never wanted: the kernel drops any that it sends.
+    /// For a peer of our own from which descriptors are never wanted: the kernel drops any that it
+    /// sends.
     pub fn new() -> Self {
-        Self { buffer: vec![0; INITIAL], start: 0, end: 0, descriptors: None }
+        Self { buffer: vec![0; INITIAL], start: 0, end: 0, descriptors: Descriptors::Dropped }
     }
 
     /// For a peer that may send descriptors along with its messages.
     pub fn with_descriptors() -> Self {
-        Self { descriptors: Some(VecDeque::new()), ..Self::new() }
+        Self { descriptors: Descriptors::Taken(VecDeque::new()), ..Self::new() }
+    }
+
+    /// For a peer with fewer rights than this process: a descriptor that it sends is an error, and
+    /// stays in the socket (see [`untrusted`]).
+    pub fn refusing_descriptors() -> Self {
+        Self { descriptors: Descriptors::Refused, ..Self::new() }
     }
 
     /// Receives once, without waiting when the socket is non-blocking. Returns the number of bytes;
@@ -83,8 +103,11 @@ impl Inbox {
         self.make_room();
         let room = &mut self.buffer[self.end..];
         let received = match &mut self.descriptors {
-            None => recv(socket, room, flags - RecvFlags::CMSG_CLOEXEC)?.1,
-            Some(waiting) => {
+            Descriptors::Dropped => recv(socket, room, flags - RecvFlags::CMSG_CLOEXEC)?.1,
+            Descriptors::Refused => {
+                untrusted::receive(socket, room, flags - RecvFlags::CMSG_CLOEXEC)?
+            }
+            Descriptors::Taken(waiting) => {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
                 let mut ancillary = RecvAncillaryBuffer::new(&mut space);
                 let message = recvmsg(socket, &mut [IoSliceMut::new(room)], &mut ancillary, flags)?;
@@ -137,7 +160,10 @@ impl Inbox {
 
     /// Takes the descriptor that came with the message just taken.
     pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
-        self.descriptors.as_mut()?.pop_front()
+        match &mut self.descriptors {
+            Descriptors::Taken(waiting) => waiting.pop_front(),
+            Descriptors::Dropped | Descriptors::Refused => None,
+        }
     }
 
     /// Waits for a message, at most for `patience`.
@@ -208,18 +234,14 @@ impl Inbox {
 
     /// Whether nothing is waiting here, not even a part of a message, or a descriptor.
     pub fn is_empty(&self) -> bool {
-        self.pending().is_empty() && self.descriptors.as_ref().is_none_or(VecDeque::is_empty)
+        let waits = matches!(&self.descriptors, Descriptors::Taken(waiting) if !waiting.is_empty());
+        self.pending().is_empty() && !waits
     }
 
     /// Gives back the room that a large message took. For connections about to be idle.
     pub fn relax(&mut self) {
         if self.pending().is_empty() && self.buffer.len() > 16 * INITIAL {
-            *self = Self {
-                buffer: vec![0; INITIAL],
-                start: 0,
-                end: 0,
-                descriptors: self.descriptors.take(),
-            };
+            (self.buffer, self.start, self.end) = (vec![0; INITIAL], 0, 0);
         }
     }
 

@@ -3,12 +3,14 @@
 //!
 //! [`Inbox`] turns received bytes into messages; [`send`] and its relatives write encoded frames. A
 //! [`Window`] is memory beside a socket, for what is too large to be copied through it.
+//! [`untrusted`] is for peers with fewer rights than the process that reads.
 //! All sends ask for no SIGPIPE (`MSG_NOSIGNAL`): the host process decides nothing about us, and
 //! we nothing about its signal handlers.
 #![deny(unsafe_code)]
 
 mod inbox;
 mod outbox;
+pub mod untrusted;
 mod window;
 
 pub use inbox::{Inbox, ReceiveError};

@@ -1,5 +1,8 @@
 //! A worker without Python, for the supervisor's tests. What it does wrong is said by the
 //! environment variable `FAKE`.
+#[path = "../tests/generation/lingering.rs"]
+mod lingering;
+
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -53,6 +56,9 @@ fn main() {
                     }
                 });
                 say(&FromWorker::Serving);
+                if behaviour == "linger" {
+                    lingering::send(stdin);
+                }
                 if behaviour == "flood" {
                     std::thread::spawn(|| {
                         loop {

@@ -12,6 +12,7 @@ use rustix::net::SocketFlags;
 use wire::Secret;
 use wire::broker::{FromBroker, ToBroker};
 
+use crate::closing::Closer;
 use crate::logic::Ticket;
 
 /// Connections at a time. Each is one thread of an httpd child; beyond it they wait in the
@@ -40,6 +41,7 @@ pub struct Broker {
     last: u64,
     /// Until when nobody is let in, because the system could not.
     resting: Option<Instant>,
+    closer: Closer,
 }
 
 /// A connection.
@@ -74,7 +76,15 @@ pub enum Outcome {
 impl Broker {
     /// Answers children that run as one of `users` and know `secret`.
     pub fn new(listener: OwnedFd, users: Vec<Uid>, secret: Secret) -> Self {
-        Self { listener, users, secret, clients: BTreeMap::new(), last: 0, resting: None }
+        Self {
+            listener,
+            users,
+            secret,
+            clients: BTreeMap::new(),
+            last: 0,
+            resting: None,
+            closer: Closer::default(),
+        }
     }
 
     /// The listening socket, when a further connection could be taken.
@@ -88,6 +98,11 @@ impl Broker {
         self.clients.iter().map(|(ticket, client)| (*ticket, client.stream.as_fd()))
     }
 
+    /// What closes its connections.
+    pub fn closer(&self) -> &Closer {
+        &self.closer
+    }
+
     /// When [`Broker::expire`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
         self.clients.values().filter_map(Client::deadline).chain(self.resting).min()
@@ -96,6 +111,11 @@ impl Broker {
     /// Takes new connections.
     pub fn accept(&mut self, now: Instant) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
+        if self.closer.is_full() {
+            self.resting = Some(now + REST);
+            self.closer.close_due();
+            return outcomes;
+        }
         for _ in 0..ACCEPTS_PER_TURN.min(MAX_CLIENTS - self.clients.len()) {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match rustix::net::accept_with(&self.listener, flags) {
@@ -118,12 +138,12 @@ impl Broker {
         let client = self.clients.get_mut(&ticket)?;
         let Stage::Asking(inbox, _) = &mut client.stage else {
             // Only the end of the connection can come now, and anything else ends it too.
-            self.clients.remove(&ticket);
+            self.hang_up(ticket);
             return Some(Outcome::Abandoned(ticket));
         };
         let refused = match inbox.try_receive(&client.stream) {
             Ok(0) if inbox.is_empty() => {
-                self.clients.remove(&ticket);
+                self.hang_up(ticket);
                 return None;
             }
             Ok(0) => Err("it went away before it had asked".to_owned()),
@@ -143,7 +163,7 @@ impl Broker {
             }
             Err(why) => {
                 let who = describe(&client.stream);
-                self.clients.remove(&ticket);
+                self.hang_up(ticket);
                 Some(Outcome::TurnedAway(format!("{who}: {why}")))
             }
         }
@@ -153,15 +173,15 @@ impl Broker {
     pub fn expire(&mut self, now: Instant) -> Vec<Outcome> {
         self.resting = self.resting.filter(|until| *until > now);
         let limit = QUESTION_TIMEOUT.as_secs();
+        let is_late = |client: &Client| client.deadline().is_some_and(|deadline| deadline <= now);
+        let late = self.clients.iter().filter(|(_, client)| is_late(client));
+        let late: Vec<_> =
+            late.map(|(ticket, client)| (*ticket, describe(&client.stream))).collect();
         let mut outcomes = Vec::new();
-        self.clients.retain(|_, client| {
-            let late = client.deadline().is_some_and(|deadline| deadline <= now);
-            if late {
-                let who = describe(&client.stream);
-                outcomes.push(Outcome::TurnedAway(format!("{who}: it asked nothing in {limit} s")));
-            }
-            !late
-        });
+        for (ticket, who) in late {
+            self.hang_up(ticket);
+            outcomes.push(Outcome::TurnedAway(format!("{who}: it asked nothing in {limit} s")));
+        }
         outcomes
     }
 
@@ -179,6 +199,13 @@ impl Broker {
         wire::encode(&answer, &mut bytes);
         // A child that went away asks no more.
         let _ = channel::try_send(&client.stream, &bytes);
+        self.closer.close(client.stream);
+    }
+
+    fn hang_up(&mut self, ticket: Ticket) {
+        if let Some(client) = self.clients.remove(&ticket) {
+            self.closer.close(client.stream);
+        }
     }
 
     /// Lets somebody in who runs as httpd's user, as that of a `socket-user=`, or as root.
@@ -188,15 +215,19 @@ impl Broker {
                 if peer.uid.is_root() || self.users.contains(&Uid::from_raw(peer.uid.as_raw())) =>
             {
                 self.last += 1;
-                let stage = Stage::Asking(Inbox::new(), now + QUESTION_TIMEOUT);
+                let stage = Stage::Asking(Inbox::refusing_descriptors(), now + QUESTION_TIMEOUT);
                 self.clients.insert(Ticket(self.last), Client { stream, stage });
                 None
             }
             Ok(_) => {
                 let who = describe(&stream);
+                self.closer.close(stream);
                 Some(Outcome::TurnedAway(format!("{who}: only httpd's user may ask")))
             }
-            Err(error) => Some(Outcome::TurnedAway(format!("somebody unknown: {error}"))),
+            Err(error) => {
+                self.closer.close(stream);
+                Some(Outcome::TurnedAway(format!("somebody unknown: {error}")))
+            }
         }
     }
 }

@@ -37,8 +37,8 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// Sends SIGTERM to all children that are left, and returns how many those were.
-pub fn terminate_left_over() -> usize {
+/// Sends SIGTERM to all children that are left, but for some, and returns how many those were.
+pub fn terminate_left_over(except: &[u32]) -> usize {
     let pid = std::process::id();
     // Read until its end, it lists all: nobody else adds children to us while we do not fork.
     let children = std::fs::read_to_string(format!("/proc/self/task/{pid}/children"));
@@ -46,6 +46,7 @@ pub fn terminate_left_over() -> usize {
         .unwrap_or_default()
         .split_ascii_whitespace()
         .filter_map(|child| child.parse().ok())
+        .filter(|child| !except.contains(child))
         .collect();
     children.iter().for_each(|child| signal(*child, Signal::TERM));
     children.len()

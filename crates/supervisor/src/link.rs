@@ -56,7 +56,7 @@ impl Link {
             group,
             pid,
             stream,
-            inbox: Inbox::new(),
+            inbox: Inbox::refusing_descriptors(),
             outbox: VecDeque::new(),
             open: true,
             last_words: Some(String::new()),
@@ -94,6 +94,9 @@ impl Link {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return self.end(Ended::Broken(error.to_string()));
+                }
                 Err(_) => return self.end(Ended::Closed),
             }
             loop {
@@ -138,6 +141,11 @@ impl Link {
     /// Whether something waits to be sent.
     pub fn has_outgoing(&self) -> bool {
         self.open && !self.outbox.is_empty()
+    }
+
+    /// The socket, which is to be closed with care.
+    pub fn into_socket(self) -> OwnedFd {
+        self.stream.into()
     }
 
     fn end(&mut self, ended: Ended) -> Option<Ended> {

@@ -9,6 +9,7 @@ mod admin;
 mod broker;
 mod check;
 mod children;
+mod closing;
 mod directory;
 mod environment;
 mod identity;
@@ -40,6 +41,9 @@ const CHECK: &str = "check";
 
 fn main() -> ExitCode {
     let argument = std::env::args_os().nth(1);
+    if argument.as_deref().is_some_and(|argument| argument == closing::CLOSE) {
+        return closing::close_by_ending();
+    }
     if argument.as_deref().is_some_and(|argument| argument == CHECK) {
         return check_only();
     }

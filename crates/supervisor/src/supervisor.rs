@@ -19,6 +19,7 @@ use wire::generation::{Configuration, Group};
 use crate::admin::Admin;
 use crate::broker::Broker;
 use crate::children;
+use crate::closing::Closer;
 use crate::directory::{ADMIN, CONTROL, Directory, DirectoryError, Guests};
 use crate::installed::Installed;
 use crate::link::Link;
@@ -52,6 +53,7 @@ pub struct Supervisor {
     events: VecDeque<Event>,
     refusals: Throttle,
     shortages: Shortages,
+    closer: Closer,
     /// Whether httpd's end of the connection is still to be watched.
     watches_httpd: bool,
     finished: bool,
@@ -106,6 +108,7 @@ impl Supervisor {
             events: VecDeque::new(),
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
             shortages: Shortages::new(),
+            closer: Closer::default(),
             watches_httpd: true,
             finished: false,
             groups,
@@ -136,6 +139,7 @@ impl Supervisor {
                 self.act(action);
             }
         }
+        self.closer.close_due();
     }
 
     /// Deals with what has become due.
@@ -153,13 +157,17 @@ impl Supervisor {
         if let Err(error) = self.directory.remove() {
             self.logs.main(Level::Error, &error.to_string());
         }
-        let line = match children::terminate_left_over() {
+        let ours = [self.closer.process(), self.broker.closer().process()];
+        let ours: Vec<_> = ours.into_iter().flatten().collect();
+        let line = match children::terminate_left_over(&ours) {
             0 => "all workers have exited".to_owned(),
             left => format!(
                 "all workers have exited; sent SIGTERM to {left} process(es) that applications left"
             ),
         };
         self.logs.main(Level::Info, &line);
+        // What is open is closed by our end, which waits for nothing (see `closing`).
+        std::mem::forget(self);
         ExitCode::SUCCESS
     }
 }

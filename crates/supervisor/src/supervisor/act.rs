@@ -24,8 +24,9 @@ impl Supervisor {
                 }
             }
             Action::CloseSet(set) => {
-                if self.sets.remove(&set).is_some() {
+                if let Some(open) = self.sets.remove(&set) {
                     self.directory.unlink(&socket_name(set));
+                    self.closer.close_listener(open.listener);
                 }
             }
             Action::HangUp(set, hangs_up) => {

@@ -9,7 +9,7 @@ use wire::admin::FromAdmin;
 use wire::control::FromWorker;
 use wire::exchange::Level;
 
-use super::Supervisor;
+use super::{OpenSet, Supervisor};
 use crate::admin::Wish;
 use crate::broker::Outcome;
 use crate::children;
@@ -56,7 +56,8 @@ impl Supervisor {
             sources.push(Source::Listener);
             polled.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
         }
-        for (id, set) in self.sets.iter().filter(|(_, set)| set.hangs_up) {
+        let hangs_up = |set: &OpenSet| set.hangs_up && !self.closer.is_full();
+        for (id, set) in self.sets.iter().filter(|(_, set)| hangs_up(set)) {
             sources.push(Source::Set(*id));
             polled.push(PollFd::new(&set.listener, PollFlags::IN));
         }
@@ -124,13 +125,14 @@ impl Supervisor {
     }
 
     /// Closes connections that no worker will take: who finds his closed asks us, and hears why.
-    fn hang_up(&self, set: SetId) {
+    fn hang_up(&mut self, set: SetId) {
         let Some(set) = self.sets.get(&set) else {
             return;
         };
         for _ in 0..HANG_UPS_PER_TURN {
-            if rustix::net::accept_with(&set.listener, SocketFlags::CLOEXEC).is_err() {
-                return;
+            match rustix::net::accept_with(&set.listener, SocketFlags::CLOEXEC) {
+                Ok(connection) => self.closer.close(connection),
+                Err(_) => return,
             }
         }
     }
@@ -274,8 +276,11 @@ impl Supervisor {
             // Others are orphans of applications, and nobody else waits for them.
             let Some(worker) = found else { continue };
             self.read_rest(worker);
-            let last_words = self.links.remove(&worker).map(|mut link| link.last_words());
-            let last_words = last_words.unwrap_or_default();
+            let mut last_words = String::new();
+            if let Some(mut link) = self.links.remove(&worker) {
+                last_words = link.last_words();
+                self.closer.close(link.into_socket());
+            }
             self.events.push_back(Event::Exited(worker, exit, last_words));
         }
         self.forget_orphaned_outputs();

@@ -161,13 +161,7 @@ impl Generation {
         application_group: &str,
     ) -> Result<FromBroker, channel::ReceiveError> {
         let stream = UnixStream::connect(self.control())?;
-        let question = ToBroker::Acquire {
-            version: wire::VERSION,
-            secret,
-            process_group: process_group.as_bytes(),
-            application_group: application_group.as_bytes(),
-        };
-        channel::send_message(&stream, &question)?;
+        channel::send_message(&stream, &question(secret, process_group, application_group))?;
         Inbox::new().wait(&stream, PATIENCE)
     }
 
@@ -220,6 +214,20 @@ impl Drop for Generation {
             eprintln!("{}", self.log());
         }
         let _ = fs::remove_dir_all(&self.place);
+    }
+}
+
+/// What an httpd child asks.
+pub fn question<'a>(
+    secret: Secret,
+    process_group: &'a str,
+    application_group: &'a str,
+) -> ToBroker<'a> {
+    ToBroker::Acquire {
+        version: wire::VERSION,
+        secret,
+        process_group: process_group.as_bytes(),
+        application_group: application_group.as_bytes(),
     }
 }
 

@@ -2,10 +2,12 @@
 
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 mod harness;
+mod lingering;
 
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -15,7 +17,7 @@ use wire::Secret;
 use wire::generation::FromSupervisor;
 
 use crate::harness::{
-    Generation, NOBODY, fake_worker, group, is_alive, is_root, until, who_serves,
+    Generation, NOBODY, fake_worker, group, is_alive, is_root, question, until, who_serves,
 };
 
 #[test]
@@ -209,6 +211,43 @@ fn what_applications_leave_behind_is_told_to_end_and_waited_for() {
         let status = fs::read_to_string(format!("/proc/{orphan}/status"));
         status.map_or(true, |status| status.contains("State:\tZ")).then_some(())
     });
+}
+
+/// More than are closed together.
+const MANY: usize = 40;
+
+#[test]
+fn descriptors_that_are_slow_to_close_stop_nothing() {
+    let groups = [("fails", "fail"), ("linger", "linger"), ("blog", "")];
+    let generation =
+        Generation::start(groups.map(|(name, behaviour)| group(name, behaviour)).to_vec());
+
+    // At the socket of a group whose connections are closed because its workers fail.
+    until("a group that is given up", || {
+        generation.unavailable("fails", "");
+        (generation.log().matches("no such environment").count() >= 2).then_some(())
+    });
+    for _ in 0..MANY {
+        lingering::send(UnixStream::connect(generation.directory.join("1.sock")).unwrap());
+    }
+    generation.granted("blog", "after a group");
+
+    // From a worker, whose conversation ends with it.
+    drop(generation.acquire("linger", ""));
+    generation.logged("the peer sent a descriptor, and may send none");
+    generation.granted("blog", "after a worker");
+
+    // From those who ask, in place of a question or after it.
+    for number in 0..2 * MANY {
+        let stream = UnixStream::connect(generation.control()).unwrap();
+        if number % 2 == 0 {
+            let question = question(generation.secret, "blog", "after a question");
+            channel::send_message(&stream, &question).unwrap();
+        }
+        lingering::send(&stream);
+    }
+    generation.granted("blog", "at last");
+    generation.end();
 }
 
 #[test]
