@@ -3,6 +3,7 @@
 //! It exists where a process group is permitted to ask, and ends with the generation's supervisor.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -16,6 +17,10 @@ use crate::ffi::{fork, scoreboard};
 
 /// How long who asks may leave the answer lying about, while others wait.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How many connections that hold a descriptor are kept before this process ends: to close one may
+/// take as long as its sender likes, but not for a process that ends ([`channel::untrusted`]).
+const MOST_KEPT: usize = 64;
 
 /// Where workers ask.
 #[derive(Debug)]
@@ -60,7 +65,9 @@ impl ScoreboardSocket {
     }
 
     fn serve(&self, supervisor: &OwnedFd) {
-        loop {
+        // Never dropped, only closed by the end of the process.
+        let mut kept = ManuallyDrop::new(Vec::new());
+        while kept.len() < MOST_KEPT {
             let mut sources = [
                 PollFd::new(&self.listener, PollFlags::IN),
                 PollFd::new(supervisor, PollFlags::IN),
@@ -73,6 +80,9 @@ impl ScoreboardSocket {
             if let Ok((stream, _)) = self.listener.accept() {
                 // Who does not take the answer goes without.
                 let _ = self.answer(&stream);
+                if !channel::untrusted::empty(&stream) {
+                    kept.push(stream);
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! `mod_wsgi.server_metrics()`: what httpd does, for those who may know.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::os::linux::net::SocketAddrExt;
@@ -200,19 +201,47 @@ fn strangers_hear_nothing() {
     }
     let httpd = httpd().start();
     answers(&httpd, "/", &["metrics()"]);
-    let sockets = fs::read_to_string("/proc/net/unix").expect("there are sockets");
-    let mut heard = 0;
-    for name in sockets.lines().filter_map(|line| line.split_once('@').map(|parts| parts.1)) {
-        if !name.starts_with("mod_wsgi_rs-scoreboard-") {
-            continue;
-        }
-        let address = SocketAddr::from_abstract_name(name).expect("a name");
-        // Others run tests at the same time.
-        let Ok(mut stream) = UnixStream::connect_addr(&address) else { continue };
+    let streams = connections();
+    assert!(!streams.is_empty(), "httpd listens");
+    for mut stream in streams {
         let mut told = Vec::new();
         let _ = stream.read_to_end(&mut told);
-        assert_eq!(told, b"", "{name}");
-        heard += 1;
+        assert_eq!(told, b"");
     }
-    assert!(heard > 0, "httpd listens");
+}
+
+#[test]
+fn strangers_keep_nobody_waiting() {
+    if testkit::ours_only("mod_wsgi's daemons share httpd's memory") {
+        return;
+    }
+    let httpd = httpd().start();
+    answers(&httpd, "/", &["metrics()"]);
+    let [reader] = readers(&httpd)[..] else { panic!("{:?}", httpd.descendants()) };
+    let signal = |signal| kill(Pid::from_raw(reader), signal).expect("it runs");
+    // So that all is there before it looks.
+    signal(Signal::SIGSTOP);
+    // More than the process keeps before another one takes its place.
+    for _ in 0..80 {
+        connections().iter().for_each(testkit::send_lingering);
+    }
+    signal(Signal::SIGCONT);
+    until(|| (answers(&httpd, "/", &["bool(metrics())"]) == ["True"]).then_some(()))
+        .expect("the process that reads answers");
+}
+
+/// Connections with all that tell of a scoreboard: others run tests at the same time.
+fn connections() -> Vec<UnixStream> {
+    let sockets = fs::read_to_string("/proc/net/unix").expect("there are sockets");
+    // Each of their connections bears the name as well.
+    let names: BTreeSet<_> =
+        sockets.lines().filter_map(|line| Some(line.split_once('@')?.1)).collect();
+    names
+        .into_iter()
+        .filter(|name| name.starts_with("mod_wsgi_rs-scoreboard-"))
+        .filter_map(|name| {
+            let address = SocketAddr::from_abstract_name(name).expect("a name");
+            UnixStream::connect_addr(&address).ok()
+        })
+        .collect()
 }

@@ -1,8 +1,5 @@
 //! A worker without Python, for the supervisor's tests. What it does wrong is said by the
 //! environment variable `FAKE`.
-#[path = "../tests/generation/lingering.rs"]
-mod lingering;
-
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -57,7 +54,7 @@ fn main() {
                 });
                 say(&FromWorker::Serving);
                 if behaviour == "linger" {
-                    lingering::send(stdin);
+                    testkit::send_lingering(stdin);
                 }
                 if behaviour == "flood" {
                     std::thread::spawn(|| {

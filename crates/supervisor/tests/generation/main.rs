@@ -2,7 +2,6 @@
 
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 mod harness;
-mod lingering;
 
 use std::fs;
 use std::io::Read;
@@ -228,7 +227,7 @@ fn descriptors_that_are_slow_to_close_stop_nothing() {
         (generation.log().matches("no such environment").count() >= 2).then_some(())
     });
     for _ in 0..MANY {
-        lingering::send(UnixStream::connect(generation.directory.join("1.sock")).unwrap());
+        testkit::send_lingering(UnixStream::connect(generation.directory.join("1.sock")).unwrap());
     }
     generation.granted("blog", "after a group");
 
@@ -244,7 +243,7 @@ fn descriptors_that_are_slow_to_close_stop_nothing() {
             let question = question(generation.secret, "blog", "after a question");
             channel::send_message(&stream, &question).unwrap();
         }
-        lingering::send(&stream);
+        testkit::send_lingering(&stream);
     }
     generation.granted("blog", "at last");
     generation.end();

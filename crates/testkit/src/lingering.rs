@@ -13,7 +13,7 @@ const LINGER: Duration = Duration::from_secs(3600);
 
 /// Sends such a descriptor with a byte that means nothing, once as urgent and once as ordinary data,
 /// so that the receiver has the last reference. A socket that takes no more is no mistake.
-pub fn send(to: impl AsFd) {
+pub fn send_lingering(to: impl AsFd) {
     for flags in [SendFlags::OOB, SendFlags::empty()] {
         let (lingering, reader) = pair().expect("loopback works");
         let descriptors = [lingering.as_fd()];
@@ -36,6 +36,7 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut writer = TcpStream::connect(listener.local_addr()?)?;
     let (reader, _) = listener.accept()?;
     sockopt::set_socket_linger(&writer, Some(LINGER))?;
+    sockopt::set_socket_send_buffer_size(&writer, 1 << 12)?;
     writer.set_nonblocking(true)?;
     while writer.write(&[0; 1 << 16]).is_ok() {}
     Ok((writer.into(), reader.into()))
