@@ -14,6 +14,10 @@ use wire::control::{FromWorker, ToWorker};
 /// Receives per turn of the loop, so that a worker that floods us does not keep us from others.
 const RECEIVES_PER_TURN: usize = 8;
 
+/// How much may wait for a worker that does not read, in bytes. A worker can make us answer; the
+/// longest of its orders are the settings, and scripts to load.
+const LONGEST_OUTBOX: usize = 4 << 20;
+
 /// How many characters of what a worker last wrote to its standard error are remembered until it
 /// is ready.
 const LAST_WORDS: usize = 1000;
@@ -28,6 +32,8 @@ pub struct Link {
     stream: UnixStream,
     inbox: Inbox,
     outbox: VecDeque<Outgoing>,
+    /// What the outbox takes in our memory, in bytes.
+    waiting: usize,
     open: bool,
     last_words: Option<String>,
 }
@@ -39,6 +45,11 @@ struct Outgoing {
     sent: usize,
     descriptor: Option<OwnedFd>,
 }
+
+/// A worker that does not read what it is told.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("it does not read what it is told")]
+pub struct NotReading;
 
 /// What a worker's end of the conversation came to.
 #[derive(Debug)]
@@ -58,29 +69,51 @@ impl Link {
             stream,
             inbox: Inbox::refusing_descriptors(),
             outbox: VecDeque::new(),
+            waiting: 0,
             open: true,
             last_words: Some(String::new()),
         }
     }
 
     /// Sends a message, now or when the worker can take it.
-    pub fn send(&mut self, message: &ToWorker, descriptor: Option<OwnedFd>) {
+    ///
+    /// # Errors
+    /// The worker has not read for so long that it cannot be told anything any more.
+    pub fn send(
+        &mut self,
+        message: &ToWorker,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<(), NotReading> {
         let mut bytes = Vec::new();
         wire::encode(message, &mut bytes);
-        self.outbox.push_back(Outgoing { bytes, sent: 0, descriptor });
+        if self.waiting > LONGEST_OUTBOX {
+            return Err(NotReading);
+        }
+        let outgoing = Outgoing { bytes, sent: 0, descriptor };
+        self.waiting += outgoing.cost();
+        self.outbox.push_back(outgoing);
         self.flush();
+        Ok(())
     }
 
     /// Sends what the worker takes without waiting.
     pub fn flush(&mut self) {
         while let Some(outgoing) = self.outbox.front_mut() {
             match outgoing.send_some(&self.stream) {
-                Ok(true) => drop(self.outbox.pop_front()),
+                Ok(true) => {
+                    self.waiting -= outgoing.cost();
+                    self.outbox.pop_front();
+                }
                 Ok(false) => return,
                 // The worker is gone, which we hear of when we read from it.
-                Err(_) => return self.outbox.clear(),
+                Err(_) => return self.forget_outgoing(),
             }
         }
+    }
+
+    fn forget_outgoing(&mut self) {
+        self.outbox.clear();
+        self.waiting = 0;
     }
 
     /// Receives what is there, at most a turn's share. The end is reported once.
@@ -150,7 +183,7 @@ impl Link {
 
     fn end(&mut self, ended: Ended) -> Option<Ended> {
         self.open = false;
-        self.outbox.clear();
+        self.forget_outgoing();
         Some(ended)
     }
 }
@@ -162,6 +195,11 @@ impl AsFd for Link {
 }
 
 impl Outgoing {
+    /// What it takes in our memory, about.
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.bytes.len()
+    }
+
     /// Sends what can be sent now; `true` when that was the rest. The descriptor goes with the
     /// first byte.
     fn send_some(&mut self, stream: &UnixStream) -> rustix::io::Result<bool> {
@@ -206,8 +244,8 @@ mod tests {
             preload: Vec::new(),
             interpreter: wire::control::Interpreter::default(),
         };
-        link.send(&message, Some(write));
-        link.send(&ToWorker::Drain { grace: 0 }, None);
+        link.send(&message, Some(write)).unwrap();
+        link.send(&ToWorker::Drain { grace: 0 }, None).unwrap();
         assert!(link.has_outgoing());
         let worker = std::thread::spawn(move || {
             let mut inbox = Inbox::with_descriptors();
@@ -222,6 +260,15 @@ mod tests {
         }
         worker.join().unwrap();
         assert_eq!(rustix::io::read(&read, &mut [0]).unwrap(), 0, "we kept the descriptor");
+    }
+
+    #[test]
+    fn a_worker_that_never_reads_costs_a_bounded_amount() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut link = Link::new(0, 1, ours);
+        let sent = (0..1_000_000).take_while(|_| link.send(&ToWorker::Alone, None).is_ok()).count();
+        assert!((1000..200_000).contains(&sent), "{sent} orders");
+        assert!(link.send(&ToWorker::Alone, None).is_err());
     }
 
     #[test]

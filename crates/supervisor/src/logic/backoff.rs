@@ -8,9 +8,10 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// How many workers that had worked may die one after the other and be replaced at once, and how
-/// much later the next one of them may come. Somebody who kills workers one by one is not felt; an
-/// application that brings down its worker now and then starts so many, and no more.
+/// How many workers may be replaced at once, one after the other, and how much later the next one
+/// may come, whatever has become of the worker before it. A few that are killed one by one are not
+/// felt; an application that brings down its worker, or makes it ask for another one, starts so many
+/// and no more.
 const BURST: u32 = 10;
 const PACE: Duration = Duration::from_millis(500);
 
@@ -26,7 +27,7 @@ pub struct Backoff {
     round: u64,
     failures: u32,
     until: Option<Instant>,
-    /// When all deaths at [`PACE`] would be over: a leaky bucket.
+    /// When all replacements at [`PACE`] would be over: a leaky bucket.
     paced: Option<Instant>,
 }
 
@@ -47,6 +48,7 @@ impl Backoff {
             return;
         }
         self.round += 1;
+        self.pace(now);
         self.failures = self.failures.saturating_add(1);
         self.until = match self.failures {
             1 => None,
@@ -56,12 +58,12 @@ impl Backoff {
         };
     }
 
-    /// A worker died that had worked.
+    /// A worker has to be replaced.
     pub fn pace(&mut self, now: Instant) {
         self.paced = Some(self.paced.map_or(now, |paced| paced.max(now)) + PACE);
     }
 
-    /// Whether the next worker waits only because many died that had worked.
+    /// Whether the next worker waits only because many have been replaced.
     pub fn is_pacing(&self, now: Instant) -> bool {
         self.pace_ends().is_some_and(|until| until > now)
             && self.until.is_none_or(|until| until <= now)

@@ -62,7 +62,14 @@ impl Logic {
             Phase::Leaving(_) => return,
             _ => return self.broken(id, "it wants to be replaced, but does not serve", now),
         }
+        if worker.successor_loads.is_some() && !cause.is_urgent() {
+            // It has said so, and is served already.
+            return;
+        }
         let group = worker.group;
+        if cause.is_urgent() || !worker.settled {
+            self.groups[group].backoff.pace(now);
+        }
         worker.cause = Some(cause);
         worker.doom = Some(Doom::wished(cause, reason));
         let set = worker.set.filter(|_| self.groups[group].plan.keeps);
@@ -86,7 +93,8 @@ impl Logic {
     /// Starts a worker for the place of one of the set that wants to be replaced, unless one is
     /// about to take such a place already.
     pub(super) fn renew(&mut self, set: SetId, now: Instant) {
-        if self.members(set).any(|(_, worker)| worker.replaces.is_some()) {
+        let is_renewed = self.members(set).any(|(_, worker)| worker.replaces.is_some());
+        if is_renewed || self.is_crowded(set) {
             return;
         }
         let retires =
@@ -98,6 +106,9 @@ impl Logic {
         else {
             return;
         };
+        if self.groups[group].backoff.is_pacing(now) {
+            return;
+        }
         let new = self.spawn(group, now);
         if let Some(worker) = self.workers.get_mut(&new) {
             worker.replaces = Some(old);

@@ -13,6 +13,10 @@ use super::{Action, GroupIndex, Logic, Plan, SetId, Ticket, WorkerId};
 /// come from made-up host names.
 pub const MAX_SETS: usize = 64;
 
+/// How many workers of an application group may be on their way out, beside two for each that it
+/// shall have: until one of them is gone, no other is started.
+const MAX_LEAVING: usize = 8;
+
 /// How many failures in a row are logged each. Then they are logged once per [`QUIET`]; so are
 /// application groups that have to give way.
 const LOUD_LINES: u32 = 3;
@@ -196,7 +200,9 @@ impl Logic {
             }
         }
         for id in self.sets_of(group) {
-            while self.members(id).count() < self.groups[group].plan.processes as usize {
+            while self.members(id).count() < self.groups[group].plan.processes as usize
+                && !self.is_crowded(id)
+            {
                 if let Some(worker) = self.unassigned(group) {
                     self.adopt(worker, id, now);
                 } else if self.groups[group].backoff.wait(now).is_none() {
@@ -223,8 +229,23 @@ impl Logic {
         let processes = state.plan.processes as usize;
         let full = self.missing_imports(group).is_empty()
             && self.spare(group).count() >= state.reserve
-            && self.sets_of(group).into_iter().all(|id| self.members(id).count() >= processes);
+            && self
+                .sets_of(group)
+                .into_iter()
+                .all(|id| self.members(id).count() >= processes || self.is_crowded(id));
         (!full).then_some(until)
+    }
+
+    /// Whether so many workers of a set are about to exit that the next one waits for that. Workers
+    /// say themselves when they want to be replaced, and need not go when they have.
+    pub(super) fn is_crowded(&self, id: SetId) -> bool {
+        let of_set = |worker: &&Worker| worker.set == Some(id);
+        let mut workers = self.workers.values().filter(of_set);
+        let Some(group) = workers.clone().next().map(|worker| worker.group) else {
+            return false;
+        };
+        let most = 2 * self.groups[group].plan.processes as usize + MAX_LEAVING;
+        workers.by_ref().filter(|worker| worker.is_leaving()).count() >= most
     }
 
     /// Ends a set: its socket is closed, its workers finish; their requests have `grace` seconds.
@@ -330,7 +351,7 @@ impl Logic {
     /// Answers those who wait for a set, if the answer is known.
     fn settle(&mut self, id: SetId, now: Instant) {
         let serves = self.members(id).any(|(_, worker)| worker.phase == Phase::Serving);
-        let is_empty = self.members(id).next().is_none();
+        let is_empty = self.members(id).next().is_none() && !self.is_crowded(id);
         let Some(set) = self.sets.get_mut(&id) else {
             return;
         };

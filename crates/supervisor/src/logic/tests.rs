@@ -388,13 +388,56 @@ fn a_worker_that_finishes_by_itself_is_replaced_before_it_exits() {
     let mut world = World::with(vec![plan("", 1, false)]);
     world.acquire(0, 0);
     world.cooperate();
-    for _ in 0..20 {
+    for _ in 0..9 {
         world.tell(0, Event::Drained);
         assert_eq!(world.alive(), 2);
         world.exit(0, Exit::Status(0));
         world.cooperate();
     }
     assert_eq!(world.refused, 0, "what is planned is no failure");
+}
+
+#[test]
+fn workers_that_ask_for_others_and_stay_become_no_crowd() {
+    let asks: [fn(WorkerId) -> Event; 3] = [
+        |id| retire(id, Cause::RequestTimeout),
+        |id| retire(id, Cause::MaximumRequests),
+        Event::Drained,
+    ];
+    for ask in asks {
+        let mut world = World::with(vec![plan("", 1, false)]);
+        world.acquire(0, 0);
+        for _ in 0..1000 {
+            while let Some(step) = world.next_step_to_serving() {
+                world.feed(step);
+            }
+            world.serving().into_iter().for_each(|worker| world.feed(ask(worker)));
+            world.pass(Duration::from_millis(10));
+        }
+        assert!(world.alive() <= 13, "{} processes", world.alive());
+        world.exit_all();
+        world.pass(Duration::from_secs(30));
+        world.cooperate();
+        world.check_complete();
+    }
+}
+
+#[test]
+fn workers_that_fail_after_a_request_are_not_started_without_end() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    let (mut failures, start) = (0, world.now());
+    while world.now() < start + Duration::from_secs(60) {
+        while world.alive() > 0 && failures < 10_000 {
+            world.cooperate();
+            world.tell(0, Event::Proven);
+            world.tell(0, |id| Event::Broken(id, "nonsense".to_owned()));
+            world.exit(0, Exit::Signal(9));
+            failures += 1;
+        }
+        world.pass(Duration::from_millis(10));
+    }
+    assert!((100..=132).contains(&failures), "{failures} in a minute");
 }
 
 #[test]

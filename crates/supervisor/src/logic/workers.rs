@@ -256,7 +256,7 @@ impl Logic {
 
     /// A request has ended: whatever keeps killing workers, it is not that they cannot work.
     pub(super) fn proven(&mut self, id: WorkerId, now: Instant) {
-        let Some(worker) = self.workers.get_mut(&id) else {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.proven) else {
             return;
         };
         worker.proven = true;
@@ -294,6 +294,8 @@ impl Logic {
             if let Some(until) = self.groups[group].backoff.wait(now) {
                 line += &format!("; it is run again in {} s", (until - now).as_secs().max(1));
             }
+        } else {
+            self.groups[group].backoff.pace(now);
         }
         self.log(group, Level::Info, line);
         self.refill(group, now);

@@ -9,7 +9,7 @@ use wire::exchange::Level;
 use super::{OpenSet, Supervisor};
 use crate::children;
 use crate::directory::Guests;
-use crate::link::Link;
+use crate::link::{Link, NotReading};
 use crate::logic::{Action, Event, Fate, Known, SetId, WorkerId};
 use crate::output::Output;
 use crate::spawn::{Spawned, spawn};
@@ -76,7 +76,15 @@ impl Supervisor {
 
     fn order(&mut self, worker: WorkerId, order: &ToWorker) {
         if let Some(link) = self.links.get_mut(&worker) {
-            link.send(order, None);
+            let sent = link.send(order, None);
+            self.note(worker, sent);
+        }
+    }
+
+    /// Deals with a worker that could not be told something.
+    fn note(&mut self, worker: WorkerId, sent: Result<(), NotReading>) {
+        if let Err(error) = sent {
+            self.events.push_back(Event::Broken(worker, error.to_string()));
         }
     }
 
@@ -85,12 +93,13 @@ impl Supervisor {
             Ok(Spawned { pid, control, stdout, stderr }) => {
                 let mut link = Link::new(group, pid, control);
                 let settings = Box::new(self.groups[group].settings.clone());
-                link.send(&ToWorker::Configure(settings), None);
+                let sent = link.send(&ToWorker::Configure(settings), None);
                 self.links.insert(worker, link);
                 // Not info: httpd writes notices to a file whatever the LogLevel is, and what an
                 // application prints must be there.
                 self.outputs.push(Output::new(worker, group, pid, Level::Notice, stdout));
                 self.outputs.push(Output::new(worker, group, pid, Level::Error, stderr));
+                self.note(worker, sent);
                 Event::Started(worker, pid)
             }
             Err(reason) => Event::NotStarted(worker, reason),
@@ -139,7 +148,8 @@ impl Supervisor {
                     preload,
                     interpreter: interpreter.unwrap_or_default(),
                 };
-                link.send(&message, Some(listener));
+                let sent = link.send(&message, Some(listener));
+                self.note(worker, sent);
             }
             Err(error) => {
                 let reason = format!("its socket cannot be handed over: {error}");

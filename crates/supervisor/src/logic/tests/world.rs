@@ -349,6 +349,22 @@ impl World {
         }
     }
 
+    /// What the first of the workers says that are not serving yet.
+    pub fn next_step_to_serving(&mut self) -> Option<Event> {
+        let mut processes = self.processes.iter_mut().filter(|(_, p)| !p.asked_to_leave);
+        processes.find_map(|(id, process)| match (process.ready, process.serving) {
+            (false, _) => {
+                process.ready = true;
+                Some(Event::Ready(*id, "3.14".to_owned()))
+            }
+            (true, false) if process.set.is_some() => {
+                process.serving = true;
+                Some(Event::Serving(*id))
+            }
+            _ => None,
+        })
+    }
+
     /// The workers that accept requests.
     pub fn serving(&self) -> BTreeSet<WorkerId> {
         let serving = self.processes.iter().filter(|(_, p)| p.serving && !p.asked_to_leave);

@@ -141,6 +141,11 @@ impl World {
             let most = plan.processes as usize;
             assert!(members(None) <= most);
             assert!(self.sets.iter().all(|set| members(Some(*set)) <= most), "two for one slot");
+            let crowd = |set: &SetId| {
+                let workers = self.logic.workers.values();
+                workers.filter(|w| w.group == group && w.set == Some(*set)).count()
+            };
+            assert!(self.sets.iter().all(|set| crowd(set) <= 4 * most + 9), "a flood of processes");
         }
     }
 }
