@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use wire::Secret;
 use wire::exchange::Level;
 
-use self::lifeline::Lifeline;
+use self::lifeline::{Lifeline, Watch};
 use self::scoreboard::ScoreboardSocket;
 use crate::config::{Root, ScriptOwner, install_directory};
 use crate::ffi::log::log_server;
@@ -93,8 +93,10 @@ static PARENT: Mutex<Option<Parent>> = Mutex::new(None);
 struct Parent {
     /// The process that all of this belongs to: what is forked from it has a copy to ignore.
     pid: u32,
-    /// The connection to the supervisor of the current generation, while there is one.
+    /// What tells the supervisor that the current generation is over.
     lifeline: Option<Lifeline>,
+    /// The conversation with the supervisor of the current generation, while there is one.
+    watch: Option<Watch>,
     /// Our processes that have not ended yet, of this generation and earlier ones.
     running: Vec<Running>,
     /// How many supervisors of this generation have died early, one after the other.
@@ -155,7 +157,7 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     impl Drop for EndOfGeneration {
         fn drop(&mut self) {
             with_parent(|parent| {
-                parent.lifeline = None;
+                (parent.lifeline, parent.watch) = (None, None);
                 parent.running.iter_mut().for_each(|running| running.current = false);
             });
         }
@@ -164,7 +166,13 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     let mut parent = lock_parent();
     let parent = parent.get_or_insert_with(|| {
         process::at_exit(main, wait_for_supervisors);
-        Parent { pid: std::process::id(), lifeline: None, running: Vec::new(), early_deaths: 0 }
+        Parent {
+            pid: std::process::id(),
+            lifeline: None,
+            watch: None,
+            running: Vec::new(),
+            early_deaths: 0,
+        }
     });
     parent.lifeline = Some(lifeline);
     parent.early_deaths = 0;
@@ -185,7 +193,9 @@ fn spawn(parent: &mut Parent, main: Server<'_>) -> Result<(), String> {
     let newborn = lifeline.execute(&program)?;
     process::watch_child(main, newborn.pid, ended);
     parent.running.push(Running::new(newborn.pid, Program::Supervisor));
-    newborn.tell(configuration, logs)
+    parent.watch = None;
+    parent.watch = Some(newborn.tell(configuration, logs)?);
+    Ok(())
 }
 
 /// httpd's parent has reaped a supervisor.
@@ -233,11 +243,39 @@ pub fn look_after() {
         if parent.lifeline.is_none() {
             return;
         }
-        if parent.current(Program::Supervisor).is_none() {
-            replace(parent);
+        match parent.current(Program::Supervisor) {
+            None => replace(parent),
+            Some(pid) => {
+                if parent.watch.as_mut().is_some_and(|watch| !watch.answers()) {
+                    parent.watch = None;
+                    end_silent_supervisor(pid);
+                }
+            }
         }
         open_scoreboard(parent);
     });
+}
+
+/// Ends a supervisor that does not answer, so that [`ended`] replaces it.
+fn end_silent_supervisor(pid: u32) {
+    log(
+        Level::Error,
+        &format!(
+            "wsgi-supervisor (pid {pid}) has not answered for at least ten seconds; it is killed. \
+             Requests go on where workers are running."
+        ),
+    );
+    if let Ok(pid) = i32::try_from(pid) {
+        // It is a child that has not been waited for, so that its process id is no other's.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// In a new child of httpd, which has no part in the conversation with the supervisor.
+pub fn enter_child() {
+    if let Some(parent) = lock_parent().as_mut() {
+        parent.watch = None;
+    }
 }
 
 /// Lets workers ask for the scoreboard, if any may, and there is one.

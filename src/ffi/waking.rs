@@ -65,7 +65,8 @@ fn is_heard() -> bool {
     }
 }
 
-/// In a new child of httpd, which has the parent's handler, and no use for it.
+/// In a new child of httpd, which has the parent's handler and its conversation with the supervisor,
+/// and no use for them.
 ///
 /// # Safety
 /// Called by httpd alone, as its hook `child_init` (http_config.h).
@@ -74,6 +75,7 @@ unsafe extern "C" fn child_init(_: *mut c::apr_pool_t, _: *mut c::server_rec) {
         if TIMER.load(Ordering::SeqCst) != 0 {
             handle(libc::SIG_DFL);
         }
+        crate::generation::enter_child();
     });
 }
 

@@ -1,5 +1,6 @@
-//! The connection between httpd's parent and the supervisors of a generation, and what a new one is
-//! told over it.
+//! What connects httpd's parent with the supervisors of a generation: a pipe that ends with the
+//! generation, and a conversation with each of them, in which it is told what to do and asked
+//! whether it still answers.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,41 +11,54 @@ use std::time::{Duration, Instant};
 
 use channel::{Inbox, ReceiveError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::RecvFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wire::generation::{Configuration, FromSupervisor, ToSupervisor};
 
-/// How long a supervisor may take to answer that it is ready. It starts no worker before that.
-const START_PATIENCE: Duration = Duration::from_secs(15);
+/// How often in a row a supervisor may be found not to have answered. It answers within
+/// milliseconds, and there are ten seconds between two looks.
+const MISSES: u32 = 2;
 
-/// Both ends of the connection that tells the supervisor when the generation is over. All of
-/// httpd's children inherit the near end; the far one is kept for a supervisor that has to be
-/// replaced, so that it learns of the same end. Hence the near one does not tell when a supervisor
-/// ends: its process does.
+/// How long a supervisor may take to answer that it is ready. It starts no worker before that.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A pipe that tells supervisors when the generation is over: its writing end is open in the parent
+/// and in all of httpd's children, and nowhere else. The reading end is kept for a supervisor that
+/// has to be replaced.
 pub struct Lifeline {
-    near: UnixStream,
-    far: UnixStream,
+    read: OwnedFd,
+    /// Held, and never written to.
+    _write: OwnedFd,
 }
 
 /// A supervisor that has been told nothing yet.
 pub struct Newborn<'l> {
     /// Its process id.
     pub pid: u32,
-    near: &'l UnixStream,
+    lifeline: &'l Lifeline,
+    conversation: UnixStream,
     /// Readable when the process has ended (`pidfd_open(2)`). Where the kernel does not know such
     /// descriptors, the deadline alone counts.
     process: Option<OwnedFd>,
     deadline: Instant,
 }
 
+/// The conversation with a supervisor that serves. Children have no part in it.
+pub struct Watch {
+    conversation: UnixStream,
+    inbox: Inbox,
+    /// How often it has been looked for an answer in vain.
+    misses: u32,
+}
+
 impl Lifeline {
-    /// A connection without a supervisor.
+    /// A pipe without a supervisor.
     ///
     /// # Errors
     /// The system's, as a sentence.
     pub fn new() -> Result<Self, String> {
-        let (near, far) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
-        Ok(Self { near, far })
+        let pipe = pipe_with(PipeFlags::CLOEXEC).map_err(|error| format!("no pipe: {error}"))?;
+        Ok(Self { read: pipe.0, _write: pipe.1 })
     }
 
     /// Executes a supervisor, when there is none.
@@ -64,20 +78,40 @@ impl Lifeline {
     }
 
     fn execute_with(&self, program: &Path, task: Option<&str>) -> Result<Newborn<'_>, String> {
-        // What one before it has not read, or not been heard with, is none of its business.
-        drain(&self.far);
-        drain(&self.near);
-        let far = self.far.try_clone().map_err(|error| format!("no descriptor: {error}"))?;
+        let (conversation, theirs) =
+            UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
         let child = Command::new(program)
             .args(task)
             .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(far)))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| format!("{} cannot be executed: {error}", program.display()))?;
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok();
-        let deadline = Instant::now() + START_PATIENCE;
-        Ok(Newborn { pid: child.id(), near: &self.near, process, deadline })
+        let deadline = Instant::now() + START_TIMEOUT;
+        Ok(Newborn { pid: child.id(), lifeline: self, conversation, process, deadline })
+    }
+}
+
+impl Watch {
+    /// To be called now and then: asks the supervisor whether it still answers, and returns whether
+    /// it has answered one of the last [`MISSES`] times.
+    pub fn answers(&mut self) -> bool {
+        // One that has ended is not for us to find out.
+        while self.inbox.try_receive(&self.conversation).is_ok_and(|received| received > 0) {
+            while let Ok(Some(FromSupervisor::Pong)) = self.inbox.next() {
+                self.misses = 0;
+            }
+        }
+        if self.misses >= MISSES {
+            return false;
+        }
+        let mut ping = Vec::new();
+        wire::encode(&ToSupervisor::Ping, &mut ping);
+        // What is not taken is not answered.
+        let _ = channel::try_send(&self.conversation, &ping);
+        self.misses += 1;
+        true
     }
 }
 
@@ -87,48 +121,68 @@ impl Newborn<'_> {
     /// # Errors
     /// What is wrong, as a sentence.
     pub fn tell(
-        &self,
+        self,
         configuration: Configuration,
         logs: Vec<BorrowedFd<'_>>,
-    ) -> Result<(), String> {
-        match self.ask(configuration, logs, START_PATIENCE)? {
-            FromSupervisor::Ready => Ok(()),
+    ) -> Result<Watch, String> {
+        let pid = self.pid;
+        let mut inbox = Inbox::new();
+        match self.ask(configuration, logs, START_TIMEOUT, &mut inbox)? {
+            FromSupervisor::Ready => {
+                Ok(Watch { conversation: self.conversation, inbox, misses: 0 })
+            }
             FromSupervisor::Failed { reason } => Err(reason),
-            FromSupervisor::Checked { .. } => Err("wsgi-supervisor has only checked".to_owned()),
+            FromSupervisor::Pong | FromSupervisor::Checked { .. } => {
+                Err(format!("wsgi-supervisor (pid {pid}) answers what it was not asked"))
+            }
         }
     }
 
-    /// Tells it the configuration, and waits for what it says.
+    /// Tells it to check the configuration, and waits for what it says.
     ///
     /// # Errors
     /// What is wrong, as a sentence.
-    pub fn ask(
+    pub fn check(
+        self,
+        configuration: Configuration,
+        logs: Vec<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<FromSupervisor, String> {
+        self.ask(configuration, logs, timeout, &mut Inbox::new())
+    }
+
+    fn ask(
         &self,
         configuration: Configuration,
         logs: Vec<BorrowedFd<'_>>,
-        patience: Duration,
+        timeout: Duration,
+        inbox: &mut Inbox,
     ) -> Result<FromSupervisor, String> {
         let pid = self.pid;
         let told = |error| format!("wsgi-supervisor (pid {pid}) does not listen: {error}");
-        for log in logs {
+        let logs = logs.into_iter().map(|log| (ToSupervisor::LogFile, log));
+        let lifeline = (ToSupervisor::Lifeline, self.lifeline.read.as_fd());
+        for (message, descriptor) in std::iter::once(lifeline).chain(logs) {
             let mut frame = Vec::new();
-            wire::encode(&ToSupervisor::LogFile, &mut frame);
-            self.send(&frame, Some(log)).map_err(told)?;
+            wire::encode(&message, &mut frame);
+            self.send(&frame, Some(descriptor)).map_err(told)?;
         }
         let mut frame = Vec::new();
         wire::encode(&ToSupervisor::Configure(configuration), &mut frame);
         self.send(&frame, None).map_err(told)?;
 
-        let mut inbox = Inbox::new();
-        let answer = inbox.wait_unless(self.near, patience, self.process.as_ref().map(AsFd::as_fd));
+        let process = self.process.as_ref().map(AsFd::as_fd);
+        let answer = inbox.wait_unless(&self.conversation, timeout, process);
         let (answer, has_ended) = match answer {
             // It may have said why.
-            Err(ReceiveError::GivenUp) => (inbox.wait(self.near, Duration::ZERO), true),
+            Err(ReceiveError::GivenUp) => (inbox.wait(&self.conversation, Duration::ZERO), true),
             answer => (answer, false),
         };
         match answer {
             Ok(answer) => Ok(answer),
             Err(_) if has_ended => Err(told(ended())),
+            Err(ReceiveError::Closed | ReceiveError::Truncated) => Err(told(ended())),
+            Err(ReceiveError::Io(error)) => Err(told(ended_if_hung_up(error))),
             Err(error) => Err(format!("wsgi-supervisor (pid {pid}) gives no answer: {error}")),
         }
     }
@@ -138,9 +192,10 @@ impl Newborn<'_> {
         while !bytes.is_empty() {
             self.wait_for_room()?;
             let sent = match descriptor {
-                Some(own) => channel::try_send_with_descriptor(self.near, bytes, own)?,
-                None => channel::try_send(self.near, bytes)?,
+                Some(own) => channel::try_send_with_descriptor(&self.conversation, bytes, own),
+                None => channel::try_send(&self.conversation, bytes),
             };
+            let sent = sent.map_err(ended_if_hung_up)?;
             if sent > 0 {
                 descriptor = None;
             }
@@ -153,7 +208,7 @@ impl Newborn<'_> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout =
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        let mut sources = vec![PollFd::new(self.near, PollFlags::OUT)];
+        let mut sources = vec![PollFd::new(&self.conversation, PollFlags::OUT)];
         sources.extend(self.process.as_ref().map(|process| PollFd::new(process, PollFlags::IN)));
         match poll(&mut sources, Some(&timeout)) {
             Ok(0) => Err(io::ErrorKind::TimedOut.into()),
@@ -166,12 +221,14 @@ impl Newborn<'_> {
     }
 }
 
-fn ended() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "it has ended")
+/// Its end of the conversation goes with it, before the process has ended altogether.
+fn ended_if_hung_up(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ended(),
+        _ => error,
+    }
 }
 
-/// Throws away what has not been read from a socket; the kernel closes descriptors among it.
-fn drain(socket: &UnixStream) {
-    let mut some = [0; 4096];
-    while rustix::net::recv(socket, &mut some, RecvFlags::DONTWAIT).is_ok_and(|(len, _)| len > 0) {}
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "it has ended")
 }

@@ -297,6 +297,27 @@ fn supervisors_that_die_early_are_replaced_at_once() {
 }
 
 #[test]
+fn a_supervisor_that_does_not_answer_is_replaced() {
+    if testkit::ours_only("mod_wsgi has no supervisor") {
+        return;
+    }
+    // One child, which has found its worker before.
+    let httpd =
+        impatient().conf("StartServers 1\nServerLimit 1\nMaxRequestWorkers 16\nMaxSpareThreads 16");
+    let httpd = httpd.expect_log("AH10159").start();
+    httpd.get("/").assert(200);
+    let supervisor = httpd.supervisor().expect("it runs").pid;
+    kill(Pid::from_raw(supervisor), Signal::SIGSTOP).expect("it runs");
+    let replaced = || {
+        httpd.get("/").assert(200);
+        httpd.supervisor().filter(|next| next.pid != supervisor)
+    };
+    until(replaced).expect("another supervisor");
+    httpd.wait_for_log(&["has not answered"]);
+    httpd.get("/").assert(200);
+}
+
+#[test]
 fn a_supervisor_that_dies_before_it_has_listened_is_replaced_at_once() {
     if testkit::ours_only("mod_wsgi has no supervisor") {
         return;

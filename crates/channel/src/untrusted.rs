@@ -83,7 +83,6 @@ mod tests {
             let (near, far) = UnixStream::pair().unwrap();
             crate::send(&near, b"first").unwrap();
             assert_eq!(received(&far).unwrap(), b"first");
-            crate::send(&near, b"before").unwrap();
             send(&near, b"x", flags);
             crate::send(&near, b"after").unwrap();
             for _ in 0..2 {

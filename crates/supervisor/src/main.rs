@@ -75,7 +75,7 @@ fn check_only() -> ExitCode {
     abort_on_panic();
     let httpd = rustix::stdio::stdin();
     let checked = leave_traces_behind().and_then(|()| {
-        let (configuration, _logs) = startup::receive(httpd)?;
+        let startup::Handover { configuration, .. } = startup::receive(httpd)?;
         Ok(check::check(&configuration, rustix::process::getrlimit(Resource::Nofile)))
     });
     let answer = match checked {
@@ -99,8 +99,8 @@ fn start() -> Result<Supervisor, StartError> {
     leave_httpd()?;
     let signals = receive_signals()?;
     let limit = raise_descriptor_limit();
-    let (configuration, logs) = startup::receive(rustix::stdio::stdin())?;
-    Supervisor::new(configuration, logs, signals, limit)
+    let handover = startup::receive(rustix::stdio::stdin())?;
+    Supervisor::new(handover, signals, limit)
 }
 
 /// Nothing of a supervisor works on after it has found itself wrong.

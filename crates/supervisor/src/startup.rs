@@ -37,6 +37,9 @@ pub enum StartError {
     /// A log file did not travel with its message.
     #[error("a log file was announced without its descriptor")]
     NoDescriptor,
+    /// Nothing would tell when the generation is over.
+    #[error("httpd sent a configuration and no lifeline")]
+    NoLifeline,
     /// A group wants a log file that was not sent.
     #[error("{group} logs to file {log}, and there are only {files}")]
     NoSuchLog {
@@ -69,25 +72,39 @@ pub enum StartError {
     },
 }
 
+/// What httpd's parent hands over at the start.
+#[derive(Debug)]
+pub struct Handover {
+    /// The groups to serve, and how.
+    pub configuration: Configuration,
+    /// Its log files.
+    pub logs: Vec<OwnedFd>,
+    /// A pipe that ends when the last process of the generation is gone.
+    pub lifeline: OwnedFd,
+}
+
 /// Receives the log files and the configuration.
 ///
 /// # Errors
 /// [`StartError`].
-pub fn receive(httpd: impl AsFd) -> Result<(Configuration, Vec<OwnedFd>), StartError> {
+pub fn receive(httpd: impl AsFd) -> Result<Handover, StartError> {
     let mut inbox = Inbox::with_descriptors();
-    let mut logs = Vec::new();
+    let (mut logs, mut lifeline) = (Vec::new(), None);
     let configuration = loop {
         match inbox.wait(&httpd, PATIENCE) {
             Ok(ToSupervisor::LogFile) => {
                 logs.push(inbox.take_descriptor().ok_or(StartError::NoDescriptor)?);
             }
+            Ok(ToSupervisor::Lifeline) => lifeline = inbox.take_descriptor(),
             Ok(ToSupervisor::Configure(configuration)) => break configuration,
+            Ok(ToSupervisor::Ping) => {}
             Err(ReceiveError::Frame(error)) => return Err(StartError::Configuration(error)),
             Err(error) => return Err(error.into()),
         }
     };
     check(&configuration, logs.len(), Uid::effective().is_root())?;
-    Ok((configuration, logs))
+    let lifeline = lifeline.ok_or(StartError::NoLifeline)?;
+    Ok(Handover { configuration, logs, lifeline })
 }
 
 fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), StartError> {

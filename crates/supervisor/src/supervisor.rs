@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use channel::Inbox;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Gid, Uid};
 use rustix::process::Rlimit;
@@ -27,7 +28,7 @@ use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
 use crate::output::Output;
 use crate::shortage::Shortages;
-use crate::startup::StartError;
+use crate::startup::{Handover, StartError};
 
 /// Lines about peers that were turned away: the first ones at once, then one a minute.
 const LOUD_REFUSALS: u32 = 5;
@@ -54,8 +55,10 @@ pub struct Supervisor {
     refusals: Throttle,
     shortages: Shortages,
     closer: Closer,
-    /// Whether httpd's end of the connection is still to be watched.
-    watches_httpd: bool,
+    /// Ends with the last process of the generation. `None`: it has.
+    lifeline: Option<OwnedFd>,
+    /// The conversation with httpd's parent. `None`: it has ended, as the parent has.
+    parent: Option<Inbox>,
     finished: bool,
 }
 
@@ -74,8 +77,7 @@ impl Supervisor {
     /// # Errors
     /// [`StartError::Directory`].
     pub fn new(
-        configuration: Configuration,
-        logs: Vec<OwnedFd>,
+        Handover { configuration, logs, lifeline }: Handover,
         signals: SignalFd,
         descriptors: Rlimit,
     ) -> Result<Self, StartError> {
@@ -109,7 +111,8 @@ impl Supervisor {
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
             shortages: Shortages::new(),
             closer: Closer::default(),
-            watches_httpd: true,
+            lifeline: Some(lifeline),
+            parent: Some(Inbox::new()),
             finished: false,
             groups,
         })

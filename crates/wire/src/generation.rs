@@ -1,10 +1,9 @@
 //! One configuration cycle of httpd, told by its parent to the supervisor that serves the cycle.
 //!
-//! The conversation runs over the supervisor's standard input: [`ToSupervisor::LogFile`] for each
-//! error log, then [`ToSupervisor::Configure`], answered by [`FromSupervisor::Ready`] or
-//! [`FromSupervisor::Failed`]. After that nothing more is said: the connection stays open in the
-//! parent and in each child of the generation, and its end tells the supervisor that the last of
-//! them is gone.
+//! The conversation runs over the supervisor's standard input: [`ToSupervisor::Lifeline`],
+//! [`ToSupervisor::LogFile`] for each error log, then [`ToSupervisor::Configure`], answered by
+//! [`FromSupervisor::Ready`] or [`FromSupervisor::Failed`]. After that the parent asks now and then
+//! whether the supervisor still answers ([`ToSupervisor::Ping`]).
 
 use std::path::PathBuf;
 
@@ -22,6 +21,12 @@ pub enum ToSupervisor {
     LogFile,
     /// The groups to serve.
     Configure(Configuration),
+    /// The reading end of a pipe travels with the message. The parent and each child of the
+    /// generation hold the other end, and nothing is ever written: the end of the pipe says that the
+    /// last of them is gone. A pipe, as it carries no descriptors, whoever writes to it.
+    Lifeline,
+    /// [`FromSupervisor::Pong`] is to answer.
+    Ping,
 }
 
 /// What the supervisor says to the httpd parent.
@@ -40,6 +45,8 @@ pub enum FromSupervisor {
         /// Why, in one sentence for the error log.
         reason: String,
     },
+    /// It answers [`ToSupervisor::Ping`].
+    Pong,
 }
 
 /// One configuration cycle.
@@ -126,19 +133,21 @@ impl Message<'_> for ToSupervisor {
         match self {
             Self::LogFile => 1,
             Self::Configure(_) => 2,
+            Self::Lifeline => 3,
+            Self::Ping => 4,
         }
     }
 
     fn descriptors(&self) -> u8 {
         match self {
-            Self::LogFile => 1,
-            Self::Configure(_) => 0,
+            Self::LogFile | Self::Lifeline => 1,
+            Self::Configure(_) | Self::Ping => 0,
         }
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::LogFile => {}
+            Self::LogFile | Self::Lifeline | Self::Ping => {}
             Self::Configure(configuration) => configuration.write(writer),
         }
     }
@@ -147,6 +156,8 @@ impl Message<'_> for ToSupervisor {
         Ok(match kind {
             1 => Self::LogFile,
             2 => Self::Configure(Configuration::read(reader)?),
+            3 => Self::Lifeline,
+            4 => Self::Ping,
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message to the supervisor",
@@ -165,13 +176,14 @@ impl Message<'_> for FromSupervisor {
         match self {
             Self::Ready => 1,
             Self::Failed { .. } => 2,
-            Self::Checked { .. } => 3,
+            Self::Pong => 3,
+            Self::Checked { .. } => 4,
         }
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Ready => {}
+            Self::Ready | Self::Pong => {}
             Self::Failed { reason } => writer.bytes(reason.as_bytes()),
             Self::Checked { problems } => {
                 writer.list(problems, |writer, problem| writer.bytes(problem.as_bytes()));
@@ -183,7 +195,8 @@ impl Message<'_> for FromSupervisor {
         Ok(match kind {
             1 => Self::Ready,
             2 => Self::Failed { reason: reader.text("reason")?.to_owned() },
-            3 => Self::Checked {
+            3 => Self::Pong,
+            4 => Self::Checked {
                 problems: reader
                     .list("problems", 4, |reader| Ok(reader.text("problem")?.to_owned()))?,
             },

@@ -1,13 +1,15 @@
 //! Everything that can happen, as the system tells it: one `poll`, and what each descriptor means.
 
+use std::io;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::{RecvFlags, SocketFlags};
+use rustix::net::SocketFlags;
 use wire::admin::FromAdmin;
 use wire::control::FromWorker;
 use wire::exchange::Level;
+use wire::generation::{FromSupervisor, ToSupervisor};
 
 use super::{OpenSet, Supervisor};
 use crate::admin::Wish;
@@ -26,7 +28,8 @@ const HANG_UPS_PER_TURN: usize = 64;
 /// What a descriptor that became ready belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
-    Httpd,
+    Lifeline,
+    Parent,
     Signals,
     Admin,
     Listener,
@@ -40,12 +43,17 @@ pub(super) enum Source {
 impl Supervisor {
     /// Waits until something can be read, or written to a worker, or is due.
     pub(super) fn wait(&self) -> Vec<Source> {
-        let httpd = rustix::stdio::stdin();
+        let parent = rustix::stdio::stdin();
         let mut sources = vec![Source::Signals];
         let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        if self.watches_httpd {
-            sources.push(Source::Httpd);
-            polled.push(PollFd::from_borrowed_fd(httpd, PollFlags::IN));
+        if let Some(lifeline) = &self.lifeline {
+            sources.push(Source::Lifeline);
+            // Its end is told in any case. What is written to it is not looked at.
+            polled.push(PollFd::new(lifeline, PollFlags::empty()));
+        }
+        if self.parent.is_some() {
+            sources.push(Source::Parent);
+            polled.push(PollFd::from_borrowed_fd(parent, PollFlags::IN));
         }
         for admin in self.admin.sources() {
             sources.push(Source::Admin);
@@ -95,7 +103,11 @@ impl Supervisor {
         for source in ready {
             match *source {
                 Source::Signals => {}
-                Source::Httpd => self.read_httpd(),
+                Source::Lifeline => {
+                    self.lifeline = None;
+                    self.events.push_back(Event::Drain("httpd's processes are gone"));
+                }
+                Source::Parent => self.read_parent(),
                 Source::Admin => self.obey(),
                 Source::Listener => {
                     for outcome in self.broker.accept(Instant::now()) {
@@ -182,20 +194,23 @@ impl Supervisor {
         self.groups.iter().map(|group| group.settings.process_group.clone()).collect()
     }
 
-    /// The end of the connection with httpd is the drain order. Nothing else comes.
-    fn read_httpd(&mut self) {
-        let mut buffer = [0; 64];
-        match rustix::net::recv(rustix::stdio::stdin(), &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => self.events.push_back(Event::Drain("httpd's processes are gone")),
-            Ok(_) => {
-                let line = "httpd said something after its configuration; it is not listened to";
-                self.logs.main(Level::Error, line);
-                return;
-            }
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
-            Err(_) => self.events.push_back(Event::Drain("the connection with httpd is broken")),
+    /// Answers httpd's parent. What else it says, or its end, changes nothing: its children go on.
+    fn read_parent(&mut self) {
+        let (parent, Some(inbox)) = (rustix::stdio::stdin(), &mut self.parent) else {
+            return;
+        };
+        match inbox.try_receive(parent) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Ok(0) | Err(_) => return self.parent = None,
         }
-        self.watches_httpd = false;
+        while let Ok(Some(ToSupervisor::Ping)) = inbox.next() {
+            let mut pong = Vec::new();
+            wire::encode(&FromSupervisor::Pong, &mut pong);
+            // A parent that does not read needs no answer.
+            let _ = channel::try_send(parent, &pong);
+        }
     }
 
     fn read_link(&mut self, worker: WorkerId) {

@@ -30,7 +30,9 @@ pub struct Generation {
     pub directory: PathBuf,
     pub secret: Secret,
     pub supervisor: Child,
-    httpd: Option<UnixStream>,
+    /// What httpd's parent holds, and what all of httpd's processes do.
+    pub parent: UnixStream,
+    lifeline: Option<OwnedFd>,
 }
 
 /// A group whose workers behave like that.
@@ -113,9 +115,15 @@ impl Generation {
             .stderr(log.try_clone().unwrap())
             .spawn()
             .unwrap();
-        let mut bytes = Vec::new();
-        wire::encode(&ToSupervisor::LogFile, &mut bytes);
-        channel::send_with_descriptor(&httpd, &bytes, &log).unwrap();
+        let flags = rustix::pipe::PipeFlags::CLOEXEC;
+        let (read, write) = rustix::pipe::pipe_with(flags).unwrap();
+        for (message, descriptor) in
+            [(ToSupervisor::Lifeline, read), (ToSupervisor::LogFile, log.into())]
+        {
+            let mut bytes = Vec::new();
+            wire::encode(&message, &mut bytes);
+            channel::send_with_descriptor(&httpd, &bytes, &descriptor).unwrap();
+        }
         let mut configuration = Configuration {
             version: wire::VERSION,
             secret: Secret::new([9; Secret::SIZE]),
@@ -128,7 +136,8 @@ impl Generation {
         let (directory, secret) = (configuration.directory.clone(), configuration.secret);
         channel::send_message(&httpd, &ToSupervisor::Configure(configuration)).unwrap();
         let answer = Inbox::new().wait(&httpd, PATIENCE).ok();
-        (Self { place, directory, secret, supervisor, httpd: Some(httpd) }, answer)
+        let (parent, lifeline) = (httpd, Some(write));
+        (Self { place, directory, secret, supervisor, parent, lifeline }, answer)
     }
 
     /// Asks for an application group, as an httpd child does.
@@ -187,7 +196,7 @@ impl Generation {
 
     /// Does what httpd does when its last process goes.
     pub fn hang_up(&mut self) {
-        self.httpd = None;
+        self.lifeline = None;
     }
 
     #[track_caller]
@@ -207,7 +216,7 @@ impl Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        self.httpd = None;
+        self.lifeline = None;
         let _ = self.supervisor.kill();
         let _ = self.supervisor.wait();
         if std::thread::panicking() {

@@ -10,13 +10,15 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use channel::Inbox;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wire::Secret;
-use wire::generation::FromSupervisor;
+use wire::generation::{FromSupervisor, ToSupervisor};
 
 use crate::harness::{
-    Generation, NOBODY, fake_worker, group, is_alive, is_root, question, until, who_serves,
+    Generation, NOBODY, PATIENCE, fake_worker, group, is_alive, is_root, question, until,
+    who_serves,
 };
 
 #[test]
@@ -246,6 +248,21 @@ fn descriptors_that_are_slow_to_close_stop_nothing() {
         testkit::send_lingering(&stream);
     }
     generation.granted("blog", "at last");
+    generation.end();
+}
+
+#[test]
+fn it_answers_httpds_parent() {
+    let generation = Generation::start(vec![group("blog", "")]);
+    for _ in 0..2 {
+        channel::send_message(&generation.parent, &ToSupervisor::Ping).unwrap();
+        let mut inbox = Inbox::new();
+        let answer: FromSupervisor = inbox.wait(&generation.parent, PATIENCE).unwrap();
+        assert_eq!(answer, FromSupervisor::Pong);
+    }
+    // Whose end is not that of its children.
+    generation.parent.shutdown(std::net::Shutdown::Both).unwrap();
+    generation.granted("blog", "");
     generation.end();
 }
 

@@ -31,8 +31,8 @@ fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<admin::FromAdmin>(4);
     check_kinds::<control::ToWorker>(7);
     check_kinds::<control::FromWorker>(9);
-    check_kinds::<generation::ToSupervisor>(2);
-    check_kinds::<generation::FromSupervisor>(2);
+    check_kinds::<generation::ToSupervisor>(4);
+    check_kinds::<generation::FromSupervisor>(3);
 }
 
 /// Kinds are numbered from 1 to `last`.

@@ -432,12 +432,18 @@ pub fn to_supervisor() -> impl Strategy<Value = ToSupervisor> {
         directory,
         groups,
     });
-    prop_oneof![Just(ToSupervisor::LogFile), configuration.prop_map(ToSupervisor::Configure),]
+    prop_oneof![
+        Just(ToSupervisor::LogFile),
+        Just(ToSupervisor::Lifeline),
+        Just(ToSupervisor::Ping),
+        configuration.prop_map(ToSupervisor::Configure),
+    ]
 }
 
 pub fn from_supervisor() -> impl Strategy<Value = FromSupervisor> {
     prop_oneof![
         Just(FromSupervisor::Ready),
+        Just(FromSupervisor::Pong),
         text().prop_map(|reason| FromSupervisor::Failed { reason }),
         vec(text(), 0..3).prop_map(|problems| FromSupervisor::Checked { problems }),
     ]
