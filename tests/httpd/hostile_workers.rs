@@ -11,6 +11,7 @@ import array, mmap, os, select, socket, struct, sys, threading
 
 HEAD, DATA, LOG, END, FAILED, GOODBYE, FILE, HINTS, DATA_AT = 3, 4, 5, 6, 7, 8, 9, 10, 15
 WINDOW = 9
+VERSION = PROTOCOL_VERSION
 
 
 def frame(kind, payload=b"", descriptors=0, length=None):
@@ -212,7 +213,7 @@ def accept(listener):
 
 control = socket.socket(fileno=0)
 read_frame(control)
-control.sendall(frame(1, string(b"no Python at all")))
+control.sendall(frame(1, struct.pack("<H", VERSION) + string(b"no Python at all")))
 _, rights, _, _ = control.recvmsg(1 << 16, socket.CMSG_SPACE(4))
 listener = socket.socket(fileno=array.array("i", rights[0][2])[0])
 control.sendall(frame(2))
@@ -350,7 +351,8 @@ fn all(httpd: &Running) {
 
 #[test]
 fn no_frame_harms_httpd() {
-    let programs = Programs::with("hostile", |worker| write_program(worker, WORKER));
+    let worker = WORKER.replace("PROTOCOL_VERSION", &wire::VERSION.to_string());
+    let programs = Programs::with("hostile", |program| write_program(program, &worker));
     let httpd = Httpd::new()
         .dist(&programs.0)
         .app("app.wsgi", crate::HELLO)

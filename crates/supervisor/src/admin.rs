@@ -97,7 +97,11 @@ fn wish(stream: &OwnedFd, inbox: &mut Inbox) -> io::Result<Option<Wish>> {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
         Err(error) => return Err(error),
     }
-    let question = inbox.next::<ToAdmin<'_>>().map_err(io::Error::other)?;
+    // What cannot be understood is another version's: it hears of ours.
+    let question = match inbox.next::<ToAdmin<'_>>() {
+        Ok(question) => question,
+        Err(_) => return Ok(Some(Wish::Foreign)),
+    };
     Ok(question.map(|question| match question {
         ToAdmin::Reload { version: wire::VERSION, process_group } => {
             Wish::Reload(process_group.map(<[u8]>::to_vec))

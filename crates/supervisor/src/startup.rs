@@ -196,7 +196,9 @@ mod tests {
 
     #[test]
     fn what_could_not_or_must_not_be_served_is_refused() {
-        check_refused(|c| c.version = 7, "version 7 of the protocol and wsgi-supervisor version 1");
+        let expected =
+            format!("version 999 of the protocol and wsgi-supervisor version {}", wire::VERSION);
+        check_refused(|c| c.version = 999, &expected);
         check_refused(|c| c.groups[0].log = 1, "process group 'blog' logs to file 1");
         check_refused(|c| c.groups[0].identity = None, "would run as root");
         check_refused(|c| c.groups[0].settings.processes = 0, "has no processes");

@@ -35,6 +35,16 @@ pub enum DecodeError {
         /// How many elements it claimed.
         count: u32,
     },
+    /// The peer is of another build.
+    #[error(
+        "it speaks version {theirs} of the protocol, this is version {}; install all parts of \
+         mod_wsgi-rs from one build, and restart httpd",
+        crate::VERSION
+    )]
+    Version {
+        /// The peer's version.
+        theirs: u16,
+    },
     /// Text that had to be UTF-8 was not.
     #[error("{0} is not UTF-8")]
     Utf8(&'static str),
@@ -70,6 +80,17 @@ impl<'a> Reader<'a> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N, what)?);
         Ok(array)
+    }
+
+    /// Reads the version with which a conversation opens, and insists on ours.
+    ///
+    /// # Errors
+    /// [`DecodeError::Version`].
+    pub fn version(&mut self) -> Result<(), DecodeError> {
+        match self.u16("version")? {
+            crate::VERSION => Ok(()),
+            theirs => Err(DecodeError::Version { theirs }),
+        }
     }
 
     /// Reads one byte.

@@ -1,7 +1,7 @@
 //! Settings and life cycle of a worker, between it and the supervisor that started it.
 //!
 //! The conversation runs over the worker's standard input. [`ToWorker::Configure`] is its first
-//! message; [`FromWorker::Ready`] answers it. [`ToWorker::Assign`] gives the worker its application
+//! message; [`FromWorker::Ready`] answers it. Both open with [`crate::VERSION`]. [`ToWorker::Assign`] gives the worker its application
 //! group, once; [`FromWorker::Serving`] answers that. [`ToWorker::Drain`] can come at any time.
 
 mod settings;
@@ -135,7 +135,10 @@ impl Message<'_> for ToWorker {
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Configure(settings) => settings.write(writer),
+            Self::Configure(settings) => {
+                writer.u16(crate::VERSION);
+                settings.write(writer);
+            }
             Self::Assign { application_group, secret, preload, interpreter } => {
                 writer.bytes(application_group);
                 secret.write(writer);
@@ -150,7 +153,10 @@ impl Message<'_> for ToWorker {
 
     fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match kind {
-            1 => Self::Configure(Box::new(Settings::read(reader)?)),
+            1 => {
+                reader.version()?;
+                Self::Configure(Box::new(Settings::read(reader)?))
+            }
             2 => Self::Assign {
                 application_group: reader.bytes("application group")?.to_owned(),
                 secret: Secret::read(reader)?,
@@ -189,7 +195,10 @@ impl Message<'_> for FromWorker {
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Ready { python } => writer.bytes(python.as_bytes()),
+            Self::Ready { python } => {
+                writer.u16(crate::VERSION);
+                writer.bytes(python.as_bytes());
+            }
             Self::Serving | Self::Drained | Self::Proven => {}
             Self::Retire { cause, reason, scripts } => {
                 cause.write(writer);
@@ -211,7 +220,10 @@ impl Message<'_> for FromWorker {
 
     fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match kind {
-            1 => Self::Ready { python: reader.text("python")?.to_owned() },
+            1 => {
+                reader.version()?;
+                Self::Ready { python: reader.text("python")?.to_owned() }
+            }
             2 => Self::Serving,
             3 => Self::Failed { reason: reader.text("reason")?.to_owned() },
             4 => Self::Log { level: Level::read(reader)?, text: reader.text("text")?.to_owned() },

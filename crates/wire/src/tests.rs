@@ -2,6 +2,7 @@
 
 mod bounds;
 mod samples;
+mod version;
 
 use std::fmt::Debug;
 

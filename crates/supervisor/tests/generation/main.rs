@@ -14,6 +14,7 @@ use channel::Inbox;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wire::Secret;
+use wire::admin::FromAdmin;
 use wire::generation::{FromSupervisor, ToSupervisor};
 
 use crate::harness::{
@@ -263,6 +264,20 @@ fn it_answers_httpds_parent() {
     // Whose end is not that of its children.
     generation.parent.shutdown(std::net::Shutdown::Both).unwrap();
     generation.granted("blog", "");
+    generation.end();
+}
+
+#[test]
+fn an_administrator_of_another_version_hears_which_this_one_is() {
+    let generation = Generation::start(vec![group("blog", "")]);
+    let old = b"\x02\0\0\0\x02\0\0\0\x01\0";
+    for asked in [&old[..], b"\x01\0\0\0\x63\0\0\0x"] {
+        let stream = UnixStream::connect(generation.directory.join("admin.sock")).unwrap();
+        channel::send(&stream, asked).unwrap();
+        let mut inbox = Inbox::new();
+        let answer: FromAdmin = inbox.wait(&stream, PATIENCE).unwrap();
+        assert_eq!(answer, FromAdmin::WrongVersion { version: wire::VERSION });
+    }
     generation.end();
 }
 

@@ -32,7 +32,7 @@ fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<control::ToWorker>(7);
     check_kinds::<control::FromWorker>(9);
     check_kinds::<generation::ToSupervisor>(4);
-    check_kinds::<generation::FromSupervisor>(3);
+    check_kinds::<generation::FromSupervisor>(4);
 }
 
 /// Kinds are numbered from 1 to `last`.
@@ -63,7 +63,7 @@ fn payloads_are_bounded_in_each_direction() {
     check_limit::<control::ToWorker>(1 << 20);
     check_limit::<control::FromWorker>(64 << 10);
     check_limit::<generation::ToSupervisor>(64 << 20);
-    check_limit::<generation::FromSupervisor>(64 << 10);
+    check_limit::<generation::FromSupervisor>(16 << 20);
 }
 
 /// The header alone decides: nothing has to be received, or allocated, to refuse a long frame.
@@ -145,8 +145,8 @@ fn values_out_of_range_are_refused() {
     }
     let magic = refused::<exchange::ToWorker<'_>>(1, |writer| writer.raw(b"HTTP"));
     assert_eq!(magic, DecodeError::Unknown { what: "magic", value: 0 });
-    let text = refused::<control::FromWorker>(1, |writer| writer.bytes(b"\xff"));
-    assert_eq!(text, DecodeError::Utf8("python"));
+    let text = refused::<control::FromWorker>(3, |writer| writer.bytes(b"\xff"));
+    assert_eq!(text, DecodeError::Utf8("reason"));
     let marker = Reader::new(&[2]).option("identity", |_| Ok(()));
     assert_eq!(marker, Err(DecodeError::Unknown { what: "identity", value: 2 }));
     assert_eq!(Reader::new(&[3]).bool("x"), Err(DecodeError::Unknown { what: "x", value: 3 }));
