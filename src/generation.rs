@@ -61,13 +61,13 @@ pub struct GroupFacts {
     /// Whose scripts it runs, if not anybody's.
     pub script_owner: Option<ScriptOwner>,
     /// How to speak with its workers.
-    pub link: Link,
+    pub options: ConnectionOptions,
 }
 
 /// How httpd's children speak with the workers of a group. What is not set is left to httpd or the
 /// system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Link {
+pub struct ConnectionOptions {
     /// `connect-timeout=`.
     pub connect_timeout: Option<Duration>,
     /// `socket-timeout=`.

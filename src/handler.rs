@@ -1,15 +1,19 @@
 //! The handler: from a request that httpd has mapped to a WSGI script, to its response.
 
-mod crowd;
+mod admission;
 mod dispatch;
 mod environ;
 mod exchange;
 mod fate;
+mod fault;
 mod head;
 mod inquiry;
 mod owner;
+mod queue;
+mod search;
 mod target;
 mod trust;
+mod turn;
 mod windows;
 mod workers;
 

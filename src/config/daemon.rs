@@ -76,8 +76,8 @@ pub struct DaemonProcess {
     pub connect_timeout: Option<Duration>,
     /// `socket-timeout=`.
     pub socket_timeout: Option<Duration>,
-    /// `queue-timeout=`, in seconds.
-    pub queue_timeout: Option<u32>,
+    /// `queue-timeout=`; `None` without a limit.
+    pub queue_timeout: Option<Duration>,
     /// `response-socket-timeout=`.
     pub response_socket_timeout: Option<Duration>,
     /// `send-buffer-size=`, in bytes.

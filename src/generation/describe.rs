@@ -6,7 +6,6 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::unistd::{Uid, getegid, geteuid};
 use wire::Secret;
@@ -14,7 +13,7 @@ use wire::control::{Httpd, Interpreter, Python, Settings};
 use wire::exchange::Level;
 use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits};
 
-use super::{Generation, GroupFacts, Link, ScoreboardSocket};
+use super::{ConnectionOptions, Generation, GroupFacts, ScoreboardSocket};
 use crate::config::{
     DaemonProcess, Globals, HashSeed, Import, in_front, path, socket_prefix, working_directory,
 };
@@ -94,13 +93,10 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
         not_served: group.why_not_served(),
         root: group.chroot.clone(),
         script_owner: group.script_owner,
-        link: Link {
+        options: ConnectionOptions {
             connect_timeout: group.connect_timeout,
             socket_timeout: group.socket_timeout,
-            queue_timeout: group
-                .queue_timeout
-                .filter(|seconds| *seconds > 0)
-                .map(|seconds| Duration::from_secs(seconds.into())),
+            queue_timeout: group.queue_timeout,
             response_socket_timeout: group.response_socket_timeout.or(group.socket_timeout),
             send_buffer_size: group.send_buffer_size,
             receive_buffer_size: group.receive_buffer_size,
@@ -214,7 +210,7 @@ fn group(
             processes: daemon.processes.unwrap_or(1),
             multiprocess: daemon.processes.is_some(),
             backlog: Some(backlog(daemon, mpm_limits())),
-            queue_timeout: daemon.queue_timeout.unwrap_or(0),
+            queue_timeout: daemon.queue_timeout.map_or(0, |limit| limit.as_secs() as u32),
             peer_uid: ids.0,
             // Without root, httpd's children have one user, who owns everything.
             socket_user: daemon.socket_user.filter(|_| Uid::effective().is_root()),

@@ -11,12 +11,11 @@ mod waiting;
 mod window;
 
 use std::os::fd::BorrowedFd;
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use channel::{Bytes, Inbox, Window};
 use tracing::error;
-use wire::exchange::{FromWorker, Purpose, Refusal};
+use wire::exchange::{FromWorker, Purpose};
 
 pub use self::body::Body;
 pub use self::delivery::Rest;
@@ -24,89 +23,19 @@ pub use self::delivery::Rest;
 use self::client::Presence;
 use self::delivery::Delivery;
 use self::response::keep_in_error_page;
+use super::fault::Fault;
 use super::head::Head;
 use super::target::Target;
+use super::turn::{Break, Halt, Outcome, Turn};
 use super::windows::Windows;
-use super::workers::FULL_PATIENCE;
+use crate::ffi::AP_FILTER_ERROR;
 use crate::ffi::bucket::ClientGone;
-use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
-use crate::ffi::{AP_FILTER_ERROR, HTTP_BAD_GATEWAY, HTTP_INTERNAL_SERVER_ERROR};
-
-/// What happened to a worker that httpd does not wait for any more.
-pub const STOPPING: &str = "was not waited for any longer: httpd has told its child process to end";
-
-/// How an exchange ended.
-pub enum Outcome {
-    /// The response is complete, and the connection can serve another request.
-    Complete,
-    /// The response has ended, well or not, and the log says why; the connection is of no use any
-    /// more.
-    Answered(Result<i32, i32>),
-    /// The application failed before its response began; the connection is fine.
-    Failed(i32),
-    /// The worker has no free thread: another one may.
-    Busy,
-    /// The worker does not know the secret: what is known of the group has changed since.
-    Outdated,
-    /// The worker will not begin the request.
-    NotBegun(String),
-    /// As many requests wait as may.
-    Full,
-    /// The request has waited longer than `queue-timeout=` without being begun.
-    Late,
-    /// The connection is of no use any more, and nobody has been told why.
-    Broken(Break),
-}
-
-/// A request that its worker had begun, or may have begun, and will not finish.
-pub struct Break {
-    /// What happened to the worker named in front of it.
-    pub why: String,
-    /// Whether the worker's process has probably ended.
-    pub lost: bool,
-    /// What the handler returns: a response that was under way is over, another status makes a page.
-    pub answer: Result<i32, i32>,
-    /// Whether another worker could be asked: nothing of a response has come, and nothing of the
-    /// request body has gone.
-    pub untouched: bool,
-}
-
-impl Outcome {
-    /// Whether nobody else will be asked.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Complete | Self::Answered(_) | Self::Failed(_))
-    }
-
-    /// What a worker says that does not begin what it was sent, as its first word.
-    pub fn of_first(message: &FromWorker<'_>) -> Option<Self> {
-        Some(match message {
-            FromWorker::Refused(Refusal::Busy) => Self::Busy,
-            FromWorker::Refused(Refusal::NotAuthentic) => Self::Outdated,
-            FromWorker::Refused(Refusal::Full) => Self::Full,
-            FromWorker::Refused(Refusal::Late) => Self::Late,
-            FromWorker::Refused(refusal @ (Refusal::Draining | Refusal::WrongGroup)) => {
-                Self::NotBegun(format!("its worker answers {refusal:?}"))
-            }
-            FromWorker::Goodbye => Self::NotBegun("its worker is leaving".into()),
-            _ => return None,
-        })
-    }
-}
 
 /// A request on its way, and what is known of its response.
 pub struct Exchange<'r, 'c> {
     request: Request<'r>,
-    worker: &'c UnixStream,
-    /// Its process id, once it has said it.
-    pid: &'c mut Option<u32>,
-    /// How long the worker may say nothing (`socket-timeout=`, or httpd's `Timeout`).
-    patience: Duration,
-    /// How old the request may be before a worker has accepted it (`queue-timeout=`); afterwards
-    /// the worker sees to that.
-    queue_timeout: Option<Duration>,
-    /// Until when a worker has to have accepted it, if it may not wait for that.
-    accepted_by: Option<Instant>,
+    turn: Turn<'r, 'c>,
     /// `WSGIErrorOverride`.
     overrides_errors: bool,
     /// The status of a response that httpd's own page takes the place of.
@@ -119,8 +48,6 @@ pub struct Exchange<'r, 'c> {
     allowance: Option<u64>,
     /// The announced length has been exceeded, which is said once.
     exceeded: bool,
-    /// Any answer at all has come: the request has been begun.
-    heard: bool,
     /// A piece of the body has come.
     has_data: bool,
     /// The end of the response has been handed to httpd; the worker's is still to come.
@@ -139,31 +66,24 @@ pub struct Exchange<'r, 'c> {
 }
 
 impl<'r, 'c> Exchange<'r, 'c> {
-    /// Starts on a request that has been sent over `worker`.
+    /// Starts on a request that a worker has been sent, for its `turn`.
     pub fn new(
         request: Request<'r>,
         target: &Target,
-        worker: &'c UnixStream,
-        pid: &'c mut Option<u32>,
+        turn: Turn<'r, 'c>,
         windows: &'c mut Windows,
         body: &'c mut Body<'r>,
-        may_wait: bool,
     ) -> Self {
         Self {
             request,
-            worker,
-            pid,
-            patience: target.link.socket_timeout.unwrap_or_else(|| request.server().timeout()),
-            queue_timeout: target.link.queue_timeout,
-            accepted_by: (!may_wait).then(|| Instant::now() + FULL_PATIENCE),
+            turn,
             overrides_errors: target.error_override,
             page: None,
-            response: Delivery::new(request, target.link.response_socket_timeout),
+            response: Delivery::new(request, target.options.response_socket_timeout),
             body,
             begun: false,
             allowance: None,
             exceeded: false,
-            heard: false,
             has_data: false,
             complete: false,
             window: windows.response.as_ref().map(|counted| &counted.window),
@@ -181,8 +101,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
         loop {
             let outcome = match self.take_messages(inbox) {
                 Ok(Some(outcome)) => break (outcome, self.response.into_rest()),
-                Ok(None) => self.receive(inbox),
-                Err(ClientGone) => self.note_absence(Presence::Gone),
+                Ok(None) => self.receive(inbox).map_err(|halt| self.halt(halt)),
+                Err(ClientGone) => {
+                    self.note_absence(Presence::Gone).map_err(|halt| self.halt(halt))
+                }
             };
             if let Err(outcome) = outcome {
                 break (outcome, self.response.into_rest());
@@ -195,10 +117,10 @@ impl<'r, 'c> Exchange<'r, 'c> {
         loop {
             let message = match inbox.next::<FromWorker<'_>>() {
                 Ok(Some(message)) => message,
-                Ok(None) => return Ok(self.give_back_much().err()),
+                Ok(None) => return Ok(self.give_back_much().err().map(|halt| self.halt(halt))),
                 Err(problem) => {
                     let why = format!("sends what is no message ({problem})");
-                    return Ok(Some(self.broken(HTTP_BAD_GATEWAY, &why)));
+                    return Ok(Some(self.nonsense(why)));
                 }
             };
             let outcome = match message {
@@ -210,7 +132,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                     None => self.act(&FromWorker::End)?,
                     Some(_) => {
                         let why = "sends a descriptor that no frame announces";
-                        Some(self.broken(HTTP_BAD_GATEWAY, why))
+                        Some(self.nonsense(why))
                     }
                 },
                 message => self.act(&message)?,
@@ -222,44 +144,33 @@ impl<'r, 'c> Exchange<'r, 'c> {
     }
 
     fn act(&mut self, message: &FromWorker<'_>) -> Result<Option<Outcome>, ClientGone> {
-        if let FromWorker::Welcome { worker } = message {
-            *self.pid = Some(*worker);
-            return Ok(None);
-        }
-        // What is printed while a script is loaded does not say whether the request is begun.
-        let is_word = !matches!(message, FromWorker::Log { .. } | FromWorker::LogFrom { .. });
-        if is_word
-            && !std::mem::replace(&mut self.heard, true)
-            && let Some(outcome) = Outcome::of_first(message)
-        {
-            return Ok(Some(outcome));
+        match self.turn.hear(message) {
+            Ok(true) => return Ok(None),
+            Ok(false) => {}
+            Err(halt) => return Ok(Some(self.halt(halt))),
         }
         match message {
             FromWorker::Refused(refusal) => {
                 let why = format!("refuses: {refusal:?}");
-                return Ok(Some(self.broken(HTTP_INTERNAL_SERVER_ERROR, &why)));
+                return Ok(Some(self.broken(Fault::ApplicationFailed, &why)));
             }
             FromWorker::Goodbye => {
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "left")));
-            }
-            FromWorker::Log { level, text } => log_request(self.request, level.number(), text),
-            FromWorker::LogFrom { level, path, line, text } => {
-                log_request_from(self.request, level.number(), (path, *line), text);
+                return Ok(Some(self.nonsense("left")));
             }
             FromWorker::Verdict(_) | FromWorker::NeedVariable(_) => {
                 let why = "takes a request for a question";
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
+                return Ok(Some(self.nonsense(why)));
             }
             FromWorker::NeedBody { at_most, all } => return Ok(self.send_body(*at_most, *all)),
             FromWorker::Head { .. } if self.begun => {
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a second head")));
+                return Ok(Some(self.nonsense("sends a second head")));
             }
             FromWorker::Head { .. } if self.page.is_some() => {
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a second head")));
+                return Ok(Some(self.nonsense("sends a second head")));
             }
             FromWorker::Data(_) | FromWorker::DataAt { .. } if self.page.is_some() => {}
             FromWorker::End if self.page.is_some() => {
-                let status = self.page.unwrap_or(HTTP_INTERNAL_SERVER_ERROR);
+                let status = self.page.unwrap_or(Fault::ApplicationFailed.status());
                 return Ok(Some(Outcome::Failed(status)));
             }
             FromWorker::Head { .. } if self.body.is_answered() => {
@@ -273,18 +184,18 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 Ok(head) => self.begin(&head),
                 Err(problem) => {
                     error!("The application's response cannot be sent: {problem}.");
-                    return Ok(Some(Outcome::Answered(Err(HTTP_INTERNAL_SERVER_ERROR))));
+                    return Ok(Some(Outcome::Answered(Err(Fault::ApplicationFailed.status()))));
                 }
             },
             FromWorker::EarlyHints { .. } | FromWorker::Data(_) | FromWorker::DataAt { .. }
                 if self.complete =>
             {
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "goes on after the end")));
+                return Ok(Some(self.nonsense("goes on after the end")));
             }
             FromWorker::EarlyHints { .. } if self.begun => {}
             FromWorker::EarlyHints { headers } => self.send_hints(headers),
             FromWorker::Data(_) | FromWorker::DataAt { .. } | FromWorker::End if !self.begun => {
-                return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a body without a head")));
+                return Ok(Some(self.nonsense("sends a body without a head")));
             }
             FromWorker::Data(data) => {
                 self.note_data(data.len());
@@ -293,8 +204,11 @@ impl<'r, 'c> Exchange<'r, 'c> {
             FromWorker::DataAt { offset, len } => return self.send_from_window(*offset, *len),
             FromWorker::End => return Ok(Some(self.end())),
             FromWorker::Failed { status } => return Ok(Some(self.failed(*status))),
-            FromWorker::File { .. } | FromWorker::Welcome { .. } => {
-                unreachable!("taken before, with what they bring")
+            FromWorker::File { .. }
+            | FromWorker::Welcome { .. }
+            | FromWorker::Log { .. }
+            | FromWorker::LogFrom { .. } => {
+                unreachable!("taken before")
             }
         }
         Ok(None)
@@ -305,16 +219,27 @@ impl<'r, 'c> Exchange<'r, 'c> {
         self.request.age().saturating_sub(self.body.spent())
     }
 
-    /// The worker has gone. Before its welcome it has begun nothing on this connection.
-    fn lost(&mut self, why: &str) -> Outcome {
-        if self.pid.is_none() {
-            return Outcome::NotBegun(format!("its worker {why}"));
+    /// The exchange cannot go on.
+    fn halt(&mut self, halt: Halt) -> Outcome {
+        match halt {
+            Halt::NotBegun(outcome) => outcome,
+            Halt::Broken { fault, why, lost } => {
+                let untouched = !self.begun
+                    && self.page.is_none()
+                    && !self.body.is_given()
+                    && !self.response.has_passed();
+                let answer = self.break_off(fault.status());
+                Outcome::Broken(Break { why, lost, answer, untouched })
+            }
         }
-        let untouched = !self.begun
-            && self.page.is_none()
-            && !self.body.is_given()
-            && !self.response.has_passed();
-        let answer = self.break_off(HTTP_BAD_GATEWAY);
-        Outcome::Broken(Break { why: why.to_owned(), lost: true, answer, untouched })
+    }
+
+    /// The exchange cannot go on, and the worker is at fault: it is there, but says what it should not.
+    fn nonsense(&mut self, why: impl Into<String>) -> Outcome {
+        self.broken(Fault::WorkerFailed, why)
+    }
+
+    fn broken(&mut self, fault: Fault, why: impl Into<String>) -> Outcome {
+        self.halt(Halt::Broken { fault, why: why.into(), lost: false })
     }
 }

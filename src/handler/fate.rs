@@ -8,10 +8,10 @@ use wire::VERSION;
 use wire::broker::{FromBroker, ToBroker};
 
 use super::workers::connect;
-use crate::generation::{Generation, Link};
+use crate::generation::{ConnectionOptions, Generation};
 
-/// How long a thread of httpd waits to hear it. Who lost a request waits for the answer meanwhile.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a thread of httpd waits to hear it. The client waits for its answer meanwhile.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is known.
 pub struct Fate {
@@ -29,8 +29,8 @@ impl Fate {
 }
 
 /// Asks the supervisor about the worker with this process id.
-pub fn ask(generation: &Generation, link: Link, worker: u32) -> Fate {
-    match try_ask(generation, link, worker) {
+pub fn ask(generation: &Generation, options: ConnectionOptions, worker: u32) -> Fate {
+    match try_ask(generation, options, worker) {
         Ok(FromBroker::Ended { how, too_slow }) => Fate { how: Ok(how), too_slow },
         Ok(FromBroker::Running) => unknown("its process has not ended since".to_owned()),
         Ok(FromBroker::Unknown) => unknown("it was started by an earlier supervisor".to_owned()),
@@ -43,10 +43,14 @@ fn unknown(why: String) -> Fate {
     Fate { how: Err(why), too_slow: false }
 }
 
-fn try_ask(generation: &Generation, link: Link, worker: u32) -> Result<FromBroker, String> {
+fn try_ask(
+    generation: &Generation,
+    options: ConnectionOptions,
+    worker: u32,
+) -> Result<FromBroker, String> {
     let text = |error: std::io::Error| error.to_string();
-    let stream = connect(&generation.control, link, PATIENCE).map_err(text)?;
+    let stream = connect(&generation.control, options, ANSWER_TIMEOUT).map_err(text)?;
     let question = ToBroker::Inquire { version: VERSION, secret: generation.secret, worker };
     channel::send_message(&stream, &question).map_err(text)?;
-    Inbox::new().wait(&stream, PATIENCE).map_err(|error| error.to_string())
+    Inbox::new().wait(&stream, ANSWER_TIMEOUT).map_err(|error| error.to_string())
 }

@@ -1,21 +1,20 @@
 //! A question to a Python hook, which a worker of the default process group answers.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
+use std::time::Instant;
 
-use channel::ReceiveError;
+use channel::{Inbox, ReceiveError};
 use tracing::error;
 use wire::exchange::{FromWorker, Inquiry, Question, ToWorker, Verdict};
 
-use super::dispatch::{self, Attempt, Destination, Sending};
 use super::environ::Environ;
-use super::exchange::{Break, Outcome, STOPPING};
+use super::search::{Destination, Search};
 use super::target::may_use;
-use super::workers::{Connection, FULL_PATIENCE};
+use super::turn::{Break, Halt, Outcome, Turn};
+use super::workers::Connection;
 use crate::config::{Hook, lossy};
-use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
 use crate::ffi::stopping;
-use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_GATEWAY_TIME_OUT, HTTP_SERVICE_UNAVAILABLE};
 use crate::generation;
 
 /// The default process group, which runs as httpd's own user.
@@ -38,8 +37,17 @@ pub fn ask(
     let script = script.as_ref().unwrap_or(&hook.script);
     let application_group = hook.application_group.expand(&request);
     let reloading = request.dir_config().and_then(|config| config.script_reloading);
-    let message = |attempt: Attempt| {
-        ToWorker::Ask(Inquiry {
+    let destination = Destination::new(GROUP.to_vec(), application_group.clone(), facts.options);
+    // A hook decides, and changes nothing: it may be asked twice.
+    let mut search = Search::new(request, &destination, &generation, true);
+    let mut verdict = None;
+    let answer = loop {
+        let mut connection = match search.next_worker() {
+            Ok(connection) => connection,
+            Err(status) => break Err(status),
+        };
+        let attempt = search.attempt();
+        let message = ToWorker::Ask(Inquiry {
             script,
             application_group: &application_group,
             script_reloading: reloading.unwrap_or(true),
@@ -48,96 +56,80 @@ pub fn ask(
             https: environ.https,
             environ: environ.entries(),
             question: question.clone(),
-        })
-    };
-    let destination = Destination::new(GROUP.to_vec(), application_group.clone(), facts.link);
-    let patience = facts.link.socket_timeout.unwrap_or_else(|| request.server().timeout());
-    let mut verdict = None;
-    let place = destination.take_place();
-    let may_wait = place.may_wait;
-    let converse = |connection: &mut Connection, send: Sending<'_>| {
-        let answer =
-            send(connection).and_then(|()| await_verdict(request, connection, patience, may_wait));
-        match answer {
-            Ok(answer) => {
-                verdict = Some(answer);
+        });
+        let outcome = connection.send(&message).and_then(|()| {
+            let Connection { stream, inbox, worker, .. } = &mut connection;
+            await_verdict(request, search.turn((stream, worker)), inbox).map_err(Outcome::from)
+        });
+        let outcome = match outcome {
+            Ok(Answer::Verdict(found)) => {
+                verdict = Some(found);
                 Outcome::Complete
             }
+            Ok(Answer::Failed(status)) => Outcome::Failed(status),
             Err(outcome) => outcome,
+        };
+        if let ControlFlow::Break(answer) = search.judge(connection, outcome) {
+            break answer;
         }
     };
-    // A hook decides, and changes nothing: it may be asked twice.
-    let delivered =
-        dispatch::deliver(request, &destination, &generation, (true, may_wait), message, converse);
-    if delivered.is_err() {
+    if answer.is_err() {
         error!("There is no answer of {}.", lossy(&hook.script));
     }
     verdict
 }
 
+impl From<Halt> for Outcome {
+    /// A question has no response that could have been begun.
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::NotBegun(outcome) => outcome,
+            Halt::Broken { fault, why, lost } => {
+                Self::Broken(Break { why, lost, answer: Err(fault.status()), untouched: true })
+            }
+        }
+    }
+}
+
+/// What a worker answers.
+enum Answer {
+    Verdict(Verdict<'static>),
+    /// The hook failed: an HTTP status.
+    Failed(i32),
+}
+
 /// Passes log lines on until there is an answer.
 fn await_verdict(
     request: Request<'_>,
-    Connection { stream, inbox, worker, .. }: &mut Connection,
-    patience: Duration,
-    may_wait: bool,
-) -> Result<Verdict<'static>, Outcome> {
-    let broken = |status, why: &str| {
-        let why = why.to_owned();
-        Outcome::Broken(Break { why, lost: false, answer: Err(status), untouched: true })
-    };
-    let lost = || {
-        let (why, answer) = ("closed the connection".to_owned(), Err(HTTP_BAD_GATEWAY));
-        Outcome::Broken(Break { why, lost: true, answer, untouched: true })
-    };
-    let mut heard = false;
+    mut turn: Turn<'_, '_>,
+    inbox: &mut Inbox,
+) -> Result<Answer, Halt> {
     loop {
-        let hurries = !may_wait && worker.is_none();
-        let patience = if hurries { FULL_PATIENCE } else { patience };
-        let message =
-            match inbox.wait_unless::<FromWorker<'_>>(&*stream, patience, stopping::descriptor()) {
-                Ok(message) => message,
-                Err(ReceiveError::Timeout(_)) if hurries => return Err(Outcome::Full),
-                Err(ReceiveError::Timeout(patience)) => {
-                    let patience = patience.as_secs();
-                    let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");
-                    return Err(broken(HTTP_GATEWAY_TIME_OUT, &why));
-                }
-                Err(ReceiveError::Frame(problem)) => {
-                    let why = format!("sends what is no message ({problem})");
-                    return Err(broken(HTTP_BAD_GATEWAY, &why));
-                }
-                Err(ReceiveError::GivenUp) => {
-                    return Err(broken(HTTP_SERVICE_UNAVAILABLE, STOPPING));
-                }
-                Err(_) if worker.is_none() => {
-                    return Err(Outcome::NotBegun("its worker closed the connection".to_owned()));
-                }
-                Err(_) => return Err(lost()),
-            };
-        if let FromWorker::Welcome { worker: pid } = message {
-            *worker = Some(pid);
+        let left = turn.time_left(Instant::now())?;
+        let stream = turn.stream;
+        let message = match inbox.wait_unless(stream, left, stopping::descriptor()) {
+            Ok(message) => message,
+            // What is over says the turn.
+            Err(ReceiveError::Timeout(_)) => continue,
+            Err(ReceiveError::Frame(problem)) => {
+                return Err(Turn::nonsense(format!("sends what is no message ({problem})")));
+            }
+            Err(ReceiveError::GivenUp) => return Err(Turn::stopping()),
+            Err(_) => return Err(turn.lost("closed the connection")),
+        };
+        turn.renew();
+        if turn.hear(&message)? {
             continue;
         }
-        let is_word = !matches!(message, FromWorker::Log { .. } | FromWorker::LogFrom { .. });
-        if is_word
-            && !std::mem::replace(&mut heard, true)
-            && let Some(outcome) = Outcome::of_first(&message)
-        {
-            return Err(outcome);
-        }
         match message {
-            FromWorker::Log { level, text } => log_request(request, level.number(), text),
-            FromWorker::LogFrom { level, path, line, text } => {
-                log_request_from(request, level.number(), (path, line), text);
-            }
             FromWorker::NeedVariable(name) => {
                 let value = request.ssl_variable(name);
-                channel::send_message(&*stream, &ToWorker::Variable(value)).map_err(|_| lost())?;
+                channel::send_message(stream, &ToWorker::Variable(value))
+                    .map_err(|_| turn.lost("closed the connection"))?;
             }
-            FromWorker::Verdict(verdict) => return Ok(verdict.into_owned()),
-            FromWorker::Failed { status } => return Err(Outcome::Failed(status.into())),
-            _ => return Err(broken(HTTP_BAD_GATEWAY, "answers something else")),
+            FromWorker::Verdict(verdict) => return Ok(Answer::Verdict(verdict.into_owned())),
+            FromWorker::Failed { status } => return Ok(Answer::Failed(status.into())),
+            _ => return Err(Turn::nonsense("answers something else")),
         }
     }
 }

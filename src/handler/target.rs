@@ -6,7 +6,7 @@ use super::environ::Environ;
 use super::inquiry::ask;
 use crate::config::{DirConfig, HandlerScript, Hook, MapHead, Name, Root, ServerConfig, lossy};
 use crate::ffi::request::Request;
-use crate::generation::{Generation, GroupFacts, Link};
+use crate::generation::{ConnectionOptions, Generation, GroupFacts};
 
 /// Where a request goes, and what is called there.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Target {
     /// Whether httpd's error pages replace those of the application.
     pub error_override: bool,
     /// How to speak with the group's workers.
-    pub link: Link,
+    pub options: ConnectionOptions,
 }
 
 /// Why a request can go nowhere.
@@ -155,7 +155,7 @@ impl Target {
                 MapHead::Auto => request.has_content_filter(),
             },
             error_override: config.and_then(|config| config.error_override).unwrap_or(false),
-            link: Link::default(),
+            options: ConnectionOptions::default(),
         };
         if let Some(hook) = config.and_then(|config| config.dispatch_script.as_deref()) {
             target.dispatch(request, hook)?;
@@ -165,7 +165,7 @@ impl Target {
         if let Some(owner) = facts.script_owner {
             super::owner::check(request.filename(), owner).map_err(TargetError::Owner)?;
         }
-        target.link = facts.link;
+        target.options = facts.options;
         if let Some(root) = &facts.root {
             target.confine(request.filename(), root)?;
         }

@@ -13,20 +13,25 @@ use rustix::net::sockopt::{
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wire::broker::{FromBroker, ToBroker};
+use wire::exchange::ToWorker;
 use wire::{Secret, VERSION};
 
-use super::crowd::Crowd;
+use super::admission::Admission;
+use super::turn::Outcome;
 use super::windows::Windows;
 use crate::ffi::stopping;
-use crate::generation::{Generation, Link};
+use crate::generation::{ConnectionOptions, Generation};
 
 /// How long a request waits for workers to start without `connect-timeout=`; also how long what is
 /// sent to one may take.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a request waits for a place in the workers' queue without `connect-timeout=`: a moment,
-/// as it may be full only for one.
-pub const FULL_PATIENCE: Duration = Duration::from_millis(100);
+/// How long a request waits for a place in the workers' queue without `connect-timeout=`, and to be
+/// accepted if it may not wait: a moment, as the queue may be full only for one.
+pub const ACCEPT_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Room for most requests, in bytes: growing it piece by piece would cost as much as filling it.
+const MESSAGE: usize = 4 << 10;
 
 /// How long receiving from a worker waits by itself.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -40,7 +45,7 @@ pub struct Workers {
     socket: PathBuf,
     secret: Secret,
     processes: u32,
-    link: Link,
+    options: ConnectionOptions,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -87,7 +92,7 @@ pub enum Unavailable {
     #[error(
         "its workers have no thread free, and too few of httpd's are for another request to wait"
     )]
-    Crowded,
+    NotAdmitted,
     /// The workers' socket does not take connections.
     #[error("no worker takes a connection at {}: {source}", socket.display())]
     NoConnection {
@@ -104,8 +109,8 @@ pub type Key = (Vec<u8>, Vec<u8>);
 /// What this child knows of an application group.
 #[derive(Debug, Default)]
 struct Known {
-    /// Who holds its threads for it.
-    crowd: Crowd,
+    /// Counts its requests that hold threads.
+    admission: Admission,
     /// Its workers, if it has spoken to them.
     workers: Option<Arc<Workers>>,
 }
@@ -113,35 +118,55 @@ struct Known {
 /// All that this child has had to do with, by process group and application group.
 static KNOWN: Mutex<BTreeMap<Key, Known>> = Mutex::new(BTreeMap::new());
 
-/// Those who hold threads of this child for an application group.
-pub fn crowd(key: &Key) -> Crowd {
+/// The count of requests that hold threads of this child for an application group.
+pub fn admission(key: &Key) -> Admission {
     let mut known = known();
     match known.get(key) {
-        Some(group) => Arc::clone(&group.crowd),
+        Some(group) => Arc::clone(&group.admission),
         None => {
             // Names may come from made-up host names: those that led nowhere are not kept.
-            known.retain(|_, group| group.workers.is_some() || Arc::strong_count(&group.crowd) > 1);
-            Arc::clone(&known.entry(key.clone()).or_default().crowd)
+            known.retain(|_, group| {
+                group.workers.is_some() || Arc::strong_count(&group.admission) > 1
+            });
+            Arc::clone(&known.entry(key.clone()).or_default().admission)
         }
+    }
+}
+
+impl Connection {
+    /// Sends what a worker is asked for, behind what still has to be said first.
+    ///
+    /// # Errors
+    /// Only part of the frame has arrived, if any: no worker begins that.
+    pub fn send(&mut self, message: &ToWorker<'_>) -> Result<(), Outcome> {
+        let mut bytes = std::mem::take(&mut self.greeting);
+        bytes.reserve(MESSAGE);
+        let memory = self.windows.offer(&mut bytes);
+        wire::encode(message, &mut bytes);
+        let sent = match memory {
+            None => channel::send(&self.stream, &bytes),
+            Some(memory) => channel::send_with_descriptor(&self.stream, &bytes, memory),
+        };
+        sent.map_err(|error| Outcome::NotBegun(format!("cannot be sent ({error})")))
     }
 }
 
 impl Workers {
     /// The workers of an application group; asks the supervisor unless they are known, and waits for
-    /// them to start as long as `patience`.
+    /// them to start as long as `timeout`.
     ///
     /// # Errors
     /// [`Unavailable`].
     pub fn of(
         generation: &Generation,
         key: &Key,
-        link: Link,
-        patience: Duration,
+        options: ConnectionOptions,
+        timeout: Duration,
     ) -> Result<Arc<Self>, Unavailable> {
         if let Some(workers) = known().get(key).and_then(|group| group.workers.clone()) {
             return Ok(workers);
         }
-        let workers = Arc::new(ask(generation, key, link, patience)?);
+        let workers = Arc::new(ask(generation, key, options, timeout)?);
         known().entry(key.clone()).or_default().workers = Some(Arc::clone(&workers));
         Ok(workers)
     }
@@ -163,10 +188,10 @@ impl Workers {
     /// # Errors
     /// [`Unavailable::NoConnection`], [`Unavailable::Full`].
     pub fn connect(&self, may_wait: bool) -> Result<Connection, Unavailable> {
-        let wait = self.link.connect_timeout.filter(|_| may_wait).unwrap_or(FULL_PATIENCE);
-        let wait = wait.max(FULL_PATIENCE);
+        let wait = self.options.connect_timeout.filter(|_| may_wait).unwrap_or(ACCEPT_TIMEOUT);
+        let wait = wait.max(ACCEPT_TIMEOUT);
         let stream =
-            connect(&self.socket, self.link, wait).map_err(|source| match source.kind() {
+            connect(&self.socket, self.options, wait).map_err(|source| match source.kind() {
                 // unix(7): there was no place in the listener's queue.
                 io::ErrorKind::WouldBlock => Unavailable::Full,
                 _ => Unavailable::NoConnection { socket: self.socket.clone(), source },
@@ -201,12 +226,12 @@ impl Workers {
 fn ask(
     generation: &Generation,
     key: &Key,
-    link: Link,
-    patience: Duration,
+    options: ConnectionOptions,
+    timeout: Duration,
 ) -> Result<Workers, Unavailable> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     loop {
-        match ask_once(generation, key, link, patience) {
+        match ask_once(generation, key, options, timeout) {
             Err(Asked::Gone(_)) if Instant::now() < deadline && !stopping::is_stopping() => {
                 std::thread::sleep(PAUSE);
             }
@@ -231,10 +256,10 @@ enum Asked {
 fn ask_once(
     generation: &Generation,
     (process_group, application_group): &Key,
-    link: Link,
-    patience: Duration,
+    options: ConnectionOptions,
+    timeout: Duration,
 ) -> Result<Workers, Asked> {
-    let stream = connect(&generation.control, link, patience).map_err(Asked::Gone)?;
+    let stream = connect(&generation.control, options, timeout).map_err(Asked::Gone)?;
     let question = ToBroker::Acquire {
         version: VERSION,
         secret: generation.secret,
@@ -243,9 +268,9 @@ fn ask_once(
     };
     channel::send_message(&stream, &question).map_err(Asked::Gone)?;
     let given_up = stopping::descriptor();
-    match Inbox::new().wait_unless::<FromBroker>(&stream, patience, given_up) {
+    match Inbox::new().wait_unless::<FromBroker>(&stream, timeout, given_up) {
         Ok(FromBroker::Granted { socket, secret, processes }) => {
-            Ok(Workers { socket, secret, processes, link, idle: Mutex::default() })
+            Ok(Workers { socket, secret, processes, options, idle: Mutex::default() })
         }
         Ok(FromBroker::Unavailable { reason, retry_after }) => {
             Err(Asked::Answered(Unavailable::Refused { reason, retry_after }))
@@ -263,32 +288,35 @@ fn ask_once(
     }
 }
 
-/// `connect-timeout=`, as far as a request of this age has so much time (`queue-timeout=`). Nobody
-/// can wait for no time at all.
-pub fn patience(link: Link, age: Duration) -> Duration {
-    let patience = link.connect_timeout.unwrap_or(CONNECT_PATIENCE).max(Duration::from_secs(1));
-    let left = link.queue_timeout.map(|limit| limit.saturating_sub(age));
-    left.map_or(patience, |left| left.min(patience).max(Duration::from_millis(1)))
+/// How long a request waits for workers to start: `connect-timeout=`, as far as it has so much time
+/// `left` (`queue-timeout=`). No time at all cannot be waited for.
+pub fn start_timeout(options: &ConnectionOptions, left: Option<Duration>) -> Duration {
+    let timeout = options.connect_timeout.unwrap_or(START_TIMEOUT).max(Duration::from_secs(1));
+    left.map_or(timeout, |left| left.min(timeout).max(Duration::from_millis(1)))
 }
 
 /// Connects, and waits at most so long for a place in the listener's queue.
-pub fn connect(path: &Path, link: Link, patience: Duration) -> io::Result<UnixStream> {
+pub fn connect(
+    path: &Path,
+    options: ConnectionOptions,
+    timeout: Duration,
+) -> io::Result<UnixStream> {
     let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
     // unix(7): a full queue blocks connect for as long as a send may block.
-    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
     set_socket_timeout(&socket, Timeout::Recv, Some(MOMENT))?;
-    match link.send_buffer_size {
+    match options.send_buffer_size {
         Some(bytes) => set_socket_send_buffer_size(&socket, bytes as usize)?,
         None => channel::widen(&socket),
     }
-    if let Some(bytes) = link.receive_buffer_size {
+    if let Some(bytes) = options.receive_buffer_size {
         set_socket_recv_buffer_size(&socket, bytes as usize)?;
     }
     loop {
         match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
             Ok(()) => {
-                set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_PATIENCE))?;
+                set_socket_timeout(&socket, Timeout::Send, Some(START_TIMEOUT))?;
                 return Ok(UnixStream::from(socket));
             }
             Err(rustix::io::Errno::INTR) => {}
@@ -318,13 +346,19 @@ mod tests {
     fn connections_have_buffers_of_the_configured_sizes() {
         let path = std::env::temp_dir().join(format!("mwrs-buffers-{}", std::process::id()));
         let listener = UnixListener::bind(&path).unwrap();
-        let sizes = |link: Link| {
-            let socket = connect(&path, link, MOMENT).unwrap();
+        let sizes = |options: ConnectionOptions| {
+            let socket = connect(&path, options, MOMENT).unwrap();
             (socket_send_buffer_size(&socket).unwrap(), socket_recv_buffer_size(&socket).unwrap())
         };
-        let plain = sizes(Link::default());
-        let send = sizes(Link { send_buffer_size: Some(4096), ..Link::default() });
-        let receive = sizes(Link { receive_buffer_size: Some(4096), ..Link::default() });
+        let plain = sizes(ConnectionOptions::default());
+        let send = sizes(ConnectionOptions {
+            send_buffer_size: Some(4096),
+            ..ConnectionOptions::default()
+        });
+        let receive = sizes(ConnectionOptions {
+            receive_buffer_size: Some(4096),
+            ..ConnectionOptions::default()
+        });
         // Linux takes twice what it is asked for (socket(7)).
         assert_eq!(send, (8192, plain.1));
         assert_eq!(receive, (plain.0, 8192));

@@ -35,7 +35,7 @@ pub static OPTIONS: [DaemonOption; 12] = [
         compatibility: Compatibility::Better(
             "the request is answered when its time is over, not when a thread becomes free",
         ),
-        set: |group, value| number(value, 0, MOST, &mut group.queue_timeout),
+        set: |group, value| nonzero(value, &mut group.queue_timeout),
     },
     DaemonOption {
         name: "send-buffer-size",

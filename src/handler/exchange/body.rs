@@ -216,9 +216,9 @@ impl Exchange<'_, '_> {
         // What the client has been promised so far may be what it waits for. The worker gets its
         // answer also where nobody waits any more.
         if let Err(ClientGone) = self.response.settle()
-            && let Err(outcome) = self.note_absence(Presence::Gone)
+            && let Err(halt) = self.note_absence(Presence::Gone)
         {
-            return Some(outcome);
+            return Some(self.halt(halt));
         }
         if self.presence == Presence::Gone && self.body.error.is_none() {
             let text = "Connection was terminated".to_owned();
@@ -255,14 +255,14 @@ impl Exchange<'_, '_> {
         }
         if failed {
             // First, so that the worker knows why the body ends.
-            if let Err(outcome) = self.look_for_client() {
-                return Some(outcome);
+            if let Err(halt) = self.look_for_client() {
+                return Some(self.halt(halt));
             }
             let text = self.body.error.as_ref().map_or("", |error| &error.text);
             tell(text, self.presence != Presence::There);
         }
         // A worker that reads no further may have said why: that is found by who receives next.
-        let _ = channel::send_both(self.worker, &bytes, &data);
+        let _ = channel::send_both(self.turn.stream, &bytes, &data);
         PIECE.set(data);
         None
     }

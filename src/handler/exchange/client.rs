@@ -7,7 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::debug;
 use wire::exchange::ToWorker;
 
-use super::{Exchange, Outcome};
+use super::Exchange;
+use crate::handler::turn::Halt;
 
 /// A client that closes its direction this soon after its request, or after a part of the body has
 /// been read, may only have nothing more to say, as one at the end of a pipe, and wait for the
@@ -28,7 +29,7 @@ pub(super) enum Presence {
 impl Exchange<'_, '_> {
     /// The client is not there any more, as far as `presence` says. The worker is told, and the
     /// exchange goes on to its end: the application's log lines have to go somewhere.
-    pub(super) fn note_absence(&mut self, presence: Presence) -> Result<(), Outcome> {
+    pub(super) fn note_absence(&mut self, presence: Presence) -> Result<(), Halt> {
         if presence == self.presence || self.presence == Presence::Gone {
             return Ok(());
         }
@@ -37,8 +38,8 @@ impl Exchange<'_, '_> {
             self.desert();
         }
         self.presence = presence;
-        channel::send_message(self.worker, &ToWorker::ClientGone { certain })
-            .map_err(|_| self.lost("closed the connection"))
+        channel::send_message(self.turn.stream, &ToWorker::ClientGone { certain })
+            .map_err(|_| self.turn.lost("closed the connection"))
     }
 
     /// Nobody is there to take the rest of the response.
@@ -63,7 +64,7 @@ impl Exchange<'_, '_> {
     }
 
     /// Looks whether the client has gone while httpd was reading from it.
-    pub(super) fn look_for_client(&mut self) -> Result<(), Outcome> {
+    pub(super) fn look_for_client(&mut self) -> Result<(), Halt> {
         let presence = self.presence(look_at(self.client));
         self.note_absence(presence)
     }

@@ -8,7 +8,7 @@ use tracing::error;
 use super::delivery::FileError;
 use super::{Exchange, Outcome};
 use crate::ffi::bucket::{ClientGone, Sendfile, Then};
-use crate::ffi::{HTTP_BAD_GATEWAY, HTTP_INTERNAL_SERVER_ERROR};
+use crate::handler::fault::Fault;
 
 /// File systems that are on this machine, as `linux/magic.h` numbers them: ext2 to ext4, XFS, Btrfs,
 /// F2FS, tmpfs, and the layers of containers. On others, httpd's manual says of `EnableSendfile`, the
@@ -28,11 +28,11 @@ impl Exchange<'_, '_> {
             return Ok(None);
         }
         if !self.begun || self.has_data || self.complete {
-            return Ok(Some(self.broken(HTTP_BAD_GATEWAY, "sends a file out of turn")));
+            return Ok(Some(self.nonsense("sends a file out of turn")));
         }
         let Some(file) = file.filter(|file| holds(file, offset, length)) else {
             let why = "sends a file that is none, or shorter than it says";
-            return Ok(Some(self.broken(HTTP_BAD_GATEWAY, why)));
+            return Ok(Some(self.nonsense(why)));
         };
         let allowed = self.allowance.map_or(length, |allowance| length.min(allowance));
         let missing = self.allowance.map_or(0, |allowance| allowance - allowed);
@@ -51,7 +51,7 @@ impl Exchange<'_, '_> {
             Err(FileError::ClientGone(gone)) => return Err(gone),
             Err(FileError::Unusable(problem)) => {
                 let why = format!("sends a file that cannot be passed on ({problem})");
-                return Ok(Some(self.broken(HTTP_INTERNAL_SERVER_ERROR, &why)));
+                return Ok(Some(self.broken(Fault::ApplicationFailed, why)));
             }
         }
         self.complete = true;

@@ -4,10 +4,11 @@ use channel::Bytes;
 use tracing::error;
 
 use super::client::Presence;
-use super::{Break, Exchange, Outcome};
+use super::{Exchange, Outcome};
 use crate::ffi::bucket::{ClientGone, Then};
 use crate::ffi::request::Request;
-use crate::ffi::{AP_FILTER_ERROR, HTTP_INTERNAL_SERVER_ERROR, OK};
+use crate::ffi::{AP_FILTER_ERROR, OK};
+use crate::handler::fault::Fault;
 use crate::handler::head::Head;
 
 /// "205 Reset Content".
@@ -91,7 +92,7 @@ impl Exchange<'_, '_> {
                 error!(
                     "The application's response is {missing} bytes shorter than its Content-Length."
                 );
-                Outcome::of(self.break_off(HTTP_INTERNAL_SERVER_ERROR))
+                Outcome::of(self.break_off(Fault::ApplicationFailed.status()))
             }
         }
     }
@@ -103,14 +104,9 @@ impl Exchange<'_, '_> {
         }
         // What went wrong with the request body is the better answer, if that was why.
         let status = self.body.error().map_or(i32::from(status), |error| error.status);
-        let status = if (400..600).contains(&status) { status } else { HTTP_INTERNAL_SERVER_ERROR };
+        let status =
+            if (400..600).contains(&status) { status } else { Fault::ApplicationFailed.status() };
         Outcome::of(self.break_off(status))
-    }
-
-    /// The exchange cannot go on, and neither can its connection.
-    pub(super) fn broken(&mut self, status: i32, why: &str) -> Outcome {
-        let answer = self.break_off(status);
-        Outcome::Broken(Break { why: why.to_owned(), lost: false, answer, untouched: false })
     }
 
     /// There is no (further) response. As long as nothing of it has gone towards the client, it gets

@@ -8,11 +8,11 @@ use channel::Inbox;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::Exchange;
 use super::client::Presence;
-use super::{Exchange, Outcome, STOPPING};
 use crate::ffi::bucket::ClientGone;
 use crate::ffi::stopping;
-use crate::ffi::{HTTP_GATEWAY_TIME_OUT, HTTP_SERVICE_UNAVAILABLE};
+use crate::handler::turn::{Halt, Turn};
 
 /// What a wait has brought.
 struct Woken {
@@ -24,8 +24,8 @@ struct Woken {
 
 impl Exchange<'_, '_> {
     /// Receives more; while it has to wait, what has come so far goes to the client.
-    pub(super) fn receive(&mut self, inbox: &mut Inbox) -> Result<(), Outcome> {
-        let mut deadline = Instant::now() + self.patience;
+    pub(super) fn receive(&mut self, inbox: &mut Inbox) -> Result<(), Halt> {
+        self.turn.renew();
         // A full spool of a client that nobody can ask has to be emptied before more comes.
         if !self.response.has_room() {
             self.send_what_has_come()?;
@@ -34,23 +34,23 @@ impl Exchange<'_, '_> {
         // within a moment, for which the socket itself waits (`workers::MOMENT`); only who waits
         // longer looks for his client as well. A client that lags gets its turn first, however much
         // the worker sends.
-        let mut waits = !self.heard;
+        let mut waits = !self.turn.is_heard();
         let mut look = !self.response.lags();
         let mut pause = self.response.pause();
         loop {
             let received = if std::mem::take(&mut waits) {
-                Some(inbox.receive(self.worker))
+                Some(inbox.receive(self.turn.stream))
             } else {
-                std::mem::replace(&mut look, true).then(|| inbox.try_receive(self.worker))
+                std::mem::replace(&mut look, true).then(|| inbox.try_receive(self.turn.stream))
             };
             match received {
                 None => {}
-                Some(Ok(0)) => return Err(self.lost("closed the connection")),
+                Some(Ok(0)) => return Err(self.turn.lost("closed the connection")),
                 Some(Ok(_)) => return Ok(()),
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Some(Err(error)) => {
-                    return Err(self.lost(&format!("broke the connection ({error})")));
+                    return Err(self.turn.lost(&format!("broke the connection ({error})")));
                 }
             }
             self.give_back()?;
@@ -60,9 +60,9 @@ impl Exchange<'_, '_> {
             let now = Instant::now();
             // A worker that has to wait for the client has its time afterwards.
             if !self.response.has_room() {
-                deadline = now + self.patience;
+                self.turn.renew();
             }
-            let mut left = self.time_left(deadline, now)?;
+            let mut left = self.turn.time_left(now)?;
             if self.response.is_owed() {
                 let client_left = self.response.time_left(now);
                 if client_left.is_zero() {
@@ -81,7 +81,7 @@ impl Exchange<'_, '_> {
     }
 
     /// Passes on what has come so far, if that takes no wait for the client, or nobody can tell.
-    fn send_what_has_come(&mut self) -> Result<(), Outcome> {
+    fn send_what_has_come(&mut self) -> Result<(), Halt> {
         if self.response.has_way()
             && let Err(ClientGone) = self.response.settle()
         {
@@ -90,37 +90,9 @@ impl Exchange<'_, '_> {
         Ok(())
     }
 
-    /// How much longer the worker may say nothing: until `deadline`, and less until one has accepted
-    /// the request. The error says how the exchange ends if there is no time left.
-    fn time_left(&mut self, deadline: Instant, now: Instant) -> Result<Duration, Outcome> {
-        let mut left = deadline.saturating_duration_since(now);
-        if self.pid.is_none() {
-            if let Some(limit) = self.queue_timeout {
-                let queued = limit.saturating_sub(self.age());
-                if queued.is_zero() {
-                    return Err(Outcome::Late);
-                }
-                left = left.min(queued);
-            }
-            if let Some(deadline) = self.accepted_by {
-                let queued = deadline.saturating_duration_since(now);
-                if queued.is_zero() {
-                    return Err(Outcome::Full);
-                }
-                left = left.min(queued);
-            }
-        }
-        if left.is_zero() {
-            let patience = self.patience.as_secs();
-            let why = format!("said nothing for {patience} s (Timeout or socket-timeout=)");
-            return Err(self.broken(HTTP_GATEWAY_TIME_OUT, &why));
-        }
-        Ok(left)
-    }
-
     /// Waits until the worker sends something, the client takes something or goes away, httpd stops
     /// this child, or the time is over; and gives the client what it takes.
-    fn wait(&mut self, time: Duration) -> Result<Woken, Outcome> {
+    fn wait(&mut self, time: Duration) -> Result<Woken, Halt> {
         let timeout =
             Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
         // Bytes from the client are not waited for: they are its next request. An end that is
@@ -130,13 +102,13 @@ impl Exchange<'_, '_> {
             Presence::HungUp | Presence::Gone => PollFlags::empty(),
         };
         watched.set(PollFlags::OUT, self.response.is_owed());
-        let worker = self.worker.as_fd();
+        let worker = self.turn.stream.as_fd();
         let client = self.client.filter(|_| !self.complete);
         let has_client = client.is_some();
         let client = client.unwrap_or(worker);
         let stopping = stopping::descriptor();
         if stopping::is_stopping() {
-            return Err(self.broken(HTTP_SERVICE_UNAVAILABLE, STOPPING));
+            return Err(Turn::stopping());
         }
         let stop = stopping.unwrap_or(worker);
         let mut sources = [
@@ -150,7 +122,7 @@ impl Exchange<'_, '_> {
         let in_time = match poll(&mut sources[first..=last], Some(&timeout)) {
             Ok(0) => false,
             Ok(_) | Err(Errno::INTR) => true,
-            Err(error) => return Err(self.lost(&format!("poll: {error}"))),
+            Err(error) => return Err(self.turn.lost(&format!("poll: {error}"))),
         };
         let by_worker = !sources[0].revents().is_empty();
         let found = sources[2].revents();

@@ -1,5 +1,5 @@
-//! Who may wait when httpd's threads run short. Each request that runs or waits holds one: those
-//! that have to wait for a worker leave some to those that need not.
+//! Which requests may wait when httpd's threads run short. Each request that runs or waits holds one:
+//! those that have to wait for a worker leave some to those that need not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,21 +16,21 @@ const SHARE: usize = 7;
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// Requests of an application group that hold a thread of this child.
-pub type Crowd = Arc<AtomicUsize>;
+pub type Admission = Arc<AtomicUsize>;
 
 /// A thread that a request holds.
 #[derive(Debug)]
-pub struct Place {
-    crowd: Crowd,
+pub struct Permit {
+    admission: Admission,
     /// Whether it may be held while no worker has begun the request.
     pub may_wait: bool,
 }
 
-impl Place {
-    /// Takes the place of one more of the crowd.
-    pub fn take(crowd: Crowd) -> Self {
+impl Permit {
+    /// Counts one more request of the group.
+    pub fn take(admission: Admission) -> Self {
         // One after the other, so that of many that come at once as many may wait as may.
-        let of_group = crowd.fetch_add(1, Ordering::Relaxed) + 1;
+        let of_group = admission.fetch_add(1, Ordering::Relaxed) + 1;
         let of_all = HELD.fetch_add(1, Ordering::Relaxed) + 1;
         let (children, threads) = *limits();
         let may_wait = is_fair(of_group, threads.saturating_sub(of_all)) || {
@@ -39,13 +39,13 @@ impl Place {
             let all = children * threads;
             all.saturating_sub(busy_threads()) >= all / (SHARE + 1)
         };
-        Self { crowd, may_wait }
+        Self { admission, may_wait }
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.crowd.fetch_sub(1, Ordering::Relaxed);
+        self.admission.fetch_sub(1, Ordering::Relaxed);
         HELD.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,337 @@
+//! The search for a worker that begins a request or a question: one that is known, another one where
+//! that one did not begin it, and the right status when there is none.
+
+use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, warn};
+
+use super::admission::Permit;
+use super::fate;
+use super::fault::Fault;
+use super::queue::QueueTime;
+use super::turn::{Break, Outcome, Turn};
+use super::workers::{
+    ACCEPT_TIMEOUT, Connection, Key, Unavailable, Workers, admission, start_timeout,
+};
+use crate::ffi::OK;
+use crate::ffi::request::Request;
+use crate::generation::{ConnectionOptions, Generation};
+use crate::log::Throttle;
+
+/// How long a request looks for a worker that begins it, when those it finds are leaving.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The application group whose workers something is sent to.
+pub struct Destination {
+    key: Key,
+    options: ConnectionOptions,
+}
+
+/// One of the times that a worker is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Attempt {
+    /// Whether it may send us to another one.
+    pub may_refuse: bool,
+    /// Whether it may let us wait until one of its threads is free.
+    pub may_wait: bool,
+    /// How many there were, this one included.
+    pub connects: u32,
+    /// In how many of them a worker that was about to end did not begin.
+    pub restarts: u32,
+}
+
+/// A search that goes on until a worker has begun what it is sent. Its caller takes the
+/// [next worker](Self::next_worker), sends it something, and lets the search
+/// [judge](Self::judge) what came of it.
+pub struct Search<'r, 's> {
+    request: Request<'r>,
+    destination: &'s Destination,
+    generation: &'s Generation,
+    /// A worker that is lost after it may have begun is followed by another one, once.
+    repeatable: bool,
+    /// The thread that the request holds.
+    permit: Permit,
+    /// How long the request may wait to be begun.
+    pub queue: QueueTime<'r>,
+    deadline: Instant,
+    may_reuse: bool,
+    lost_once: bool,
+    attempt: Attempt,
+    workers: Option<Arc<Workers>>,
+}
+
+impl<'r, 's> Search<'r, 's> {
+    /// Begins to search. What is `repeatable` may be begun twice.
+    pub fn new(
+        request: Request<'r>,
+        destination: &'s Destination,
+        generation: &'s Generation,
+        repeatable: bool,
+    ) -> Self {
+        let permit = Permit::take(admission(&destination.key));
+        Self {
+            request,
+            destination,
+            generation,
+            repeatable,
+            queue: QueueTime::new(request, destination.options.queue_timeout),
+            deadline: Instant::now() + SEARCH_TIMEOUT,
+            may_reuse: true,
+            lost_once: false,
+            attempt: Attempt { may_wait: permit.may_wait, ..Attempt::default() },
+            permit,
+            workers: None,
+        }
+    }
+
+    /// The attempt that [`Self::next_worker`] was last asked for.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    /// A connection to a worker that may begin the request.
+    ///
+    /// # Errors
+    /// The HTTP status of the page that httpd is to answer with. The log has been told.
+    pub fn next_worker(&mut self) -> Result<Connection, i32> {
+        if self.queue.is_over() {
+            return Err(self.late());
+        }
+        let (workers, connection) = self.find().map_err(|problem| match self.queue.is_over() {
+            true => self.late(),
+            false => self.unavailable(&problem),
+        })?;
+        self.attempt.may_refuse = connection.reused && workers.have_choice();
+        self.attempt.connects += 1;
+        self.workers = Some(workers);
+        Ok(connection)
+    }
+
+    /// The turn of a worker that has just been found.
+    pub fn turn<'c>(&self, connection: (&'c UnixStream, &'c mut Option<u32>)) -> Turn<'r, 'c> {
+        let socket_timeout = self.destination.options.socket_timeout;
+        Turn::new(self.request, connection, socket_timeout, (self.queue, self.permit.may_wait))
+    }
+
+    /// Judges what came of the worker's turn: either that ends the search, with what the handler
+    /// returns, or the next worker is to be asked.
+    pub fn judge(
+        &mut self,
+        connection: Connection,
+        outcome: Outcome,
+    ) -> ControlFlow<Result<i32, i32>> {
+        let destination = self.destination;
+        match outcome {
+            Outcome::Complete => {
+                self.keep(connection);
+                return ControlFlow::Break(Ok(OK));
+            }
+            Outcome::Answered(status) => return ControlFlow::Break(status),
+            Outcome::Failed(status) => {
+                self.keep(connection);
+                return ControlFlow::Break(Err(status));
+            }
+            Outcome::Busy => self.may_reuse = false,
+            Outcome::Full => {
+                self.keep_accepted(connection);
+                let problem = match self.permit.may_wait {
+                    true => Unavailable::Full,
+                    false => Unavailable::NotAdmitted,
+                };
+                return ControlFlow::Break(Err(self.unavailable(&problem)));
+            }
+            Outcome::Late => {
+                self.keep_accepted(connection);
+                return ControlFlow::Break(Err(self.late()));
+            }
+            Outcome::Outdated if Instant::now() < self.deadline => self.forget(),
+            Outcome::Outdated => {
+                error!("{destination}: its workers do not accept our secret.");
+                return ControlFlow::Break(Err(Fault::Unavailable.status()));
+            }
+            Outcome::NotBegun(why) if Instant::now() < self.deadline => {
+                self.attempt.restarts += 1;
+                // No worker has even said which one it is: the supervisor knows whether any will.
+                if connection.worker.is_none() {
+                    self.forget();
+                }
+                debug!("The request is sent to another worker: {why}.");
+            }
+            Outcome::NotBegun(why) => {
+                error!("{destination}: no worker has begun the request: {why}.");
+                return ControlFlow::Break(Err(Fault::Unavailable.status()));
+            }
+            // The worker may have begun it.
+            Outcome::Broken(Break { lost: true, untouched: true, why, .. })
+                if !self.lost_once && self.repeatable =>
+            {
+                let worker = name(connection.worker);
+                warn!("{destination}: {worker} {why}; the request is sent to another worker.");
+                self.lost_once = true;
+                // Not on an idle connection: a dying process closes one after the other, so that
+                // the next one may be its own and still look good.
+                self.may_reuse = false;
+            }
+            Outcome::Broken(broken) => {
+                return ControlFlow::Break(self.tell(connection.worker, broken));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn keep(&self, connection: Connection) {
+        if let Some(workers) = &self.workers {
+            workers.keep(connection);
+        }
+    }
+
+    /// A connection that no worker has accepted goes away with the request that waits in it.
+    fn keep_accepted(&self, connection: Connection) {
+        if connection.worker.is_some() {
+            self.keep(connection);
+        }
+    }
+
+    fn forget(&self) {
+        if let Some(workers) = &self.workers {
+            workers.forget(&self.destination.key);
+        }
+    }
+
+    /// A connection to a worker of the application group.
+    fn find(&self) -> Result<(Arc<Workers>, Connection), Unavailable> {
+        let may_wait = self.permit.may_wait;
+        let connect = |workers: &Workers| match workers.connect(may_wait) {
+            Err(Unavailable::Full) if !may_wait => Err(Unavailable::NotAdmitted),
+            connection => connection,
+        };
+        let found = self.find_workers()?;
+        if let Some(connection) = self.may_reuse.then(|| found.reuse()).flatten() {
+            return Ok((found, connection));
+        }
+        match connect(&found) {
+            Ok(connection) => Ok((found, connection)),
+            // The workers' socket has gone, with the supervisor that made it or by its order: ask
+            // anew.
+            Err(Unavailable::NoConnection { source, .. }) if is_gone(&source) => {
+                found.forget(&self.destination.key);
+                let found = self.find_workers()?;
+                let connection = connect(&found)?;
+                Ok((found, connection))
+            }
+            Err(problem) => Err(problem),
+        }
+    }
+
+    fn find_workers(&self) -> Result<Arc<Workers>, Unavailable> {
+        let Destination { key, options } = self.destination;
+        let timeout = start_timeout(options, self.queue.left());
+        if self.permit.may_wait {
+            return Workers::of(self.generation, key, *options, timeout);
+        }
+        let found = Workers::of(self.generation, key, *options, timeout.min(ACCEPT_TIMEOUT));
+        found.map_err(|problem| match problem {
+            Unavailable::NoSupervisor { .. } => Unavailable::NotAdmitted,
+            problem => problem,
+        })
+    }
+
+    /// Says in one line why a request that was begun will not be finished.
+    fn tell(
+        &self,
+        worker: Option<u32>,
+        Break { why, lost, mut answer, .. }: Break,
+    ) -> Result<i32, i32> {
+        let destination = self.destination;
+        let what = match worker.filter(|_| lost) {
+            None => why,
+            Some(pid) => {
+                let fate = fate::ask(self.generation, destination.options, pid);
+                if fate.too_slow {
+                    answer = answer.map_err(|_| Fault::TimedOut.status());
+                }
+                fate.unless_known(&why)
+            }
+        };
+        error!(
+            "{destination}: {} {what}, while it ran '{}', received {:.1} s ago.",
+            name(worker),
+            String::from_utf8_lossy(self.request.line()),
+            self.request.age().as_secs_f64(),
+        );
+        answer
+    }
+
+    /// There is no worker for the request: says so, and when to try again.
+    fn unavailable(&self, problem: &Unavailable) -> i32 {
+        static FULL: Throttle = Throttle::new();
+        let retry_after = match problem {
+            Unavailable::Refused { retry_after, .. } => *retry_after,
+            _ => 1,
+        };
+        self.request.err_headers_out().set(c"Retry-After", retry_after.to_string().as_bytes());
+        // This happens to many at a time.
+        let more = match problem {
+            Unavailable::Full | Unavailable::NotAdmitted => FULL.pass(),
+            _ => Some(String::new()),
+        };
+        if let Some(more) = more {
+            error!("{}: {problem}{more}", self.destination);
+        }
+        Fault::Unavailable.status()
+    }
+
+    /// The request has waited for too long, and has not been begun.
+    fn late(&self) -> i32 {
+        static LATE: Throttle = Throttle::new();
+        if let Some(more) = LATE.pass() {
+            let (destination, limit) = (self.destination, self.queue.limit().unwrap_or_default());
+            let limit = limit.as_secs();
+            error!(
+                "{destination}: no thread was free for a request within \
+                 queue-timeout={limit}{more}"
+            );
+        }
+        Fault::TimedOut.status()
+    }
+}
+
+impl Destination {
+    /// The workers of this application group, to be spoken with like this.
+    pub fn new(
+        process_group: Vec<u8>,
+        application_group: Vec<u8>,
+        options: ConnectionOptions,
+    ) -> Self {
+        Self { key: (process_group, application_group), options }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |bytes: &[u8]| match bytes {
+            b"" => "%{GLOBAL}".to_owned(),
+            name => String::from_utf8_lossy(name).into_owned(),
+        };
+        write!(
+            formatter,
+            "Process group '{}', application group '{}'",
+            name(&self.key.0),
+            name(&self.key.1)
+        )
+    }
+}
+
+/// A worker as it stands in log lines.
+fn name(worker: Option<u32>) -> String {
+    worker.map_or_else(|| "a worker".to_owned(), |pid| format!("worker {pid}"))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}

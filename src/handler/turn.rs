@@ -1,0 +1,203 @@
+//! One worker's turn at a request or a question: the rules that both have in common.
+
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use wire::exchange::{FromWorker, Refusal};
+
+use super::fault::Fault;
+use super::queue::QueueTime;
+use super::workers::ACCEPT_TIMEOUT;
+use crate::ffi::log::{log_request, log_request_from};
+use crate::ffi::request::Request;
+
+/// What happened to a worker that httpd does not wait for any more.
+pub const STOPPING: &str = "was not waited for any longer: httpd has told its child process to end";
+
+/// How a worker's turn ended.
+pub enum Outcome {
+    /// The answer is complete, and the connection can serve another request.
+    Complete,
+    /// The response has ended, well or not, and the log says why; the connection is of no use any
+    /// more.
+    Answered(Result<i32, i32>),
+    /// The application failed before its response began; the connection is fine.
+    Failed(i32),
+    /// The worker has no free thread: another one may.
+    Busy,
+    /// The worker does not know the secret: what is known of the group has changed since.
+    Outdated,
+    /// The worker will not begin the request.
+    NotBegun(String),
+    /// As many requests wait as may.
+    Full,
+    /// The request has waited longer than `queue-timeout=` without being begun.
+    Late,
+    /// The connection is of no use any more, and the log does not say why yet.
+    Broken(Break),
+}
+
+/// A request that its worker had begun, or may have begun, and will not finish.
+pub struct Break {
+    /// What happened to the worker named in front of it.
+    pub why: String,
+    /// Whether the worker's process has probably ended.
+    pub lost: bool,
+    /// What the handler returns: a response that was under way is over, another status makes a page.
+    pub answer: Result<i32, i32>,
+    /// Whether another worker could be asked: nothing of a response has come, and nothing of the
+    /// request body has gone.
+    pub untouched: bool,
+}
+
+impl Outcome {
+    /// Whether no other worker will be asked.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Complete | Self::Answered(_) | Self::Failed(_))
+    }
+
+    /// What a worker says that does not begin what it was sent, as its first word.
+    fn of_first(message: &FromWorker<'_>) -> Option<Self> {
+        Some(match message {
+            FromWorker::Refused(Refusal::Busy) => Self::Busy,
+            FromWorker::Refused(Refusal::NotAuthentic) => Self::Outdated,
+            FromWorker::Refused(Refusal::Full) => Self::Full,
+            FromWorker::Refused(Refusal::Late) => Self::Late,
+            FromWorker::Refused(refusal @ (Refusal::Draining | Refusal::WrongGroup)) => {
+                Self::NotBegun(format!("its worker answers {refusal:?}"))
+            }
+            FromWorker::Goodbye => Self::NotBegun("its worker is leaving".into()),
+            _ => return None,
+        })
+    }
+}
+
+/// Why a turn is over before its answer.
+pub enum Halt {
+    /// The worker has not begun.
+    NotBegun(Outcome),
+    /// It has, or may have.
+    Broken {
+        /// What is wrong.
+        fault: Fault,
+        /// What happened to the worker named in front of it.
+        why: String,
+        /// Whether the worker's process has probably ended.
+        lost: bool,
+    },
+}
+
+/// What is known of a worker that has been sent something.
+pub struct Turn<'r, 'c> {
+    request: Request<'r>,
+    /// The connection to it.
+    pub stream: &'c UnixStream,
+    /// Its process id, once it has said it, and with it that it has accepted the request.
+    pid: &'c mut Option<u32>,
+    /// How long the worker may say nothing (`socket-timeout=`, or httpd's `Timeout`).
+    silence: Duration,
+    /// Until when it has to say something.
+    deadline: Instant,
+    queue: QueueTime<'r>,
+    /// Until when it has to have accepted the request, if that may not wait.
+    accepted_by: Option<Instant>,
+    /// It has said something that is no log line.
+    heard: bool,
+}
+
+impl<'r, 'c> Turn<'r, 'c> {
+    /// Of a worker that is being sent something for `request`. It waits in the worker's queue as
+    /// long as `queue` has it, if it `may_wait` there.
+    pub fn new(
+        request: Request<'r>,
+        (stream, pid): (&'c UnixStream, &'c mut Option<u32>),
+        socket_timeout: Option<Duration>,
+        (queue, may_wait): (QueueTime<'r>, bool),
+    ) -> Self {
+        let now = Instant::now();
+        let silence = socket_timeout.unwrap_or_else(|| request.server().timeout());
+        let accepted_by = (!may_wait).then(|| now + ACCEPT_TIMEOUT);
+        let deadline = now + silence;
+        Self { request, stream, pid, silence, deadline, queue, accepted_by, heard: false }
+    }
+
+    /// Whether the worker has answered anything.
+    pub fn is_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// The worker has as much time as at first.
+    pub fn renew(&mut self) {
+        self.deadline = Instant::now() + self.silence;
+    }
+
+    /// Hears what a worker may say whatever it was sent. Returns whether `message` was of that kind.
+    ///
+    /// # Errors
+    /// The worker does not begin what it was sent.
+    pub fn hear(&mut self, message: &FromWorker<'_>) -> Result<bool, Halt> {
+        match message {
+            FromWorker::Welcome { worker } => *self.pid = Some(*worker),
+            // What is printed while a script is loaded does not say whether the request is begun.
+            FromWorker::Log { level, text } => log_request(self.request, level.number(), text),
+            FromWorker::LogFrom { level, path, line, text } => {
+                log_request_from(self.request, level.number(), (path, *line), text);
+            }
+            message if !std::mem::replace(&mut self.heard, true) => {
+                return match Outcome::of_first(message) {
+                    Some(outcome) => Err(Halt::NotBegun(outcome)),
+                    None => Ok(false),
+                };
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// How much longer the worker may say nothing, and not have accepted the request.
+    ///
+    /// # Errors
+    /// There is no time left.
+    pub fn time_left(&self, now: Instant) -> Result<Duration, Halt> {
+        let mut left = self.deadline.saturating_duration_since(now);
+        if self.pid.is_none() {
+            if let Some(queued) = self.queue.left() {
+                if queued.is_zero() {
+                    return Err(Halt::NotBegun(Outcome::Late));
+                }
+                left = left.min(queued);
+            }
+            if let Some(deadline) = self.accepted_by {
+                let queued = deadline.saturating_duration_since(now);
+                if queued.is_zero() {
+                    return Err(Halt::NotBegun(Outcome::Full));
+                }
+                left = left.min(queued);
+            }
+        }
+        if left.is_zero() {
+            let silence = self.silence.as_secs();
+            let why = format!("said nothing for {silence} s (Timeout or socket-timeout=)");
+            return Err(Halt::Broken { fault: Fault::TimedOut, why, lost: false });
+        }
+        Ok(left)
+    }
+
+    /// The worker has gone. Before its welcome it has begun nothing on this connection.
+    pub fn lost(&self, why: &str) -> Halt {
+        if self.pid.is_none() {
+            return Halt::NotBegun(Outcome::NotBegun(format!("its worker {why}")));
+        }
+        Halt::Broken { fault: Fault::WorkerFailed, why: why.to_owned(), lost: true }
+    }
+
+    /// The worker says something that it should not.
+    pub fn nonsense(why: impl Into<String>) -> Halt {
+        Halt::Broken { fault: Fault::WorkerFailed, why: why.into(), lost: false }
+    }
+
+    /// httpd does not wait any longer.
+    pub fn stopping() -> Halt {
+        Halt::Broken { fault: Fault::Stopping, why: STOPPING.into(), lost: false }
+    }
+}
