@@ -3,50 +3,18 @@
 use tracing::{error, info};
 use wire::exchange::{Password, Question, Verdict};
 
-use crate::config::{Arguments, Hook, lossy};
+use crate::config::{Arguments, DirConfig, Hook, lossy};
+use crate::ffi::hooks::{Authentication, Authorization, RealmHash};
 use crate::ffi::request::Request;
 use crate::ffi::{DECLINED, HTTP_FORBIDDEN, OK};
 use crate::handler::{Environ, ask};
 use crate::log::in_request;
 
-/// What an authentication provider says of a user and a password (`authn_status`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Authentication {
-    /// They belong together.
-    Granted,
-    /// They do not.
-    Denied,
-    /// There is no such user; another provider may know one.
-    UserNotFound,
-    /// Nobody can say: the request fails.
-    GeneralError,
-}
-
-/// What it says of a user's hash.
-#[derive(Debug, PartialEq, Eq)]
-pub enum RealmHash {
-    /// This is it.
-    Found(Vec<u8>),
-    /// There is no such user; another provider may know one.
-    UserNotFound,
-    /// Nobody can say: the request fails.
-    GeneralError,
-}
-
-/// What an authorization provider says (`authz_status`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Authorization {
-    /// The user may.
-    Granted,
-    /// The user may not.
-    Denied,
-    /// Nobody has been authenticated yet.
-    DeniedNoUser,
-}
-
 /// The `access_checker` hook, `WSGIAccessScript`.
 pub fn check_access(request: Request<'_>) -> i32 {
-    let Some(hook) = request.dir_config().and_then(|config| config.access_script.as_deref()) else {
+    let Some(hook) =
+        request.dir_config::<DirConfig>().and_then(|config| config.access_script.as_deref())
+    else {
         return DECLINED;
     };
     in_request(request, || {
@@ -109,7 +77,9 @@ pub fn realm_hash(request: Request<'_>, user: &[u8], realm: &[u8]) -> RealmHash 
 pub fn check_groups(request: Request<'_>, required: &[u8]) -> Authorization {
     let Some(user) = request.user() else { return Authorization::DeniedNoUser };
     in_request(request, || {
-        let script = request.dir_config().and_then(|config| config.auth_group_script.as_deref());
+        let script = request
+            .dir_config::<DirConfig>()
+            .and_then(|config| config.auth_group_script.as_deref());
         let Some(hook) = script else {
             error!("Require wsgi-group needs a WSGIAuthGroupScript, and none is set here.");
             return Authorization::Denied;
@@ -136,7 +106,8 @@ pub fn check_groups(request: Request<'_>, required: &[u8]) -> Authorization {
 }
 
 fn auth_user_script(request: Request<'_>) -> Option<&Hook> {
-    let script = request.dir_config().and_then(|config| config.auth_user_script.as_deref());
+    let script =
+        request.dir_config::<DirConfig>().and_then(|config| config.auth_user_script.as_deref());
     if script.is_none() {
         error!("The provider 'wsgi' needs a WSGIAuthUserScript, and none is set here.");
     }

@@ -1,5 +1,6 @@
 //! The directives, and the settings that they make: per server, per directory, per process group.
 
+mod alias;
 mod arguments;
 mod check;
 mod chroot;
@@ -12,6 +13,7 @@ mod registry;
 mod settings;
 mod values;
 
+pub use alias::{Alias, Mount};
 pub use arguments::{Arguments, Setting};
 pub use check::{check, install_directory, socket_prefix};
 pub use chroot::Root;
@@ -21,7 +23,7 @@ pub use directives::COMMANDS;
 pub use expansion::Name;
 pub use proxies::{Category, Network, TrustedHeader};
 pub use settings::{
-    DirConfig, Globals, HandlerScript, HashSeed, Hook, Import, MapHead, Merge, ServerConfig,
+    DirConfig, Globals, HandlerScript, HashSeed, Hook, Import, MapHead, ServerConfig,
     TelemetryService, in_front,
 };
 pub use values::{flag, lossy, path};

@@ -10,7 +10,7 @@ pub mod bucket;
 pub mod command;
 pub mod connection;
 pub mod fork;
-mod hooks;
+pub mod hooks;
 pub mod log;
 pub mod module;
 pub mod pool;
@@ -23,6 +23,7 @@ pub mod socket;
 pub mod stopping;
 pub mod string;
 pub mod table;
+mod typed;
 pub mod waking;
 
 pub use bindings::{

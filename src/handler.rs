@@ -21,7 +21,7 @@ use std::ffi::CStr;
 
 use tracing::{error, info};
 
-use crate::config::HandlerScript;
+use crate::config::{DirConfig, HandlerScript};
 use crate::ffi::request::{FileKind, Request};
 use crate::ffi::{
     DECLINED, HTTP_FORBIDDEN, HTTP_INTERNAL_SERVER_ERROR, HTTP_NOT_FOUND,
@@ -45,7 +45,7 @@ const MEDIA_TYPE: &[u8] = b"application/x-httpd-wsgi";
 pub fn handle(request: Request<'_>) -> i32 {
     let name = request.handler();
     let is_script = name == HANDLER.to_bytes() || name == MEDIA_TYPE;
-    let handler = match request.dir_config() {
+    let handler = match request.dir_config::<DirConfig>() {
         Some(config) if !is_script => config.handler_scripts.iter().find(|it| it.handler == name),
         _ => None,
     };
@@ -69,7 +69,7 @@ pub fn handle(request: Request<'_>) -> i32 {
 /// Turns away requests for what is no script.
 fn check_script(request: Request<'_>) -> Result<(), i32> {
     let script = String::from_utf8_lossy(request.filename());
-    if request.alias().is_none() && !request.allows_exec_cgi() {
+    if mapping::alias(request).is_none() && !request.allows_exec_cgi() {
         error!(
             "Options ExecCGI is off in this directory: {script} is not run. Add 'Options +ExecCGI' \
              where SetHandler or AddHandler names wsgi-script, or use WSGIScriptAlias."
@@ -96,7 +96,7 @@ fn check_script(request: Request<'_>) -> Result<(), i32> {
 
 /// Turns away bodies that no application should see. Returns whether there is one.
 fn check_body(request: Request<'_>) -> Result<bool, i32> {
-    let chunked = request.dir_config().and_then(|config| config.chunked_request);
+    let chunked = request.dir_config::<DirConfig>().and_then(|config| config.chunked_request);
     let has_body = request.set_up_body(chunked.unwrap_or(true))?;
     if has_body && request.body_is_over_limit() {
         info!("The request body is larger than LimitRequestBody allows.");

@@ -1,9 +1,8 @@
 //! mod_wsgi_rs: the httpd module that serves Python WSGI applications from worker processes.
 //!
-//! `ffi` is the way in and out: httpd calls its `module`, which calls everything else. A request
-//! goes through `mapping` (which script?), `access` (may it?) and `handler` (which workers, and
-//! back); `config` has the directives; `generation` starts the supervisor. `docs/ARCHITECTURE.md`
-//! tells the whole story.
+//! `ffi` is the way in and out: httpd calls it, and it calls [`Wsgi`], below. A request goes through
+//! `mapping` (which script?), `access` (may it?) and `handler` (which workers, and back); `config` has
+//! the directives; `generation` starts the supervisor. `docs/ARCHITECTURE.md` tells the whole story.
 #![deny(unsafe_code)]
 
 mod access;
@@ -14,3 +13,70 @@ mod generation;
 mod handler;
 mod log;
 mod mapping;
+mod url;
+
+use config::{DirConfig, ServerConfig};
+use ffi::command::Commands;
+use ffi::hooks::{Authentication, Authorization, RealmHash};
+use ffi::module::Module;
+use ffi::pool::Pool;
+use ffi::request::Request;
+use ffi::server::Server;
+
+/// The module, as httpd sees it.
+enum Wsgi {}
+
+impl Module for Wsgi {
+    type Server = ServerConfig;
+    type Directory = DirConfig;
+
+    fn commands() -> Commands<ServerConfig, DirConfig> {
+        config::COMMANDS.commands()
+    }
+
+    fn begin_configuration() {
+        log::install();
+    }
+
+    fn check_configuration(configuration: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
+        config::check(configuration, main)?;
+        if ffi::process::is_configtest() {
+            generation::check(configuration, main);
+        }
+        Ok(())
+    }
+
+    fn start(configuration: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
+        generation::start(configuration, main)
+    }
+
+    fn look_after() {
+        generation::look_after();
+    }
+
+    fn translate(request: Request<'_>) -> i32 {
+        mapping::translate(request)
+    }
+
+    fn handle(request: Request<'_>) -> i32 {
+        handler::handle(request)
+    }
+
+    fn check_access(request: Request<'_>) -> i32 {
+        access::check_access(request)
+    }
+
+    fn check_password(request: Request<'_>, user: &[u8], password: &[u8]) -> Authentication {
+        access::check_password(request, user, password)
+    }
+
+    fn realm_hash(request: Request<'_>, user: &[u8], realm: &[u8]) -> RealmHash {
+        access::realm_hash(request, user, realm)
+    }
+
+    fn check_authorization(request: Request<'_>, required: &[u8]) -> Authorization {
+        access::check_groups(request, required)
+    }
+}
+
+ffi::module::entry!(Wsgi);

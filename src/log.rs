@@ -4,9 +4,7 @@
 //! virtual host, otherwise to the main server's. What applications write does not come this way:
 //! it has levels of httpd's that `tracing` has not.
 
-use std::cell::Cell;
 use std::fmt::{Debug, Write};
-use std::marker::PhantomData;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::SystemTime;
 
@@ -16,7 +14,7 @@ use tracing::{Event, Metadata, Subscriber};
 use wire::exchange::Level;
 
 use crate::ffi::log::{log_request, log_server};
-use crate::ffi::request::Request;
+use crate::ffi::request::{Request, with_current};
 use crate::ffi::server::{Server, with_main_server};
 
 /// Lets events of `tracing` reach the error log. Does it once: httpd calls at each configuration.
@@ -28,23 +26,9 @@ pub fn install() {
     });
 }
 
-thread_local! {
-    /// The request that this thread is handling. Its lifetime is that of the `in_request` call.
-    static CURRENT: Cell<Option<Request<'static>>> = const { Cell::new(None) };
-}
-
 /// Lets the events of `body` go to the log of the request's virtual host.
 pub fn in_request<R>(request: Request<'_>, body: impl FnOnce() -> R) -> R {
-    struct Restore<'a>(Option<Request<'static>>, PhantomData<&'a ()>);
-    impl Drop for Restore<'_> {
-        fn drop(&mut self) {
-            CURRENT.set(self.0);
-        }
-    }
-    // An internal redirect handles a request inside the handling of another one.
-    let outer = CURRENT.replace(Some(request.for_log()));
-    let _restore = Restore(outer, PhantomData);
-    body()
+    request.while_current(body)
 }
 
 /// Lets one line of a kind through per second, from this process: what happens to each of many
@@ -80,12 +64,12 @@ struct ToErrorLog;
 
 impl Subscriber for ToErrorLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let limit = match CURRENT.get() {
+        let limit = with_current(|request| match request {
             Some(request) => request.log_level(),
             None => {
                 with_main_server(|server| server.map_or(Level::Warning.number(), Server::log_level))
             }
-        };
+        });
         number(metadata.level()) <= limit
     }
 
@@ -94,10 +78,10 @@ impl Subscriber for ToErrorLog {
         event.record(&mut line);
         let text = [line.message, line.fields].concat();
         let level = number(event.metadata().level());
-        match CURRENT.get() {
+        with_current(|request| match request {
             Some(request) => log_request(request, level, text.as_bytes()),
             None => with_main_server(|server| log_server(server, level, text.as_bytes())),
-        }
+        });
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

@@ -40,7 +40,7 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
         .extend(registry.scripts().iter().filter_map(|script| script_to_warn_of(script, &roots)));
     warnings.extend(groups_with_two_logs(main));
 
-    let servers = || main.with_own_settings().map(|(_, settings)| settings);
+    let servers = || main.with_own_settings::<ServerConfig>().map(|(_, settings)| settings);
     let groups = || servers().flat_map(|settings| &settings.groups);
     let has_groups = groups().next().is_some();
     let serves = has_groups || !servers().all(|settings| settings.aliases.is_empty());
@@ -86,7 +86,7 @@ fn groups_without_definition(registry: &Registry) -> Vec<String> {
 /// for itself.
 fn imports_that_cannot_be(main: Server<'_>) -> impl Iterator<Item = String> {
     let imports = main
-        .with_own_settings()
+        .with_own_settings::<ServerConfig>()
         .flat_map(|(server, settings)| settings.imports.iter().map(move |import| (server, import)));
     imports.filter(|(_, import)| !import.process_group.is_empty()).filter_map(
         move |(server, import)| {
@@ -94,7 +94,7 @@ fn imports_that_cannot_be(main: Server<'_>) -> impl Iterator<Item = String> {
             let defines = |(_, settings): &(Server<'_>, &ServerConfig)| {
                 settings.groups.iter().any(|group| group.name == import.process_group)
             };
-            let Some((owner, _)) = main.with_own_settings().find(defines) else {
+            let Some((owner, _)) = main.with_own_settings::<ServerConfig>().find(defines) else {
                 return Some(format!(
                     "WSGI process group not yet configured. '{name}', which is named at \
                      {location}, is defined nowhere. Add a line 'WSGIDaemonProcess {name}', or \
@@ -117,7 +117,8 @@ fn imports_that_cannot_be(main: Server<'_>) -> impl Iterator<Item = String> {
 
 /// The directories that groups are confined to (`chroot=`), by their names.
 fn roots(main: Server<'_>) -> HashMap<Vec<u8>, Root> {
-    let groups = main.with_own_settings().flat_map(|(_, settings)| &settings.groups);
+    let groups =
+        main.with_own_settings::<ServerConfig>().flat_map(|(_, settings)| &settings.groups);
     groups.filter_map(|group| Some((group.name.clone(), group.chroot.clone()?))).collect()
 }
 
@@ -165,10 +166,11 @@ fn script_to_warn_of(script: &Script, roots: &HashMap<Vec<u8>, Root>) -> Option<
 /// Virtual hosts that lead into the same group, but log to different files: only one of these gets
 /// the lines that belong to no request.
 fn groups_with_two_logs(main: Server<'_>) -> Vec<String> {
-    let inherited = main.settings().map_or(&[][..], |settings| &settings.aliases);
+    let inherited = main.settings::<ServerConfig>().map_or(&[][..], |settings| &settings.aliases);
     let mut logs: HashMap<&[u8], Vec<&[u8]>> = HashMap::new();
     for server in main.and_following().filter(|server| server.is_virtual()) {
-        let aliases = server.settings().map_or(&[][..], |settings| &settings.aliases);
+        let aliases =
+            server.settings::<ServerConfig>().map_or(&[][..], |settings| &settings.aliases);
         let own = aliases.iter().filter(|it| !inherited.iter().any(|other| Arc::ptr_eq(it, other)));
         for group in own.filter_map(|alias| alias.process_group.as_ref()?.literal()) {
             let logs = logs.entry(group).or_default();
@@ -228,7 +230,8 @@ fn is_too_long(prefix: &Path) -> bool {
 
 /// The beginning of the name of the directory for sockets.
 pub fn socket_prefix(pool: Pool<'_>, main: Server<'_>) -> Option<PathBuf> {
-    let has_groups = main.with_own_settings().any(|(_, settings)| !settings.groups.is_empty());
+    let has_groups =
+        main.with_own_settings::<ServerConfig>().any(|(_, settings)| !settings.groups.is_empty());
     // mod_wsgi has sockets for the groups that are defined: without any it serves, whatever the
     // prefix is. And it has room for longer ones.
     configured_socket_prefix(main)
@@ -238,7 +241,7 @@ pub fn socket_prefix(pool: Pool<'_>, main: Server<'_>) -> Option<PathBuf> {
 }
 
 fn configured_socket_prefix(main: Server<'_>) -> Option<PathBuf> {
-    main.settings().and_then(|settings| settings.globals.socket_prefix.clone())
+    main.settings::<ServerConfig>().and_then(|settings| settings.globals.socket_prefix.clone())
 }
 
 /// The directory that sockets with this prefix are made in.

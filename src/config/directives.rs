@@ -12,10 +12,17 @@ mod sockets;
 
 use std::sync::Arc;
 
+use super::Compatibility;
 use super::registry;
-use super::settings::{Globals, Interpreter, ServerConfig};
+use super::settings::{DirConfig, Globals, Interpreter, ServerConfig};
 use super::values::{self, lossy};
-use crate::ffi::command::{Command, CommandTable, Directive};
+use crate::ffi::command::{self, Command, CommandTable};
+
+/// A directive of ours.
+type Directive = command::Directive<ServerConfig, DirConfig, Compatibility>;
+
+/// What it changes.
+type Setter = command::Setter<ServerConfig, DirConfig>;
 
 /// All tables, in the order of the documentation.
 pub static THEMES: [&[Directive]; 8] = [
@@ -40,7 +47,8 @@ pub const COUNT: usize = {
 };
 
 /// The same for httpd.
-pub static COMMANDS: CommandTable<{ COUNT + 1 }> = CommandTable::new(&THEMES);
+pub static COMMANDS: CommandTable<ServerConfig, DirConfig, { COUNT + 1 }> =
+    CommandTable::new(&THEMES);
 
 /// What a setter returns: the error is the sentence that httpd shows.
 type Outcome = Result<(), String>;

@@ -5,6 +5,7 @@
 
 use std::ffi::CString;
 
+use super::settings::ServerConfig;
 use crate::ffi::request::Request;
 
 /// The name of a process group, application group or callable, as configured.
@@ -151,8 +152,9 @@ impl Facts for Request<'_> {
     }
 
     fn script_name(&self) -> Vec<u8> {
-        let mut name = crate::mapping::script_name(*self);
-        let sensitive = self.server().settings().and_then(|it| it.globals.case_sensitivity);
+        let mut name = crate::url::script_name(*self);
+        let sensitive =
+            self.server().settings::<ServerConfig>().and_then(|it| it.globals.case_sensitivity);
         if sensitive == Some(false) {
             name.make_ascii_lowercase();
         }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use wire::telemetry::Telemetry;
 
+use super::alias::Alias;
 use super::daemon::DaemonProcess;
 use super::expansion::Name;
 use super::proxies::{Network, TrustedHeader};
 use crate::ffi::command::Location;
-use crate::mapping::Alias;
+use crate::ffi::module::Settings;
 
 /// Settings of a main server or virtual host.
 #[derive(Debug, Default)]
@@ -25,13 +26,7 @@ pub struct ServerConfig {
     pub globals: Arc<Globals>,
 }
 
-/// Settings that may be set at an inner place over an outer one.
-pub trait Merge {
-    /// The settings of `inner`, over these.
-    fn merged_with(&self, inner: &Self) -> Self;
-}
-
-impl Merge for ServerConfig {
+impl Settings for ServerConfig {
     /// A virtual host's own aliases come before those of the main server.
     fn merged_with(&self, virtual_host: &Self) -> Self {
         Self {
@@ -291,7 +286,7 @@ pub struct Hook {
     pub application_group: Name,
 }
 
-impl Merge for DirConfig {
+impl Settings for DirConfig {
     fn merged_with(&self, inner: &Self) -> Self {
         fn over<T: Clone>(inner: &Option<T>, outer: &Option<T>) -> Option<T> {
             inner.as_ref().or(outer.as_ref()).cloned()

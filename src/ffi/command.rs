@@ -12,11 +12,12 @@ use super::bindings as c;
 use super::log::log_server;
 use super::pool::Pool;
 use super::server::Server;
+use super::typed::Typed;
 use super::{boundary, string};
-use crate::config::{Compatibility, DirConfig, ServerConfig};
 
-/// A directive: one entry makes httpd know it, and `docs/compatibility.md` tell of it.
-pub struct Directive {
+/// A directive of a module with the settings `S` for a server and `D` for a section: one entry makes
+/// httpd know it, and the documentation tell of it, for which there is a remark `R`.
+pub struct Directive<S, D, R> {
     /// Its name, as users write it.
     pub name: &'static CStr,
     /// Where it may stand.
@@ -29,9 +30,9 @@ pub struct Directive {
     /// What it is about: httpd says so when the form is wrong.
     pub usage: &'static CStr,
     /// How it compares with mod_wsgi's.
-    pub compatibility: Compatibility,
+    pub compatibility: R,
     /// What it does.
-    pub set: Setter,
+    pub set: Setter<S, D>,
 }
 
 /// Where a directive may stand.
@@ -59,11 +60,11 @@ pub enum Form {
 }
 
 /// What a directive changes. The error is the sentence that httpd shows behind file and line.
-pub enum Setter {
+pub enum Setter<S, D> {
     /// Settings of the server that it stands in.
-    Server(fn(&mut ServerConfig, Command<'_>, &[u8]) -> Result<(), String>),
+    Server(fn(&mut S, Command<'_>, &[u8]) -> Result<(), String>),
     /// Settings of the section that it stands in.
-    Directory(fn(&mut DirConfig, Command<'_>, &[u8]) -> Result<(), String>),
+    Directory(fn(&mut D, Command<'_>, &[u8]) -> Result<(), String>),
 }
 
 /// Where a directive stands, for messages.
@@ -183,14 +184,23 @@ impl<'c> Command<'c> {
 
 /// httpd's form of a table of directives, with the empty entry that ends it.
 #[repr(transparent)]
-pub struct CommandTable<const N: usize>([c::command_rec; N]);
+pub struct CommandTable<S, D, const N: usize>([c::command_rec; N], PhantomData<fn(&mut S, &mut D)>);
+
+/// A command table, whatever its length.
+pub struct Commands<S, D>(*const c::command_rec, PhantomData<fn(&mut S, &mut D)>);
+
+impl<S, D> Commands<S, D> {
+    pub(super) fn as_ptr(&self) -> *const c::command_rec {
+        self.0
+    }
+}
 
 // SAFETY: httpd only reads its command tables; everything they point to is static.
-unsafe impl<const N: usize> Sync for CommandTable<N> {}
+unsafe impl<S, D, const N: usize> Sync for CommandTable<S, D, N> {}
 
-impl<const N: usize> CommandTable<N> {
+impl<S: 'static, D: 'static, const N: usize> CommandTable<S, D, N> {
     /// Makes the table of the directives in all `themes`; `N` is one more than there are.
-    pub const fn new(themes: &[&'static [Directive]]) -> Self {
+    pub const fn new<R>(themes: &[&'static [Directive<S, D, R>]]) -> Self {
         const END: c::command_rec = c::command_rec {
             name: std::ptr::null(),
             func: c::cmd_func { raw_args: None },
@@ -210,14 +220,14 @@ impl<const N: usize> CommandTable<N> {
             (index, place) = (index + 1, place + 1);
         }
         assert!(place + 1 == N, "one entry for each directive, and the end");
-        Self(table)
+        Self(table, PhantomData)
     }
 
-    const fn entry(directive: &'static Directive) -> c::command_rec {
+    const fn entry<R>(directive: &'static Directive<S, D, R>) -> c::command_rec {
         c::command_rec {
             name: directive.name.as_ptr(),
             // TAKE1 and RAW_ARGS have the same signature, and the same place in the union.
-            func: c::cmd_func { raw_args: Some(set_directive) },
+            func: c::cmd_func { raw_args: Some(set_directive::<S, D, R>) },
             cmd_data: std::ptr::from_ref(directive).cast_mut().cast(),
             req_override: match directive.context {
                 Context::Main | Context::Server => c::RSRC_CONF,
@@ -233,8 +243,9 @@ impl<const N: usize> CommandTable<N> {
         }
     }
 
-    pub(super) const fn as_ptr(&self) -> *const c::command_rec {
-        self.0.as_ptr()
+    /// The table as httpd gets it.
+    pub fn commands(&'static self) -> Commands<S, D> {
+        Commands(self.0.as_ptr(), PhantomData)
     }
 }
 
@@ -243,7 +254,7 @@ impl<const N: usize> CommandTable<N> {
 /// # Safety
 /// Called by httpd alone, through an entry of a [`CommandTable`], as `cmd_func::raw_args` or
 /// `cmd_func::take1` (http_config.h).
-unsafe extern "C" fn set_directive(
+unsafe extern "C" fn set_directive<S: 'static, D: 'static, R>(
     parms: *mut c::cmd_parms,
     dir_config: *mut c_void,
     arguments: *const c_char,
@@ -252,7 +263,7 @@ unsafe extern "C" fn set_directive(
         let raw = NonNull::new(parms).expect("httpd gives a directive its cmd_parms");
         let command = Command { raw, lifetime: PhantomData };
         // SAFETY: httpd calls this only through a `CommandTable`, whose data is a directive.
-        let directive = unsafe { &*command.rec().info.cast::<Directive>() };
+        let directive = unsafe { &*command.rec().info.cast::<Directive<S, D, R>>() };
         if let Err(message) = command.check_context(directive.context) {
             return command.pool().string(&message).as_ptr().cast_const();
         }
@@ -260,14 +271,15 @@ unsafe extern "C" fn set_directive(
         let arguments = unsafe { string::bytes(arguments) }.unwrap_or_default();
         let outcome = match directive.set {
             Setter::Server(set) => {
-                let config = command.server().config().cast::<ServerConfig>();
-                // SAFETY: what `create_server_config` made; nobody else reads it meanwhile, as
+                // SAFETY: what `create_server_config` made; nothing else reads it meanwhile, as
                 // configuration is read by one thread.
-                set(unsafe { &mut *config }, command, arguments)
+                let config = unsafe { Typed::get_mut(command.server().config()) };
+                set(config.expect("settings of our module"), command, arguments)
             }
             Setter::Directory(set) => {
                 // SAFETY: what `create_dir_config` made for the section, used by this thread only.
-                set(unsafe { &mut *dir_config.cast::<DirConfig>() }, command, arguments)
+                let config = unsafe { Typed::get_mut(dir_config) };
+                set(config.expect("settings of our module"), command, arguments)
             }
         };
         match outcome {

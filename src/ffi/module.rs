@@ -1,16 +1,82 @@
 //! The module record, and every function that httpd calls through it or through a hook.
 //!
-//! Each one only translates, inside the panic boundary: behaviour is elsewhere.
+//! Each one only translates, inside the panic boundary: behaviour is that of a [`Module`].
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::bindings as c;
 use super::boundary::guard;
+use super::command::Commands;
+use super::hooks::{Authentication, Authorization, RealmHash};
 use super::pool::Pool;
 use super::request::Request;
 use super::server::Server;
-use crate::config::{COMMANDS, DirConfig, Merge, ServerConfig};
+use super::typed::Typed;
+
+/// Settings that httpd keeps for a module.
+pub trait Settings: Default + 'static {
+    /// The settings of `inner`, over these.
+    fn merged_with(&self, inner: &Self) -> Self;
+}
+
+/// What a module does when httpd calls it. `Err(())` has been logged.
+pub trait Module: 'static {
+    /// Settings of a server.
+    type Server: Settings;
+    /// Settings of a section.
+    type Directory: Settings;
+
+    /// Its directives.
+    fn commands() -> Commands<Self::Server, Self::Directory>;
+
+    /// Before the configuration is read.
+    fn begin_configuration();
+
+    /// When the configuration has been read, also for `apachectl configtest`.
+    fn check_configuration(configuration: Pool<'_>, main: Server<'_>) -> Result<(), ()>;
+
+    /// When everything is ready for children to be forked.
+    fn start(configuration: Pool<'_>, main: Server<'_>) -> Result<(), ()>;
+
+    /// When httpd's scoreboard is there, and now and then afterwards, in the parent.
+    fn look_after();
+
+    /// Maps a URL to a file and a handler (`translate_name`).
+    fn translate(request: Request<'_>) -> i32;
+
+    /// Answers a request.
+    fn handle(request: Request<'_>) -> i32;
+
+    /// Says whether the client may have this at all (`access_checker`).
+    fn check_access(request: Request<'_>) -> i32;
+
+    /// `authn_provider::check_password`.
+    fn check_password(request: Request<'_>, user: &[u8], password: &[u8]) -> Authentication;
+
+    /// `authn_provider::get_realm_hash`.
+    fn realm_hash(request: Request<'_>, user: &[u8], realm: &[u8]) -> RealmHash;
+
+    /// `authz_provider::check_authorization`.
+    fn check_authorization(request: Request<'_>, required: &[u8]) -> Authorization;
+}
+
+/// Defines the function by which `loader.c` has the record of a [`Module`] filled in.
+macro_rules! entry {
+    ($module:ty) => {
+        /// Fills in the record that httpd looks for.
+        ///
+        /// # Safety
+        /// Called by `loader.c` alone, each time that httpd loads it, with its zeroed room.
+        #[expect(unsafe_code, reason = "a symbol for C; what it does is in ffi")]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn mwrs_attach(record: *mut std::ffi::c_void) {
+            // SAFETY: the same that this function asks for.
+            unsafe { $crate::ffi::module::attach::<$module>(record) }
+        }
+    };
+}
+pub(crate) use entry;
 
 /// The module record, while httpd has the module loaded. It lies in `mod_wsgi_rs.so` (`loader.c`),
 /// which httpd unloads; this library stays.
@@ -24,8 +90,8 @@ const ROOM: usize = 32 * size_of::<*const ()>();
 ///
 /// # Safety
 /// Called by `loader.c` alone, each time that httpd loads it, with its zeroed room.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mwrs_attach(record: *mut c::module) {
+pub unsafe fn attach<M: Module>(record: *mut c_void) {
+    let record = record.cast::<c::module>();
     const {
         assert!(
             size_of::<c::module>() <= ROOM && align_of::<c::module>() <= align_of::<*const ()>()
@@ -40,12 +106,12 @@ pub unsafe extern "C" fn mwrs_attach(record: *mut c::module) {
         next: std::ptr::null_mut(),
         magic: c::MODULE_MAGIC_COOKIE as _,
         rewrite_args: None,
-        create_dir_config: Some(create_dir_config),
-        merge_dir_config: Some(merge_config::<DirConfig>),
-        create_server_config: Some(create_server_config),
-        merge_server_config: Some(merge_config::<ServerConfig>),
-        cmds: COMMANDS.as_ptr(),
-        register_hooks: Some(register_hooks),
+        create_dir_config: Some(create_dir_config::<M::Directory>),
+        merge_dir_config: Some(merge_config::<M::Directory>),
+        create_server_config: Some(create_server_config::<M::Server>),
+        merge_server_config: Some(merge_config::<M::Server>),
+        cmds: M::commands().as_ptr(),
+        register_hooks: Some(register_hooks::<M>),
         flags: 0,
     };
     // SAFETY: room enough, as checked above, that httpd has not seen yet.
@@ -87,7 +153,7 @@ unsafe impl<const N: usize> Sync for Names<N> {}
 ///
 /// # Safety
 /// Called by httpd alone, as `module_struct::register_hooks`.
-unsafe extern "C" fn register_hooks(pool: *mut c::apr_pool_t) {
+unsafe extern "C" fn register_hooks<M: Module>(pool: *mut c::apr_pool_t) {
     // mod_alias comes first: an overlapping `Alias` wins, as with mod_wsgi.
     static BEFORE: Names<2> = Names([c"mod_alias.c".as_ptr(), std::ptr::null()]);
     static AFTER: Names<3> =
@@ -98,27 +164,27 @@ unsafe extern "C" fn register_hooks(pool: *mut c::apr_pool_t) {
     guard((), || {
         // SAFETY: here and below: functions of this file, with the signature of their hook, which
         // stay mapped as long as httpd knows them.
-        unsafe { c::ap_hook_pre_config(Some(pre_config), none, none, middle) };
+        unsafe { c::ap_hook_pre_config(Some(pre_config::<M>), none, none, middle) };
         // SAFETY: as above.
-        unsafe { c::ap_hook_check_config(Some(check_config), none, none, middle) };
+        unsafe { c::ap_hook_check_config(Some(check_config::<M>), none, none, middle) };
         // SAFETY: as above.
-        unsafe { c::ap_hook_post_config(Some(post_config), none, none, middle) };
+        unsafe { c::ap_hook_post_config(Some(post_config::<M>), none, none, middle) };
         // SAFETY: as above.
-        unsafe { c::ap_hook_monitor(Some(monitor), none, none, middle) };
+        unsafe { c::ap_hook_monitor(Some(monitor::<M>), none, none, middle) };
         let last = c::APR_HOOK_REALLY_LAST as c_int;
         // SAFETY: as above.
-        unsafe { c::ap_hook_pre_mpm(Some(pre_mpm), none, none, last) };
+        unsafe { c::ap_hook_pre_mpm(Some(pre_mpm::<M>), none, none, last) };
         let (before, after) = (BEFORE.0.as_ptr(), AFTER.0.as_ptr());
         // SAFETY: as above; the lists of names are static and end with a null.
-        unsafe { c::ap_hook_translate_name(Some(translate_name), before, after, middle) };
+        unsafe { c::ap_hook_translate_name(Some(translate_name::<M>), before, after, middle) };
         // SAFETY: as above.
-        unsafe { c::ap_hook_handler(Some(handler), none, none, middle) };
+        unsafe { c::ap_hook_handler(Some(handler::<M>), none, none, middle) };
         super::stopping::register();
         super::waking::register();
         // SAFETY: the pool of the configuration cycle.
         let pool = unsafe { Pool::from_raw(pool) };
         pool.keep(Attached);
-        super::hooks::register(pool);
+        super::hooks::register::<M>(pool);
     });
 }
 
@@ -126,11 +192,14 @@ unsafe extern "C" fn register_hooks(pool: *mut c::apr_pool_t) {
 ///
 /// # Safety
 /// Called by httpd alone, as `module_struct::create_dir_config`.
-unsafe extern "C" fn create_dir_config(pool: *mut c::apr_pool_t, _: *mut c_char) -> *mut c_void {
+unsafe extern "C" fn create_dir_config<T: Settings>(
+    pool: *mut c::apr_pool_t,
+    _: *mut c_char,
+) -> *mut c_void {
     guard(std::ptr::null_mut(), || {
         // SAFETY: httpd gives the pool in which the configuration lives.
         let pool = unsafe { Pool::from_raw(pool) };
-        std::ptr::from_mut(pool.keep(DirConfig::default())).cast()
+        std::ptr::from_mut(pool.keep(Typed::new(T::default()))).cast()
     })
 }
 
@@ -138,14 +207,14 @@ unsafe extern "C" fn create_dir_config(pool: *mut c::apr_pool_t, _: *mut c_char)
 ///
 /// # Safety
 /// Called by httpd alone, as `module_struct::create_server_config`.
-unsafe extern "C" fn create_server_config(
+unsafe extern "C" fn create_server_config<T: Settings>(
     pool: *mut c::apr_pool_t,
     _: *mut c::server_rec,
 ) -> *mut c_void {
     guard(std::ptr::null_mut(), || {
         // SAFETY: httpd gives the pool in which the configuration lives.
         let pool = unsafe { Pool::from_raw(pool) };
-        std::ptr::from_mut(pool.keep(ServerConfig::default())).cast()
+        std::ptr::from_mut(pool.keep(Typed::new(T::default()))).cast()
     })
 }
 
@@ -154,19 +223,21 @@ unsafe extern "C" fn create_server_config(
 /// # Safety
 /// Called by httpd alone, as `module_struct::merge_dir_config` or `merge_server_config`, for the `T`
 /// that the `create_…` function of the same record makes.
-unsafe extern "C" fn merge_config<T: Merge>(
+unsafe extern "C" fn merge_config<T: Settings>(
     pool: *mut c::apr_pool_t,
     outer: *mut c_void,
     inner: *mut c_void,
 ) -> *mut c_void {
     guard(outer, || {
-        // SAFETY: two of the `create_…` function's or of this one's, still alive.
-        let outer = unsafe { &*outer.cast::<T>() };
-        // SAFETY: as above.
-        let inner = unsafe { &*inner.cast::<T>() };
+        // SAFETY: one of the `create_…` function's or of this one's, still alive.
+        let over = unsafe { Typed::<T>::get(inner) };
+        // SAFETY: the same.
+        let (Some(under), Some(over)) = (unsafe { Typed::<T>::get(outer) }, over) else {
+            return outer;
+        };
         // SAFETY: httpd gives the pool in which the configuration lives.
         let pool = unsafe { Pool::from_raw(pool) };
-        std::ptr::from_mut(pool.keep(outer.merged_with(inner))).cast()
+        std::ptr::from_mut(pool.keep(Typed::new(under.merged_with(over)))).cast()
     })
 }
 
@@ -174,13 +245,13 @@ unsafe extern "C" fn merge_config<T: Merge>(
 ///
 /// # Safety
 /// Called by httpd alone, as its hook `pre_config` (http_config.h).
-unsafe extern "C" fn pre_config(
+unsafe extern "C" fn pre_config<M: Module>(
     _: *mut c::apr_pool_t,
     _: *mut c::apr_pool_t,
     _: *mut c::apr_pool_t,
 ) -> c_int {
     guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
-        crate::log::install();
+        M::begin_configuration();
         c::OK
     })
 }
@@ -189,7 +260,7 @@ unsafe extern "C" fn pre_config(
 ///
 /// # Safety
 /// Called by httpd alone, as its hook `check_config` (http_config.h).
-unsafe extern "C" fn check_config(
+unsafe extern "C" fn check_config<M: Module>(
     configuration: *mut c::apr_pool_t,
     _: *mut c::apr_pool_t,
     _: *mut c::apr_pool_t,
@@ -200,13 +271,8 @@ unsafe extern "C" fn check_config(
         let pool = unsafe { Pool::from_raw(configuration) };
         // SAFETY: as above.
         let server = unsafe { Server::from_raw(server) };
-        match crate::config::check(pool, server) {
-            Ok(()) => {
-                if super::process::is_configtest() {
-                    crate::generation::check(pool, server);
-                }
-                c::OK
-            }
+        match M::check_configuration(pool, server) {
+            Ok(()) => c::OK,
             Err(()) => c::HTTP_INTERNAL_SERVER_ERROR,
         }
     })
@@ -216,7 +282,7 @@ unsafe extern "C" fn check_config(
 ///
 /// # Safety
 /// Called by httpd alone, as its hook `post_config` (http_config.h).
-unsafe extern "C" fn post_config(
+unsafe extern "C" fn post_config<M: Module>(
     configuration: *mut c::apr_pool_t,
     _: *mut c::apr_pool_t,
     _: *mut c::apr_pool_t,
@@ -227,7 +293,7 @@ unsafe extern "C" fn post_config(
         let pool = unsafe { Pool::from_raw(configuration) };
         // SAFETY: as above.
         let server = unsafe { Server::from_raw(server) };
-        match crate::generation::start(pool, server) {
+        match M::start(pool, server) {
             Ok(()) => c::OK,
             Err(()) => c::HTTP_INTERNAL_SERVER_ERROR,
         }
@@ -238,9 +304,9 @@ unsafe extern "C" fn post_config(
 ///
 /// # Safety
 /// Called by httpd alone, as its hook `pre_mpm` (scoreboard.h).
-unsafe extern "C" fn pre_mpm(_: *mut c::apr_pool_t, _: c::ap_scoreboard_e) -> c_int {
+unsafe extern "C" fn pre_mpm<M: Module>(_: *mut c::apr_pool_t, _: c::ap_scoreboard_e) -> c_int {
     guard(c::OK, || {
-        crate::generation::look_after();
+        M::look_after();
         c::OK
     })
 }
@@ -249,9 +315,9 @@ unsafe extern "C" fn pre_mpm(_: *mut c::apr_pool_t, _: c::ap_scoreboard_e) -> c_
 ///
 /// # Safety
 /// Called by httpd alone, as its hook `monitor` (mpm_common.h).
-unsafe extern "C" fn monitor(_: *mut c::apr_pool_t, _: *mut c::server_rec) -> c_int {
+unsafe extern "C" fn monitor<M: Module>(_: *mut c::apr_pool_t, _: *mut c::server_rec) -> c_int {
     guard(c::DECLINED, || {
-        crate::generation::look_after();
+        M::look_after();
         c::DECLINED
     })
 }
@@ -260,14 +326,11 @@ unsafe extern "C" fn monitor(_: *mut c::apr_pool_t, _: *mut c::server_rec) -> c_
 ///
 /// # Safety
 /// Called by httpd alone, as its hook `translate_name` (http_request.h).
-unsafe extern "C" fn translate_name(request: *mut c::request_rec) -> c_int {
+unsafe extern "C" fn translate_name<M: Module>(request: *mut c::request_rec) -> c_int {
     guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
         // SAFETY: the request that httpd is handling in this thread.
         let request = unsafe { Request::from_raw(request) };
-        match request.server().settings() {
-            Some(config) => crate::mapping::translate(request, config),
-            None => c::DECLINED,
-        }
+        M::translate(request)
     })
 }
 
@@ -275,10 +338,10 @@ unsafe extern "C" fn translate_name(request: *mut c::request_rec) -> c_int {
 ///
 /// # Safety
 /// Called by httpd alone, as its hook `handler` (http_config.h).
-unsafe extern "C" fn handler(request: *mut c::request_rec) -> c_int {
+unsafe extern "C" fn handler<M: Module>(request: *mut c::request_rec) -> c_int {
     guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
         // SAFETY: the request that httpd is handling in this thread.
         let request = unsafe { Request::from_raw(request) };
-        crate::handler::handle(request)
+        M::handle(request)
     })
 }

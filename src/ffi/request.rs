@@ -1,5 +1,6 @@
 //! `request_rec`: one request, and what httpd has found out about it.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -11,8 +12,7 @@ use super::pool::Pool;
 use super::server::Server;
 use super::string;
 use super::table::Table;
-use crate::config::DirConfig;
-use crate::mapping::Alias;
+use super::typed::Typed;
 
 /// A request, for as long as httpd is handling it.
 #[derive(Clone, Copy)]
@@ -32,6 +32,20 @@ pub enum FileKind {
     File,
 }
 
+thread_local! {
+    /// The request that [`Request::while_current`] has been called with, as long as that call lasts.
+    static CURRENT: Cell<*mut c::request_rec> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// Calls `body` with the request that this thread is handling, if it is handling one. It can keep
+/// nothing of it.
+pub fn with_current<R>(body: impl FnOnce(Option<Request<'_>>) -> R) -> R {
+    let current = CURRENT.get();
+    // SAFETY: not null, and so set by a call of `while_current` that this one is made from, to a
+    // request that outlives that call.
+    body((!current.is_null()).then(|| unsafe { Request::from_raw(current) }))
+}
+
 impl<'r> Request<'r> {
     /// # Safety
     /// `raw` is a request that this thread handles for `'r`.
@@ -44,10 +58,17 @@ impl<'r> Request<'r> {
         self.raw.as_ptr()
     }
 
-    /// The same request without a lifetime, for [`crate::log::in_request`] alone, which forgets it
-    /// before the request ends.
-    pub fn for_log(self) -> Request<'static> {
-        Request { raw: self.raw, lifetime: PhantomData }
+    /// Lets this be the [current](with_current) request of this thread while `body` runs.
+    pub fn while_current<R>(self, body: impl FnOnce() -> R) -> R {
+        struct Restore(*mut c::request_rec);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        // An internal redirect handles a request inside the handling of another one.
+        let _restore = Restore(CURRENT.replace(self.as_ptr()));
+        body()
     }
 
     pub(super) fn rec(&self) -> &c::request_rec {
@@ -72,28 +93,30 @@ impl<'r> Request<'r> {
         unsafe { Server::from_raw(self.rec().server) }
     }
 
-    /// This module's settings for the request, merged by httpd.
-    pub fn dir_config(self) -> Option<&'r DirConfig> {
+    /// This module's settings for the request, merged by httpd: those of the type that
+    /// [`super::module::Module`] names.
+    pub fn dir_config<D: 'static>(self) -> Option<&'r D> {
         // SAFETY: the vector has a slot for each loaded module.
         let config = unsafe { c::ap_get_module_config(self.rec().per_dir_config, this()) };
         // SAFETY: null, or what `create_dir_config` or `merge_config` made in a pool that
-        // lives as long as the request at least.
-        unsafe { config.cast::<DirConfig>().as_ref() }
+        // lives as long as the request at least. It is not changed any more.
+        unsafe { Typed::get(config) }
     }
 
-    /// The alias that mapped the request, if one did.
-    pub fn alias(self) -> Option<&'r Alias> {
-        // SAFETY: as above.
-        let alias = unsafe { c::ap_get_module_config(self.rec().request_config, this()) };
-        // SAFETY: null, or what `set_alias` put there; aliases live as long as their server.
-        unsafe { alias.cast::<Alias>().as_ref() }
+    /// What was last remembered of the request, if it is of this type.
+    pub fn remembered<T: 'static>(self) -> Option<&'r T> {
+        // SAFETY: the vector has a slot for each loaded module.
+        let value = unsafe { c::ap_get_module_config(self.rec().request_config, this()) };
+        // SAFETY: null, or what `remember` put there, which lives as long as the request.
+        unsafe { Typed::get(value) }
     }
 
-    /// Remembers the alias that mapped the request.
-    pub fn set_alias(self, alias: &'r Alias) {
-        let alias = std::ptr::from_ref(alias).cast_mut().cast();
-        // SAFETY: as above; `alias` reads it back as what it is.
-        unsafe { c::ap_set_module_config(self.rec().request_config, this(), alias) };
+    /// Remembers a value until the request ends, in the place of an earlier one.
+    pub fn remember<T: 'static>(self, value: T) {
+        let value = std::ptr::from_mut(self.pool().keep(Typed::new(value))).cast();
+        // SAFETY: the vector has a slot for each loaded module; `remembered` reads it back as what
+        // it is.
+        unsafe { c::ap_set_module_config(self.rec().request_config, this(), value) };
     }
 
     /// httpd's id of the request in its logs (`%L`). Where nothing has been logged for the request

@@ -11,7 +11,7 @@ use super::bindings as c;
 use super::module::module_index;
 use super::pool::Pool;
 use super::string;
-use crate::config::ServerConfig;
+use super::typed::Typed;
 
 /// A server of the configuration cycle `'s`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl<'s> Server<'s> {
     /// The servers from this one on, the main server, and what is written in each: httpd gives a
     /// virtual host in which no directive of ours stands the settings of the main server
     /// (`merge_server_configs` in config.c).
-    pub fn with_own_settings(self) -> impl Iterator<Item = (Self, &'s ServerConfig)> {
+    pub fn with_own_settings<S: 'static>(self) -> impl Iterator<Item = (Self, &'s S)> {
         let is_own = move |server: &Self| *server == self || server.config() != self.config();
         self.and_following().filter(is_own).filter_map(|server| Some((server, server.settings()?)))
     }
@@ -118,11 +118,11 @@ impl<'s> Server<'s> {
         unsafe { c::ap_get_module_config(self.rec().module_config, super::module::this()) }
     }
 
-    /// This module's settings for the server.
-    pub fn settings(self) -> Option<&'s ServerConfig> {
+    /// This module's settings for the server: those of the type that [`super::module::Module`] names.
+    pub fn settings<S: 'static>(self) -> Option<&'s S> {
         // SAFETY: null, or what `create_server_config` or `merge_config` made, which lives
         // as long as the configuration cycle and is changed only while it is being read.
-        unsafe { self.config().cast::<ServerConfig>().as_ref() }
+        unsafe { Typed::get(self.config()) }
     }
 
     /// The text of the header `Server`, as far as `ServerTokens` lets it say something.

@@ -15,7 +15,8 @@ use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits}
 
 use super::{ConnectionOptions, Generation, GroupFacts, ScoreboardSocket};
 use crate::config::{
-    DaemonProcess, Globals, HashSeed, Import, in_front, path, socket_prefix, working_directory,
+    DaemonProcess, Globals, HashSeed, Import, ServerConfig, in_front, path, socket_prefix,
+    working_directory,
 };
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
@@ -62,7 +63,7 @@ fn random<const N: usize>() -> Result<[u8; N], String> {
 
 /// The users whose applications may ask for httpd's scoreboard.
 fn readers(main: Server<'_>) -> Vec<u32> {
-    let settings = || main.with_own_settings().map(|(_, settings)| settings);
+    let settings = || main.with_own_settings::<ServerConfig>().map(|(_, settings)| settings);
     let globals = settings().next().map(|settings| Arc::clone(&settings.globals));
     let globals = globals.unwrap_or_default();
     let ids = httpd_ids();
@@ -103,7 +104,7 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
         },
     };
     let mut facts = HashMap::from([(Vec::new(), GroupFacts::default())]);
-    for (server, settings) in main.with_own_settings() {
+    for (server, settings) in main.with_own_settings::<ServerConfig>() {
         for group in &settings.groups {
             // The default group may be used from everywhere, wherever its definition stands.
             let is_shared = group.name.is_empty() || !server.is_virtual();
@@ -125,13 +126,16 @@ pub fn configuration<'s>(
     let mut logs = Logs { main: main.error_log(), list: Vec::new() };
     let main_log = logs.number(main);
     let ids = httpd_ids();
-    let globals = main.settings().map(|settings| Arc::clone(&settings.globals)).unwrap_or_default();
-    let settings = || main.with_own_settings().map(|(_, settings)| settings);
+    let globals = main
+        .settings::<ServerConfig>()
+        .map(|settings| Arc::clone(&settings.globals))
+        .unwrap_or_default();
+    let settings = || main.with_own_settings::<ServerConfig>().map(|(_, settings)| settings);
     let mut imports: Vec<_> = settings().flat_map(|settings| &settings.imports).cloned().collect();
     imports.sort_by_key(|import| import.number);
     let mut groups = Vec::new();
     let mut has_default = false;
-    for (server, settings) in main.with_own_settings() {
+    for (server, settings) in main.with_own_settings::<ServerConfig>() {
         for daemon in &settings.groups {
             has_default |= daemon.name.is_empty();
             let place = (server, logs.number(server));

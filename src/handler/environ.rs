@@ -7,9 +7,10 @@ use std::borrow::Cow;
 
 use super::target::Target;
 use super::trust::{self, Entries};
+use crate::config::DirConfig;
 use crate::ffi::request::Request;
 use crate::ffi::table::Table;
-use crate::mapping::{path_info, script_name};
+use crate::url::{path_info, script_name};
 
 type Text<'r> = Cow<'r, [u8]>;
 
@@ -165,7 +166,7 @@ impl<'r> Environ<'r> {
     }
 
     fn believe_proxies(&mut self, request: Request<'r>) {
-        let Some(config) = request.dir_config() else { return };
+        let Some(config) = request.dir_config::<DirConfig>() else { return };
         if let Some(headers) = config.trusted_proxy_headers.as_deref() {
             let proxies = config.trusted_proxies.as_deref();
             trust::apply(&mut self.entries, &mut self.https, headers, proxies);

@@ -12,7 +12,7 @@ use super::search::{Destination, Search};
 use super::target::may_use;
 use super::turn::{Break, Halt, Outcome, Turn};
 use super::workers::Connection;
-use crate::config::{Hook, lossy};
+use crate::config::{DirConfig, Hook, lossy};
 use crate::ffi::request::Request;
 use crate::ffi::stopping;
 use crate::generation;
@@ -36,7 +36,7 @@ pub fn ask(
     let script = facts.root.as_ref().map(|root| root.named(&hook.script));
     let script = script.as_ref().unwrap_or(&hook.script);
     let application_group = hook.application_group.expand(&request);
-    let reloading = request.dir_config().and_then(|config| config.script_reloading);
+    let reloading = request.dir_config::<DirConfig>().and_then(|config| config.script_reloading);
     let destination = Destination::new(GROUP.to_vec(), application_group.clone(), facts.options);
     // A hook decides, and changes nothing: it may be asked twice.
     let mut search = Search::new(request, &destination, &generation, true);

@@ -7,6 +7,7 @@ use super::inquiry::ask;
 use crate::config::{DirConfig, HandlerScript, Hook, MapHead, Name, Root, ServerConfig, lossy};
 use crate::ffi::request::Request;
 use crate::generation::{ConnectionOptions, Generation, GroupFacts};
+use crate::mapping;
 
 /// Where a request goes, and what is called there.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,8 +105,8 @@ impl Target {
         handler: Option<&HandlerScript>,
         generation: &Generation,
     ) -> Result<Self, TargetError> {
-        let alias = request.alias().filter(|_| handler.is_none());
-        let config = request.dir_config();
+        let alias = mapping::alias(request).filter(|_| handler.is_none());
+        let config = request.dir_config::<DirConfig>();
         let process_group = handler
             .map_or_else(
                 || alias.and_then(|alias| alias.process_group.as_ref()),
@@ -161,7 +162,11 @@ impl Target {
             target.dispatch(request, hook)?;
         }
         let facts = may_use(generation, &target.process_group, request.server().name())?;
-        check_restrictions(&target.process_group, config, request.server().settings())?;
+        check_restrictions(
+            &target.process_group,
+            config,
+            request.server().settings::<ServerConfig>(),
+        )?;
         if let Some(owner) = facts.script_owner {
             super::owner::check(request.filename(), owner).map_err(TargetError::Owner)?;
         }

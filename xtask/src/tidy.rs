@@ -17,6 +17,11 @@ const UNSAFE_MAY_BE_IN: [&str; 6] = [
     "crates/supervisor/src/sys.rs",
 ];
 
+/// The modules of `src/`, from the ground up: each imports from itself and from those below it.
+/// `lib.rs` stands on all of them.
+const FLOORS: [&str; 8] =
+    ["ffi", "log", "url", "config", "generation", "mapping", "handler", "access"];
+
 /// Folders without code of ours.
 const NOT_OURS: [&str; 3] = ["target", ".git", "corpus"];
 
@@ -62,6 +67,7 @@ fn check_file(name: &str, text: &str, problems: &mut Vec<String>) {
     if !text.starts_with("//! ") {
         problems.push(format!("{name}: does not open with a `//!` line that says what it owns"));
     }
+    check_floor(name, text, problems);
     if UNSAFE_MAY_BE_IN.iter().any(|place| name.starts_with(place)) {
         return;
     }
@@ -69,6 +75,31 @@ fn check_file(name: &str, text: &str, problems: &mut Vec<String>) {
         if writes_unsafe(line) {
             problems
                 .push(format!("{name}:{}: `unsafe` is only for {UNSAFE_MAY_BE_IN:?}", number + 1));
+        }
+    }
+}
+
+/// No module of `src/` imports from one above it.
+fn check_floor(name: &str, text: &str, problems: &mut Vec<String>) {
+    let Some(module) = name.strip_prefix("src/").filter(|name| *name != "lib.rs") else { return };
+    let module = module.split(['/', '.']).next().unwrap_or_default();
+    let floor = |module: &str| FLOORS.iter().position(|name| *name == module);
+    let Some(own) = floor(module) else {
+        problems.push(format!("{name}: `{module}` is on no floor; the floors are {FLOORS:?}"));
+        return;
+    };
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        for used in code.split("crate::").skip(1) {
+            let used = used.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next();
+            let used = used.unwrap_or_default();
+            // A group of imports, or an item of lib.rs, has no floor.
+            if floor(used).is_none_or(|floor| floor > own) {
+                problems.push(format!(
+                    "{name}:{}: `{module}` imports from `crate::{used}`, which is not below it",
+                    number + 1
+                ));
+            }
         }
     }
 }
@@ -157,22 +188,37 @@ mod tests {
 
     #[test]
     fn first_line() {
-        check("src/a.rs", "//! Owns a.\n", 0);
-        check("src/a.rs", "use b;\n//! Owns a.\n", 1);
-        check("src/a.rs", "", 1);
+        check("src/log.rs", "//! Owns a.\n", 0);
+        check("src/log.rs", "use b;\n//! Owns a.\n", 1);
+        check("src/log.rs", "", 1);
     }
 
     #[test]
     fn keyword() {
         let code = ["//! A.\n", "un", "safe { b() }\n"].concat();
-        check("src/a.rs", &code, 1);
+        check("src/log.rs", &code, 1);
         check("src/ffi/a.rs", &code, 0);
         check("crates/worker/src/ffi.rs", &code, 0);
         check(
-            "src/a.rs",
+            "src/log.rs",
             "//! unsafe\n#![forbid(unsafe_code)]\n// unsafe\nlet a = \"unsafe\";\n",
             0,
         );
+    }
+
+    #[test]
+    fn floors() {
+        let using = |what: &str| format!("//! A.\nuse crate::{what};\n");
+        check("src/handler/a.rs", &using("config::Name"), 0);
+        check("src/handler/a.rs", &using("handler::b"), 0);
+        check("src/config.rs", &using("handler::b"), 1);
+        check("src/ffi/a.rs", &using("log::b"), 1);
+        check("src/ffi/a.rs", &using("{config, ffi}"), 1);
+        check("src/ffi/a.rs", "//! A.\nfn a() { crate::access::b() }\n", 1);
+        check("src/ffi/a.rs", "//! A.\n/// [`crate::access::b`]\n", 0);
+        check("src/cellar.rs", "//! A.\n", 1);
+        check("src/lib.rs", &using("access::b"), 0);
+        check("crates/wire/src/a.rs", &using("access::b"), 0);
     }
 
     #[test]

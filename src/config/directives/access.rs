@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::on_off;
+use super::{Directive, Setter, on_off};
 use crate::config::{Arguments, Compatibility, Hook, Name, Setting, lossy, registry};
-use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+use crate::ffi::command::{Command, Context, Form};
 
 pub static DIRECTIVES: [Directive; 5] = [
     Directive {

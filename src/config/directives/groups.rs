@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Outcome, globals, set_flag};
+use super::{Directive, Outcome, Setter, globals, set_flag};
 use crate::config::{Arguments, Compatibility, DirConfig, Name, daemon, registry};
-use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+use crate::ffi::command::{Command, Context, Form};
 
 pub static DIRECTIVES: [Directive; 6] = [
     Directive {

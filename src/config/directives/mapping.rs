@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Outcome, globals, set_flag};
+use super::{Directive, Outcome, Setter, globals, set_flag};
+use crate::config::{Alias, Mount};
 use crate::config::{
     Arguments, Compatibility, DirConfig, HandlerScript, Import, Name, ServerConfig, Setting, flag,
     lossy, registry,
 };
-use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+use crate::ffi::command::{Command, Context, Form};
 use crate::ffi::regex::Regex;
-use crate::mapping::{Alias, Mount};
 
 pub static DIRECTIVES: [Directive; 6] = [
     Directive {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Outcome, globals, on_off, set_flag};
+use super::{Directive, Outcome, Setter, globals, on_off, set_flag};
 use crate::config::values::path;
 use crate::config::{Arguments, Compatibility, ServerConfig, TelemetryService, lossy};
-use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+use crate::ffi::command::{Command, Context, Form};
 use crate::ffi::string::strtod;
 
 /// Without `interval=`.

@@ -1,10 +1,10 @@
 //! Directives that set up Python.
 
-use super::{Outcome, globals, interpreter, on_off, set_flag};
+use super::{Directive, Outcome, Setter, globals, interpreter, on_off, set_flag};
 use crate::config::settings::{HashSeed, Interpreter, Selector};
 use crate::config::values::{Verdict, atoi, interval, is_missing, path, search_path};
 use crate::config::{Compatibility, ServerConfig, first_there, httpd_directories, lossy, registry};
-use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+use crate::ffi::command::{Command, Context, Form};
 
 pub static DIRECTIVES: [Directive; 15] = [
     Directive {

@@ -1,8 +1,9 @@
 //! Names that mod_wsgi has removed, and that still stand in configurations in the wild: httpd
 //! starts with them, and says once what to do about each.
 
+use super::{Directive, Setter};
 use crate::config::Compatibility;
-use crate::ffi::command::{Context, Directive, Form, Setter};
+use crate::ffi::command::{Context, Form};
 
 pub static DIRECTIVES: [Directive; 6] = [
     removed(

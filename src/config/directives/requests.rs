@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Outcome, on_off, set_flag};
+use super::{Directive, Outcome, Setter, on_off, set_flag};
 use crate::config::{
     Arguments, Compatibility, DirConfig, MapHead, Network, TrustedHeader, flag, lossy,
 };
-use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+use crate::ffi::command::{Command, Context, Form};
 
 pub static DIRECTIVES: [Directive; 9] = [
     Directive {

@@ -1,8 +1,8 @@
 //! Directives about the sockets between httpd and workers.
 
-use super::{Outcome, globals, on_off};
+use super::{Directive, Outcome, Setter, globals, on_off};
 use crate::config::{Compatibility, ServerConfig, lossy};
-use crate::ffi::command::{Command, Context, Directive, Form, Setter};
+use crate::ffi::command::{Command, Context, Form};
 
 pub static DIRECTIVES: [Directive; 3] = [
     Directive {
