@@ -80,6 +80,8 @@ pub struct ConnectionOptions {
     pub send_buffer_size: Option<u32>,
     /// `receive-buffer-size=`, in bytes.
     pub receive_buffer_size: Option<u32>,
+    /// `retry=`.
+    pub retry: Option<bool>,
 }
 
 /// The running configuration cycle. Children have the one that was current when they were forked.

@@ -9,6 +9,7 @@ mod fault;
 mod head;
 mod inquiry;
 mod owner;
+mod peer;
 mod queue;
 mod search;
 mod target;

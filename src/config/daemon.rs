@@ -84,6 +84,8 @@ pub struct DaemonProcess {
     pub send_buffer_size: Option<u32>,
     /// `receive-buffer-size=`, in bytes.
     pub receive_buffer_size: Option<u32>,
+    /// `retry=`.
+    pub retry: Option<bool>,
     /// `socket-user=`.
     pub socket_user: Option<u32>,
     /// `server-metrics=`.

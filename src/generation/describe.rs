@@ -101,6 +101,7 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
             response_socket_timeout: group.response_socket_timeout.or(group.socket_timeout),
             send_buffer_size: group.send_buffer_size,
             receive_buffer_size: group.receive_buffer_size,
+            retry: group.retry,
         },
     };
     let mut facts = HashMap::from([(Vec::new(), GroupFacts::default())]);

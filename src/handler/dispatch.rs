@@ -34,7 +34,8 @@ pub fn run(
         target.options,
     );
     // A safe method may be asked for twice (RFC 9110, section 9.2.2).
-    let repeatable = matches!(request.method(), b"GET" | b"HEAD");
+    let is_safe = matches!(request.method(), b"GET" | b"HEAD");
+    let repeatable = is_safe && target.options.retry.unwrap_or(true);
     // Its thread counts as held also while a client takes its time for the rest of a response.
     let mut search = Search::new(request, &destination, generation, repeatable);
     search.queue.exclude(body.spent());

@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use channel::{Bytes, Inbox, Window};
-use tracing::error;
+use tracing::{error, info};
 use wire::exchange::{FromWorker, Purpose};
 
 pub use self::body::Body;
@@ -28,9 +28,9 @@ use super::head::Head;
 use super::target::Target;
 use super::turn::{Break, Halt, Outcome, Turn};
 use super::windows::Windows;
-use crate::ffi::AP_FILTER_ERROR;
 use crate::ffi::bucket::ClientGone;
 use crate::ffi::request::Request;
+use crate::ffi::{AP_FILTER_ERROR, OK};
 
 /// A request on its way, and what is known of its response.
 pub struct Exchange<'r, 'c> {
@@ -44,6 +44,8 @@ pub struct Exchange<'r, 'c> {
     body: &'c mut Body<'r>,
     /// The response's head has been handed to httpd.
     begun: bool,
+    /// No body can follow the head.
+    bodiless: bool,
     /// Bytes of body that the announced length still allows.
     allowance: Option<u64>,
     /// The announced length has been exceeded, which is said once.
@@ -82,6 +84,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             response: Delivery::new(request, target.options.response_socket_timeout),
             body,
             begun: false,
+            bodiless: false,
             allowance: None,
             exceeded: false,
             has_data: false,
@@ -223,11 +226,16 @@ impl<'r, 'c> Exchange<'r, 'c> {
     fn halt(&mut self, halt: Halt) -> Outcome {
         match halt {
             Halt::NotBegun(outcome) => outcome,
+            // Whatever has become of the worker, its answer is complete.
+            Halt::Broken { why, .. } if self.is_whole() => {
+                let worker = self.turn.pid().map_or(String::new(), |pid| format!(" {pid}"));
+                info!("The response was complete when its worker{worker} {why}.");
+                self.finish();
+                Outcome::Answered(self.page.map_or(Ok(OK), Err))
+            }
             Halt::Broken { fault, why, lost } => {
-                let untouched = !self.begun
-                    && self.page.is_none()
-                    && !self.body.is_given()
-                    && !self.response.has_passed();
+                // What has been answered, as far as it is, is asked for only once.
+                let untouched = !self.turn.is_heard();
                 let answer = self.break_off(fault.status());
                 Outcome::Broken(Break { why, lost, answer, untouched })
             }

@@ -1,9 +1,8 @@
 //! A question to a Python hook, which a worker of the default process group answers.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
 
-use channel::{Inbox, ReceiveError};
+use channel::Inbox;
 use tracing::error;
 use wire::exchange::{FromWorker, Inquiry, Question, ToWorker, Verdict};
 
@@ -14,7 +13,6 @@ use super::turn::{Break, Halt, Outcome, Turn};
 use super::workers::Connection;
 use crate::config::{DirConfig, Hook, lossy};
 use crate::ffi::request::Request;
-use crate::ffi::stopping;
 use crate::generation;
 
 /// The default process group, which runs as httpd's own user.
@@ -105,26 +103,14 @@ fn await_verdict(
     inbox: &mut Inbox,
 ) -> Result<Answer, Halt> {
     loop {
-        let left = turn.time_left(Instant::now())?;
-        let stream = turn.stream;
-        let message = match inbox.wait_unless(stream, left, stopping::descriptor()) {
-            Ok(message) => message,
-            // What is over says the turn.
-            Err(ReceiveError::Timeout(_)) => continue,
-            Err(ReceiveError::Frame(problem)) => {
-                return Err(Turn::nonsense(format!("sends what is no message ({problem})")));
-            }
-            Err(ReceiveError::GivenUp) => return Err(Turn::stopping()),
-            Err(_) => return Err(turn.lost("closed the connection")),
-        };
-        turn.renew();
+        let message = turn.next(inbox)?;
         if turn.hear(&message)? {
             continue;
         }
         match message {
             FromWorker::NeedVariable(name) => {
                 let value = request.ssl_variable(name);
-                channel::send_message(stream, &ToWorker::Variable(value))
+                channel::send_message(turn.stream, &ToWorker::Variable(value))
                     .map_err(|_| turn.lost("closed the connection"))?;
             }
             FromWorker::Verdict(verdict) => return Ok(Answer::Verdict(verdict.into_owned())),

@@ -13,6 +13,7 @@ use tracing::{debug, error, warn};
 use super::admission::Permit;
 use super::fate;
 use super::fault::Fault;
+use super::peer::Peer;
 use super::queue::QueueTime;
 use super::turn::{Break, Outcome, Turn};
 use super::workers::{
@@ -113,7 +114,7 @@ impl<'r, 's> Search<'r, 's> {
     }
 
     /// The turn of a worker that has just been found.
-    pub fn turn<'c>(&self, connection: (&'c UnixStream, &'c mut Option<u32>)) -> Turn<'r, 'c> {
+    pub fn turn<'c>(&self, connection: (&'c UnixStream, &'c mut Peer)) -> Turn<'r, 'c> {
         let socket_timeout = self.destination.options.socket_timeout;
         Turn::new(self.request, connection, socket_timeout, (self.queue, self.permit.may_wait))
     }
@@ -157,7 +158,7 @@ impl<'r, 's> Search<'r, 's> {
             Outcome::NotBegun(why) if Instant::now() < self.deadline => {
                 self.attempt.restarts += 1;
                 // No worker has even said which one it is: the supervisor knows whether any will.
-                if connection.worker.is_none() {
+                if connection.worker.pid().is_none() {
                     self.forget();
                 }
                 debug!("The request is sent to another worker: {why}.");
@@ -170,7 +171,7 @@ impl<'r, 's> Search<'r, 's> {
             Outcome::Broken(Break { lost: true, untouched: true, why, .. })
                 if !self.lost_once && self.repeatable =>
             {
-                let worker = name(connection.worker);
+                let worker = name(connection.worker.pid());
                 warn!("{destination}: {worker} {why}; the request is sent to another worker.");
                 self.lost_once = true;
                 // Not on an idle connection: a dying process closes one after the other, so that
@@ -178,7 +179,7 @@ impl<'r, 's> Search<'r, 's> {
                 self.may_reuse = false;
             }
             Outcome::Broken(broken) => {
-                return ControlFlow::Break(self.tell(connection.worker, broken));
+                return ControlFlow::Break(self.tell(connection.worker.pid(), broken));
             }
         }
         ControlFlow::Continue(())
@@ -192,7 +193,7 @@ impl<'r, 's> Search<'r, 's> {
 
     /// A connection that no worker has accepted goes away with the request that waits in it.
     fn keep_accepted(&self, connection: Connection) {
-        if connection.worker.is_some() {
+        if connection.worker.pid().is_some() {
             self.keep(connection);
         }
     }

@@ -1,15 +1,22 @@
 //! One worker's turn at a request or a question: the rules that both have in common.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use channel::Inbox;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use wire::exchange::{FromWorker, Refusal};
 
 use super::fault::Fault;
+use super::peer::Peer;
 use super::queue::QueueTime;
 use super::workers::ACCEPT_TIMEOUT;
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
+use crate::ffi::stopping;
 
 /// What happened to a worker that httpd does not wait for any more.
 pub const STOPPING: &str = "was not waited for any longer: httpd has told its child process to end";
@@ -92,8 +99,8 @@ pub struct Turn<'r, 'c> {
     request: Request<'r>,
     /// The connection to it.
     pub stream: &'c UnixStream,
-    /// Its process id, once it has said it, and with it that it has accepted the request.
-    pid: &'c mut Option<u32>,
+    /// The worker itself.
+    peer: &'c mut Peer,
     /// How long the worker may say nothing (`socket-timeout=`, or httpd's `Timeout`).
     silence: Duration,
     /// Until when it has to say something.
@@ -110,7 +117,7 @@ impl<'r, 'c> Turn<'r, 'c> {
     /// long as `queue` has it, if it `may_wait` there.
     pub fn new(
         request: Request<'r>,
-        (stream, pid): (&'c UnixStream, &'c mut Option<u32>),
+        (stream, peer): (&'c UnixStream, &'c mut Peer),
         socket_timeout: Option<Duration>,
         (queue, may_wait): (QueueTime<'r>, bool),
     ) -> Self {
@@ -118,7 +125,17 @@ impl<'r, 'c> Turn<'r, 'c> {
         let silence = socket_timeout.unwrap_or_else(|| request.server().timeout());
         let accepted_by = (!may_wait).then(|| now + ACCEPT_TIMEOUT);
         let deadline = now + silence;
-        Self { request, stream, pid, silence, deadline, queue, accepted_by, heard: false }
+        Self { request, stream, peer, silence, deadline, queue, accepted_by, heard: false }
+    }
+
+    /// The worker's process id, once it has said it.
+    pub fn pid(&self) -> Option<u32> {
+        self.peer.pid()
+    }
+
+    /// What becomes readable when the worker's process has ended.
+    pub fn process(&self) -> Option<BorrowedFd<'_>> {
+        self.peer.process()
     }
 
     /// Whether the worker has answered anything.
@@ -137,7 +154,7 @@ impl<'r, 'c> Turn<'r, 'c> {
     /// The worker does not begin what it was sent.
     pub fn hear(&mut self, message: &FromWorker<'_>) -> Result<bool, Halt> {
         match message {
-            FromWorker::Welcome { worker } => *self.pid = Some(*worker),
+            FromWorker::Welcome { worker } => self.peer.introduce(*worker),
             // What is printed while a script is loaded does not say whether the request is begun.
             FromWorker::Log { level, text } => log_request(self.request, level.number(), text),
             FromWorker::LogFrom { level, path, line, text } => {
@@ -160,7 +177,7 @@ impl<'r, 'c> Turn<'r, 'c> {
     /// There is no time left.
     pub fn time_left(&self, now: Instant) -> Result<Duration, Halt> {
         let mut left = self.deadline.saturating_duration_since(now);
-        if self.pid.is_none() {
+        if self.peer.pid().is_none() {
             if let Some(queued) = self.queue.left() {
                 if queued.is_zero() {
                     return Err(Halt::NotBegun(Outcome::Late));
@@ -183,9 +200,55 @@ impl<'r, 'c> Turn<'r, 'c> {
         Ok(left)
     }
 
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// There is none, and will be none.
+    pub fn next<'m>(&mut self, inbox: &'m mut Inbox) -> Result<FromWorker<'m>, Halt> {
+        let garbage = |problem| Self::nonsense(format!("sends what is no message ({problem})"));
+        while !inbox.ready::<FromWorker<'_>>().map_err(garbage)? {
+            let has_ended = self.peer.has_ended();
+            match inbox.try_receive(self.stream) {
+                Ok(0) => return Err(self.lost("closed the connection")),
+                Ok(_) => self.renew(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What it had sent before its end has been received.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && has_ended => {
+                    return Err(self.lost("ended"));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                Err(error) => return Err(self.lost(&format!("broke the connection ({error})"))),
+            }
+        }
+        // `ready` has just seen the frame; only its payload can still be at fault.
+        match inbox.next() {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(self.lost("closed the connection")),
+            Err(problem) => Err(garbage(problem)),
+        }
+    }
+
+    /// Waits until the worker sends something, or ends.
+    fn wait(&self) -> Result<(), Halt> {
+        let left = self.time_left(Instant::now())?;
+        let stopping = stopping::descriptor();
+        if stopping::is_stopping() {
+            return Err(Self::stopping());
+        }
+        let mut sources = vec![PollFd::new(self.stream, PollFlags::IN)];
+        sources.extend(self.peer.process().map(|it| PollFd::from_borrowed_fd(it, PollFlags::IN)));
+        sources.extend(stopping.map(|it| PollFd::from_borrowed_fd(it, PollFlags::IN)));
+        let timeout =
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut sources, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(self.lost(&format!("poll: {error}"))),
+        }
+    }
+
     /// The worker has gone. Before its welcome it has begun nothing on this connection.
     pub fn lost(&self, why: &str) -> Halt {
-        if self.pid.is_none() {
+        if self.peer.pid().is_none() {
             return Halt::NotBegun(Outcome::NotBegun(format!("its worker {why}")));
         }
         Halt::Broken { fault: Fault::WorkerFailed, why: why.to_owned(), lost: true }

@@ -17,6 +17,7 @@ use wire::exchange::ToWorker;
 use wire::{Secret, VERSION};
 
 use super::admission::Admission;
+use super::peer::Peer;
 use super::turn::Outcome;
 use super::windows::Windows;
 use crate::ffi::stopping;
@@ -56,8 +57,8 @@ pub struct Connection {
     pub stream: UnixStream,
     /// What has been received from it.
     pub inbox: Inbox,
-    /// The worker's process id, once it has said it.
-    pub worker: Option<u32>,
+    /// The worker, once it has accepted the connection.
+    pub worker: Peer,
     /// Memory shared with the worker, for large bodies.
     pub windows: Windows,
     /// Whether it has served a request before: its worker may have gone since.
@@ -178,9 +179,11 @@ impl Workers {
         }
     }
 
-    /// An idle connection, the one used last: its worker's caches are the warmest.
+    /// An idle connection, the one used last: its worker's caches are the warmest. Those of workers
+    /// that have ended are closed.
     pub fn reuse(&self) -> Option<Connection> {
-        lock(&self.idle).pop()
+        let mut idle = lock(&self.idle);
+        std::iter::from_fn(|| idle.pop()).find(|connection| !connection.worker.has_ended())
     }
 
     /// A new connection, to the worker that accepts it first.
@@ -201,7 +204,7 @@ impl Workers {
         // File descriptors come with responses that are files.
         let inbox = Inbox::with_descriptors();
         let windows = Windows::default();
-        Ok(Connection { stream, inbox, worker: None, windows, reused: false, greeting })
+        Ok(Connection { stream, inbox, worker: Peer::default(), windows, reused: false, greeting })
     }
 
     /// Whether a worker that is busy may turn a request away, as another one may be free.

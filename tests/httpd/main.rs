@@ -1,6 +1,7 @@
 //! Tests against real httpds, with a module for each feature.
 
 mod admin;
+mod answered;
 mod bad_scripts;
 mod bodies;
 mod broken_workers;

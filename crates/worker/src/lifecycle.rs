@@ -26,6 +26,7 @@ use crate::io::thread::Io;
 use crate::io::watch::Thread;
 use crate::monitor::{Monitor, Stacks};
 use crate::process::control::{Control, ControlError, Event, Reporter, Signal};
+use crate::process::proof::Proof;
 use crate::process::title::Title;
 use crate::process::{log, setup};
 use crate::python::context::Context;
@@ -263,8 +264,7 @@ fn serve(
         context: Arc::new(context),
         reload: Reload::new(reporter.clone(), reload),
         sender: Sender::start()?,
-        proven: AtomicBool::new(false),
-        reporter: reporter.clone(),
+        proof: Arc::new(Proof::new(reporter.clone())),
     });
     runner::start(&worker)?;
     let io = Io::new(intake, listener, authenticator, complaints)?;

@@ -5,5 +5,6 @@ pub mod confinement;
 pub mod control;
 pub mod log;
 pub mod memory;
+pub mod proof;
 pub mod setup;
 pub mod title;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use wire::control::FromWorker;
 use wire::exchange::ToWorker;
 
 use crate::clock::now;
@@ -223,7 +222,8 @@ impl Runner<'_> {
     ) -> Option<Connection> {
         let buffer = std::mem::take(&mut self.buffer);
         let (slot, sender) = (Arc::clone(&self.slot), Arc::clone(&self.sender));
-        let exchange = Arc::new(Exchange::new(connection, about, buffer, slot, sender));
+        let proof = Arc::clone(&self.worker.proof);
+        let exchange = Arc::new(Exchange::new(connection, about, buffer, (slot, sender, proof)));
         exchange.enter(py);
         let outcome = body(self, &exchange);
         if has_forked() {
@@ -231,9 +231,7 @@ impl Runner<'_> {
             crate::ffi::exit_now(1);
         }
         // Before anybody hears of the end, as the next request may bring the worker down.
-        if !self.worker.proven.swap(true, Ordering::Relaxed) {
-            py.detach(|| self.worker.reporter.send(&FromWorker::Proven));
-        }
+        exchange.prove(py);
         let queue = &self.worker.intake.queue;
         let ends = |ends| if ends { queue.end(self.id) } else { queue.go_on(self.id) };
         let (connection, buffer) = exchange.leave(py, outcome, ends);

@@ -1,11 +1,10 @@
 //! What the runners share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::conversation::sender::Sender;
 use crate::io::intake::Intake;
-use crate::process::control::Reporter;
+use crate::process::proof::Proof;
 use crate::python::context::Context;
 use crate::python::reload::Reload;
 
@@ -20,8 +19,6 @@ pub struct Worker {
     pub reload: Reload,
     /// The thread that sends small blocks.
     pub sender: Arc<Sender>,
-    /// Whether a request has ended, which the supervisor has been told.
-    pub proven: AtomicBool,
-    /// How it is told.
-    pub reporter: Reporter,
+    /// Whether a request has been answered, which the supervisor is told.
+    pub proof: Arc<Proof>,
 }

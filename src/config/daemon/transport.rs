@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{DaemonOption, DaemonProcess, ScriptOwner};
 use crate::config::compatibility::Compatibility;
-use crate::config::values::{Verdict, find_known_group, find_user, number};
+use crate::config::values::{Verdict, find_known_group, find_user, flag, number};
 
 /// As large as C's `int`.
 const MOST: i64 = i32::MAX as i64;
 
-pub static OPTIONS: [DaemonOption; 12] = [
+pub static OPTIONS: [DaemonOption; 13] = [
     DaemonOption {
         name: "connect-timeout",
         what: "connect timeout",
@@ -90,6 +90,18 @@ pub static OPTIONS: [DaemonOption; 12] = [
             "streams of an HTTP/2 connection share a socket, for which httpd's own limits hold",
         ),
         set: |group, value| nonzero(value, &mut group.response_socket_timeout),
+    },
+    DaemonOption {
+        name: "retry",
+        what: "retry flag",
+        default: "On",
+        usage: "whether a GET or HEAD whose worker ends before it has answered anything is sent to \
+                another worker, once; requests that no worker has begun are sent on in any case",
+        compatibility: Compatibility::Better("an addition of ours"),
+        set: |group, value| {
+            group.retry = Some(flag(value).ok_or("must be On or Off")?);
+            Ok(Verdict::Good)
+        },
     },
     DaemonOption {
         name: "socket-user",

@@ -158,11 +158,6 @@ impl<'r> Body<'r> {
         self.last_read.filter(|_| self.error.is_none()).map(|at| at.elapsed())
     }
 
-    /// Whether a worker has been given some of it, or has been told that there is none.
-    pub(super) fn is_given(&self) -> bool {
-        self.given
-    }
-
     /// Why nothing further can be read.
     pub(super) fn error(&self) -> Option<&BodyError> {
         self.error.as_ref()

@@ -49,9 +49,10 @@ impl Exchange<'_, '_> {
         head.apply(self.request);
         self.response.begin();
         self.begun = true;
+        self.bodiless = !head.allows_body() || self.request.is_header_only();
         // Of a response without a body, the length says what another one would have had.
-        let announced = head.content_length.filter(|_| head.allows_body());
-        self.allowance = announced.filter(|_| !self.request.is_header_only());
+        let announced = head.content_length;
+        self.allowance = announced.filter(|_| !self.bodiless);
         // httpd itself leaves out the body of 204 and 304, but not this one's (RFC 9110, section
         // 15.3.6), of which nobody need hear.
         if head.code == HTTP_RESET_CONTENT {
@@ -76,6 +77,24 @@ impl Exchange<'_, '_> {
         self.response.send(data.split_at(allowed).0)
     }
 
+    /// Whether nothing can be missing: all that the head announces has come, or httpd's own page takes
+    /// the place of it.
+    pub(super) fn is_whole(&self) -> bool {
+        let is_whole = self.bodiless || self.allowance == Some(0) || self.complete;
+        self.begun && is_whole || self.page.is_some()
+    }
+
+    /// The response ends well.
+    pub(super) fn finish(&mut self) {
+        if self.begun
+            && !self.complete
+            && self.presence != Presence::Gone
+            && let Err(ClientGone) = self.response.end(Then::End)
+        {
+            self.desert();
+        }
+    }
+
     /// The worker has said all there is: nothing more comes, even if the client turns out to be gone.
     pub(super) fn end(&mut self) -> Outcome {
         if self.complete || self.presence == Presence::Gone {
@@ -83,9 +102,7 @@ impl Exchange<'_, '_> {
         }
         match self.allowance {
             None | Some(0) => {
-                if let Err(ClientGone) = self.response.end(Then::End) {
-                    self.desert();
-                }
+                self.finish();
                 Outcome::Complete
             }
             Some(missing) => {

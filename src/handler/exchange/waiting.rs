@@ -20,6 +20,8 @@ struct Woken {
     in_time: bool,
     /// Whether the worker has sent something, or its connection has ended.
     by_worker: bool,
+    /// Whether the worker's process has ended.
+    has_ended: bool,
 }
 
 impl Exchange<'_, '_> {
@@ -37,6 +39,7 @@ impl Exchange<'_, '_> {
         let mut waits = !self.turn.is_heard();
         let mut look = !self.response.lags();
         let mut pause = self.response.pause();
+        let mut has_ended = false;
         loop {
             let received = if std::mem::take(&mut waits) {
                 Some(inbox.receive(self.turn.stream))
@@ -47,6 +50,9 @@ impl Exchange<'_, '_> {
                 None => {}
                 Some(Ok(0)) => return Err(self.turn.lost("closed the connection")),
                 Some(Ok(_)) => return Ok(()),
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock && has_ended => {
+                    return Err(self.turn.lost("ended"));
+                }
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Some(Err(error)) => {
@@ -73,7 +79,9 @@ impl Exchange<'_, '_> {
                 left = left.min(client_left);
             }
             let woken = self.wait(pause.map_or(left, |pause| left.min(pause)))?;
-            look = woken.by_worker;
+            // What it had sent before is received first.
+            has_ended = woken.has_ended;
+            look = woken.by_worker || has_ended;
             if !woken.in_time {
                 pause = None;
             }
@@ -103,6 +111,9 @@ impl Exchange<'_, '_> {
         };
         watched.set(PollFlags::OUT, self.response.is_owed());
         let worker = self.turn.stream.as_fd();
+        let process = self.turn.process();
+        let has_process = process.is_some();
+        let process = process.unwrap_or(worker);
         let client = self.client.filter(|_| !self.complete);
         let has_client = client.is_some();
         let client = client.unwrap_or(worker);
@@ -113,19 +124,21 @@ impl Exchange<'_, '_> {
         let stop = stopping.unwrap_or(worker);
         let mut sources = [
             PollFd::new(&worker, PollFlags::IN),
+            PollFd::new(&process, PollFlags::IN),
             PollFd::new(&stop, PollFlags::IN),
             PollFd::new(&client, watched),
         ];
         // A worker whose response has no room is not heard while there is a client to make some.
-        let first = usize::from(!self.response.has_room() && has_client);
-        let last = 1 + usize::from(has_client);
+        let first = if !self.response.has_room() && has_client { 2 } else { 0 };
+        let last = 2 + usize::from(has_client);
         let in_time = match poll(&mut sources[first..=last], Some(&timeout)) {
             Ok(0) => false,
             Ok(_) | Err(Errno::INTR) => true,
             Err(error) => return Err(self.turn.lost(&format!("poll: {error}"))),
         };
         let by_worker = !sources[0].revents().is_empty();
-        let found = sources[2].revents();
+        let has_ended = has_process && !sources[1].revents().is_empty();
+        let found = sources[3].revents();
         if has_client {
             let presence = self.presence(found);
             self.note_absence(presence)?;
@@ -135,6 +148,6 @@ impl Exchange<'_, '_> {
         {
             self.note_absence(Presence::Gone)?;
         }
-        Ok(Woken { in_time, by_worker })
+        Ok(Woken { in_time, by_worker, has_ended })
     }
 }

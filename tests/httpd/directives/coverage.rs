@@ -9,7 +9,7 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 14] = [
+const ELSEWHERE: [(&str, &str, &str); 15] = [
     ("WSGIScriptReloading", "scripts_that_are_not_reloaded", "scripts_that_are_not_reloaded"),
     ("WSGIHandlerScript", "handler_scripts", "handler_scripts"),
     (
@@ -27,6 +27,11 @@ const ELSEWHERE: [(&str, &str, &str); 14] = [
     ),
     ("reload=", "broken_code_with_reload_keep_loses_nothing", "the_last_reload_option_holds"),
     ("chroot=", "an_application_sees_its_root_and_nothing_else", "the_last_chroot_holds"),
+    (
+        "retry=",
+        "a_request_is_sent_once_where_that_is_asked_for",
+        "a_request_is_sent_once_where_that_is_asked_for",
+    ),
     ("memory-max=", "memory_max", "memory_max"),
     ("WSGIIgnoreActivity", "inactivity", "inactivity"),
     ("WSGITelemetryService", "from_the_first_word_to_the_last", "the_last_line_counts"),

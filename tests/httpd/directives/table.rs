@@ -219,7 +219,7 @@ fn htaccess_has_what_allow_override_grants() {
 }
 
 /// Options of WSGIDaemonProcess: right, and wrong.
-const OPTIONS: [(&str, &str); 46] = [
+const OPTIONS: [(&str, &str); 47] = [
     ("user={user}", "user=nobody-of-this-name"),
     ("group={group}", "group=no-group-of-this-name"),
     ("supplementary-groups={group},#0", "supplementary-groups=no-group-of-this-name"),
@@ -263,6 +263,7 @@ const OPTIONS: [(&str, &str); 46] = [
     ("response-buffer-size=65536", "response-buffer-size=65535"),
     ("response-flush-delay=0", "response-flush-delay=-1"),
     ("response-socket-timeout=5", "response-socket-timeout=-1"),
+    ("retry=Off", "retry=never"),
     ("socket-user={user}", "socket-user=nobody-of-this-name"),
     ("script-user={user}", "script-user=nobody-of-this-name"),
     ("script-group={group}", "script-group=no-group-of-this-name"),
@@ -276,7 +277,7 @@ pub fn options() -> impl Iterator<Item = &'static str> {
 
 /// Whether the module that is tested has the option: some are our own.
 fn is_known(option: &str) -> bool {
-    let ours = ["memory-max=", "reload="];
+    let ours = ["memory-max=", "reload=", "retry="];
     !(UnderTest::chosen().is_original() && ours.iter().any(|ours| option.starts_with(ours)))
 }
 

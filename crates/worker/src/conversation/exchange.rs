@@ -33,6 +33,7 @@ use crate::conversation::send_queue::SendQueue;
 use crate::conversation::sender::Sender;
 use crate::forked::has_forked;
 use crate::lines::Source;
+use crate::process::proof::Proof;
 use crate::slot::Slot;
 
 /// In bytes: a block for which the window has no room goes out in parts of this size. Before each of
@@ -55,6 +56,8 @@ pub struct Exchange {
     send_queue: Arc<SendQueue>,
     /// Who sends small blocks that follow each other quickly.
     sender: Arc<Sender>,
+    /// What is told of it when it is answered.
+    proof: Arc<Proof>,
     /// When the last block came, in microseconds since the epoch.
     last_block: AtomicU64,
     reply: Mutex<Reply>,
@@ -114,8 +117,7 @@ impl Exchange {
         mut connection: Connection,
         about: About,
         buffer: Vec<u8>,
-        slot: Arc<Slot>,
-        sender: Arc<Sender>,
+        (slot, sender, proof): (Arc<Slot>, Arc<Sender>, Arc<Proof>),
     ) -> Self {
         let About { body, is_head, request_id, tries, waited, particulars } = about;
         let meter = Meter::default();
@@ -134,6 +136,7 @@ impl Exchange {
             )),
             send_queue: Arc::new(SendQueue::new(outgoing)),
             sender,
+            proof,
             last_block: AtomicU64::new(0),
             reply: Mutex::new(Reply::new(is_head)),
             client,
@@ -395,8 +398,13 @@ impl Exchange {
             return Err(ReplyError::Broken(io::ErrorKind::BrokenPipe.into()));
         }
         let (block, surplus) = reply.admit(block);
-        let is_left = sender.filter(|_| outgoing.gather_block(block));
+        // The last block goes out now: the application may end the process behind it.
+        let is_last = urgency == Urgency::Send && reply.is_fulfilled();
+        let is_left = sender.filter(|_| !is_last && outgoing.gather_block(block));
         drop(outgoing);
+        if is_last {
+            self.prove(py);
+        }
         match is_left {
             Some(sender) => self.send_queue.leave_to(sender),
             None => self.send_now(py, block, urgency)?,
@@ -437,8 +445,15 @@ impl Exchange {
     /// Sends what has been gathered.
     pub fn flush(&self, py: Python<'_>) {
         // A connection that broke shows at the next piece, or does not matter any more.
-        if !has_forked() && !self.send_queue.is_left_to_sender() {
+        if !has_forked() {
             let _ = self.sending(py).flush(&mut self.detached(py));
+        }
+    }
+
+    /// The application has answered, whatever it does from now on.
+    pub fn prove(&self, py: Python<'_>) {
+        if self.proof.is_due() && !has_forked() {
+            py.detach(|| self.proof.give());
         }
     }
 

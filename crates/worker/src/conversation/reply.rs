@@ -164,6 +164,11 @@ impl Reply {
         (&block[..room], surplus)
     }
 
+    /// Whether all has been sent that the Content-Length allows.
+    pub fn is_fulfilled(&self) -> bool {
+        self.remaining == Some(0)
+    }
+
     /// How many bytes are missing, measured by the Content-Length. A response to HEAD, and one
     /// whose status has no body, may leave all of it out.
     pub fn missing(&self) -> u64 {

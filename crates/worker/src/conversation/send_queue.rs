@@ -64,11 +64,6 @@ impl SendQueue {
         self.lock().break_off();
     }
 
-    /// Whether the sender is going to send what is gathered.
-    pub fn is_left_to_sender(&self) -> bool {
-        self.told.load(Ordering::SeqCst)
-    }
-
     /// Leaves what is gathered to `sender`. Not to be called while holding the lock: where the
     /// sender finds it held, it relies on the holder to come here, or to send, afterwards.
     pub fn leave_to(self: &Arc<Self>, sender: &Sender) {

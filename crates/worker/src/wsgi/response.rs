@@ -211,8 +211,9 @@ fn close(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> PyRe
     }
     match result.getattr_opt(intern!(py, "close"))? {
         Some(close) => {
-            // It may take its time; the response need not wait for it.
+            // It may take its time, or the process with it: the response need not wait for it.
             exchange.flush(py);
+            exchange.prove(py);
             close.call0().map(drop)
         }
         None => Ok(()),
