@@ -10,6 +10,7 @@ mod head;
 mod inquiry;
 mod owner;
 mod peer;
+mod presence;
 mod queue;
 mod search;
 mod target;

@@ -20,11 +20,11 @@ use wire::exchange::{FromWorker, Purpose};
 pub use self::body::Body;
 pub use self::delivery::Rest;
 
-use self::client::Presence;
 use self::delivery::Delivery;
 use self::response::keep_in_error_page;
 use super::fault::Fault;
 use super::head::Head;
+use super::presence::Presence;
 use super::target::Target;
 use super::turn::{Break, Halt, Outcome, Turn};
 use super::windows::Windows;

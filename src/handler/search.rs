@@ -16,16 +16,24 @@ use super::fault::Fault;
 use super::peer::Peer;
 use super::queue::QueueTime;
 use super::turn::{Break, Outcome, Turn};
-use super::workers::{
-    ACCEPT_TIMEOUT, Connection, Key, Unavailable, Workers, admission, start_timeout,
-};
+use super::workers::{ACCEPT_TIMEOUT, Connection, Key, Unavailable, Workers, admission};
 use crate::ffi::OK;
 use crate::ffi::request::Request;
 use crate::generation::{ConnectionOptions, Generation};
 use crate::log::Throttle;
 
-/// How long a request looks for a worker that begins it, when those it finds are leaving.
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// The shortest `connect-timeout=` that is kept to: without any time no worker is found.
+const LEAST: Duration = Duration::from_secs(1);
+
+/// So often a request may come to workers that are about to end before it takes breath: more is not
+/// what happens to a group that is well.
+const RESTARTS_AT_ONCE: u32 = 5;
+
+/// The first pause after that. It doubles from there.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The application group whose workers something is sent to.
 pub struct Destination {
@@ -59,6 +67,7 @@ pub struct Search<'r, 's> {
     permit: Permit,
     /// How long the request may wait to be begun.
     pub queue: QueueTime<'r>,
+    /// Until when a worker has to have begun it.
     deadline: Instant,
     may_reuse: bool,
     lost_once: bool,
@@ -75,13 +84,16 @@ impl<'r, 's> Search<'r, 's> {
         repeatable: bool,
     ) -> Self {
         let permit = Permit::take(admission(&destination.key));
+        let options = &destination.options;
+        // httpd's own limit for those that it waits for, unless more has been asked for.
+        let longest = request.server().timeout().max(options.connect_timeout.unwrap_or_default());
         Self {
             request,
             destination,
             generation,
             repeatable,
             queue: QueueTime::new(request, destination.options.queue_timeout),
-            deadline: Instant::now() + SEARCH_TIMEOUT,
+            deadline: Instant::now() + longest,
             may_reuse: true,
             lost_once: false,
             attempt: Attempt { may_wait: permit.may_wait, ..Attempt::default() },
@@ -100,6 +112,7 @@ impl<'r, 's> Search<'r, 's> {
     /// # Errors
     /// The HTTP status of the page that httpd is to answer with. The log has been told.
     pub fn next_worker(&mut self) -> Result<Connection, i32> {
+        self.pause()?;
         if self.queue.is_over() {
             return Err(self.late());
         }
@@ -111,6 +124,19 @@ impl<'r, 's> Search<'r, 's> {
         self.attempt.connects += 1;
         self.workers = Some(workers);
         Ok(connection)
+    }
+
+    /// Waits for a moment before the next of many attempts. Workers cannot keep this thread busy.
+    fn pause(&self) -> Result<(), i32> {
+        let many = self.attempt.restarts.saturating_sub(RESTARTS_AT_ONCE);
+        if many == 0 {
+            return Ok(());
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << many.min(10)).min(LONGEST_PAUSE);
+        match self.queue.wait_for(&[], pause) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(self.unavailable(&Unavailable::GivenUp(why))),
+        }
     }
 
     /// The turn of a worker that has just been found.
@@ -137,7 +163,13 @@ impl<'r, 's> Search<'r, 's> {
                 self.keep(connection);
                 return ControlFlow::Break(Err(status));
             }
-            Outcome::Busy => self.may_reuse = false,
+            Outcome::Busy if self.attempt.may_refuse => self.may_reuse = false,
+            Outcome::Busy => {
+                let why = "turns away what it has to run".to_owned();
+                let answer = Err(Fault::WorkerFailed.status());
+                let broken = Break { why, lost: false, answer, untouched: true };
+                return ControlFlow::Break(self.tell(connection.worker.pid(), broken));
+            }
             Outcome::Full => {
                 self.keep_accepted(connection);
                 let problem = match self.permit.may_wait {
@@ -150,7 +182,10 @@ impl<'r, 's> Search<'r, 's> {
                 self.keep_accepted(connection);
                 return ControlFlow::Break(Err(self.late()));
             }
-            Outcome::Outdated if Instant::now() < self.deadline => self.forget(),
+            Outcome::Outdated if Instant::now() < self.deadline => {
+                self.attempt.restarts += 1;
+                self.forget();
+            }
             Outcome::Outdated => {
                 error!("{destination}: its workers do not accept our secret.");
                 return ControlFlow::Break(Err(Fault::Unavailable.status()));
@@ -207,7 +242,9 @@ impl<'r, 's> Search<'r, 's> {
     /// A connection to a worker of the application group.
     fn find(&self) -> Result<(Arc<Workers>, Connection), Unavailable> {
         let may_wait = self.permit.may_wait;
-        let connect = |workers: &Workers| match workers.connect(may_wait) {
+        let silence = self.destination.options.socket_timeout;
+        let silence = silence.unwrap_or_else(|| self.request.server().timeout());
+        let connect = |workers: &Workers| match workers.connect(&self.queue, may_wait, silence) {
             Err(Unavailable::Full) if !may_wait => Err(Unavailable::NotAdmitted),
             connection => connection,
         };
@@ -231,11 +268,14 @@ impl<'r, 's> Search<'r, 's> {
 
     fn find_workers(&self) -> Result<Arc<Workers>, Unavailable> {
         let Destination { key, options } = self.destination;
-        let timeout = start_timeout(options, self.queue.left());
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let timeout = options.connect_timeout.map_or(left, |limit| limit.max(LEAST).min(left));
+        let timeout = self.queue.left().map_or(timeout, |left| left.min(timeout));
+        let timeout = if self.permit.may_wait { timeout } else { timeout.min(ACCEPT_TIMEOUT) };
+        let found = Workers::of(self.generation, key, *options, (&self.queue, timeout));
         if self.permit.may_wait {
-            return Workers::of(self.generation, key, *options, timeout);
+            return found;
         }
-        let found = Workers::of(self.generation, key, *options, timeout.min(ACCEPT_TIMEOUT));
         found.map_err(|problem| match problem {
             Unavailable::NoSupervisor { .. } => Unavailable::NotAdmitted,
             problem => problem,
@@ -271,6 +311,10 @@ impl<'r, 's> Search<'r, 's> {
     /// There is no worker for the request: says so, and when to try again.
     fn unavailable(&self, problem: &Unavailable) -> i32 {
         static FULL: Throttle = Throttle::new();
+        if let Unavailable::GivenUp(why) = problem {
+            debug!("No worker has begun the request: {why}.");
+            return Fault::Unavailable.status();
+        }
         let retry_after = match problem {
             Unavailable::Refused { retry_after, .. } => *retry_after,
             _ => 1,

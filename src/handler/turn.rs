@@ -1,22 +1,20 @@
 //! One worker's turn at a request or a question: the rules that both have in common.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use channel::Inbox;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use tracing::debug;
 use wire::exchange::{FromWorker, Refusal};
 
 use super::fault::Fault;
 use super::peer::Peer;
-use super::queue::QueueTime;
+use super::queue::{GivenUp, QueueTime};
 use super::workers::ACCEPT_TIMEOUT;
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
-use crate::ffi::stopping;
 
 /// What happened to a worker that httpd does not wait for any more.
 pub const STOPPING: &str = "was not waited for any longer: httpd has told its child process to end";
@@ -231,18 +229,15 @@ impl<'r, 'c> Turn<'r, 'c> {
     /// Waits until the worker sends something, or ends.
     fn wait(&self) -> Result<(), Halt> {
         let left = self.time_left(Instant::now())?;
-        let stopping = stopping::descriptor();
-        if stopping::is_stopping() {
-            return Err(Self::stopping());
-        }
-        let mut sources = vec![PollFd::new(self.stream, PollFlags::IN)];
-        sources.extend(self.peer.process().map(|it| PollFd::from_borrowed_fd(it, PollFlags::IN)));
-        sources.extend(stopping.map(|it| PollFd::from_borrowed_fd(it, PollFlags::IN)));
-        let timeout =
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut sources, Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(self.lost(&format!("poll: {error}"))),
+        let sources = [self.stream.as_fd(), self.process().unwrap_or(self.stream.as_fd())];
+        match self.queue.wait_for(&sources, left) {
+            Ok(_) => Ok(()),
+            Err(GivenUp::Stopping) => Err(Self::stopping()),
+            Err(GivenUp::ClientGone) => {
+                debug!("The client closed the connection before there was an answer.");
+                let status = Fault::Unavailable.status();
+                Err(Halt::NotBegun(Outcome::Answered(Err(status))))
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,14 +19,14 @@ use wire::{Secret, VERSION};
 
 use super::admission::Admission;
 use super::peer::Peer;
+use super::queue::{GivenUp, QueueTime};
 use super::turn::Outcome;
 use super::windows::Windows;
-use crate::ffi::stopping;
 use crate::generation::{ConnectionOptions, Generation};
 
-/// How long a request waits for workers to start without `connect-timeout=`; also how long what is
-/// sent to one may take.
-const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a request waits for a supervisor that has gone: httpd's parent starts the next one at
+/// once, or not soon.
+const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a request waits for a place in the workers' queue without `connect-timeout=`, and to be
 /// accepted if it may not wait: a moment, as the queue may be full only for one.
@@ -86,6 +87,9 @@ pub enum Unavailable {
         /// What happened.
         problem: String,
     },
+    /// The request is not waited for any longer.
+    #[error(transparent)]
+    GivenUp(#[from] GivenUp),
     /// As many requests wait as may (`listen-backlog=`).
     #[error("as many requests wait for its workers as may (listen-backlog=)")]
     Full,
@@ -154,7 +158,7 @@ impl Connection {
 
 impl Workers {
     /// The workers of an application group; asks the supervisor unless they are known, and waits for
-    /// them to start as long as `timeout`.
+    /// them to start as long as `timeout`, in `queue`.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -162,12 +166,12 @@ impl Workers {
         generation: &Generation,
         key: &Key,
         options: ConnectionOptions,
-        timeout: Duration,
+        (queue, timeout): (&QueueTime<'_>, Duration),
     ) -> Result<Arc<Self>, Unavailable> {
         if let Some(workers) = known().get(key).and_then(|group| group.workers.clone()) {
             return Ok(workers);
         }
-        let workers = Arc::new(ask(generation, key, options, timeout)?);
+        let workers = Arc::new(ask(generation, key, options, (queue, timeout))?);
         known().entry(key.clone()).or_default().workers = Some(Arc::clone(&workers));
         Ok(workers)
     }
@@ -186,19 +190,40 @@ impl Workers {
         std::iter::from_fn(|| idle.pop()).find(|connection| !connection.worker.has_ended())
     }
 
-    /// A new connection, to the worker that accepts it first.
+    /// A new connection, to the worker that accepts it first. What is sent over it may take as long
+    /// as `send_timeout`.
     ///
     /// # Errors
-    /// [`Unavailable::NoConnection`], [`Unavailable::Full`].
-    pub fn connect(&self, may_wait: bool) -> Result<Connection, Unavailable> {
-        let wait = self.options.connect_timeout.filter(|_| may_wait).unwrap_or(ACCEPT_TIMEOUT);
-        let wait = wait.max(ACCEPT_TIMEOUT);
-        let stream =
-            connect(&self.socket, self.options, wait).map_err(|source| match source.kind() {
+    /// [`Unavailable::NoConnection`], [`Unavailable::Full`], [`Unavailable::GivenUp`].
+    pub fn connect(
+        &self,
+        queue: &QueueTime<'_>,
+        may_wait: bool,
+        send_timeout: Duration,
+    ) -> Result<Connection, Unavailable> {
+        let wait = self.options.connect_timeout.filter(|_| may_wait).unwrap_or_default();
+        let wait = queue.left().map_or(wait, |left| left.min(wait));
+        let deadline = Instant::now() + wait;
+        let stream = loop {
+            match connect(&self.socket, self.options, ACCEPT_TIMEOUT) {
+                Ok(stream) => break stream,
                 // unix(7): there was no place in the listener's queue.
-                io::ErrorKind::WouldBlock => Unavailable::Full,
-                _ => Unavailable::NoConnection { socket: self.socket.clone(), source },
-            })?;
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if Instant::now() >= deadline {
+                        return Err(Unavailable::Full);
+                    }
+                    queue.wait_for(&[], Duration::ZERO)?;
+                }
+                Err(source) => {
+                    return Err(Unavailable::NoConnection { socket: self.socket.clone(), source });
+                }
+            }
+        };
+        let sent = set_socket_timeout(&stream, Timeout::Send, Some(send_timeout));
+        sent.map_err(|error| Unavailable::NoConnection {
+            socket: self.socket.clone(),
+            source: error.into(),
+        })?;
         let mut greeting = Vec::new();
         wire::encode(&wire::exchange::hello(self.secret), &mut greeting);
         // File descriptors come with responses that are files.
@@ -230,13 +255,13 @@ fn ask(
     generation: &Generation,
     key: &Key,
     options: ConnectionOptions,
-    timeout: Duration,
+    (queue, timeout): (&QueueTime<'_>, Duration),
 ) -> Result<Workers, Unavailable> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout.min(SUPERVISOR_TIMEOUT);
     loop {
-        match ask_once(generation, key, options, timeout) {
-            Err(Asked::Gone(_)) if Instant::now() < deadline && !stopping::is_stopping() => {
-                std::thread::sleep(PAUSE);
+        match ask_once(generation, key, options, (queue, timeout)) {
+            Err(Asked::Gone(_)) if Instant::now() < deadline => {
+                queue.wait_for(&[], PAUSE)?;
             }
             Err(Asked::Gone(error)) => {
                 let (control, problem) = (generation.control.clone(), error.to_string());
@@ -260,9 +285,11 @@ fn ask_once(
     generation: &Generation,
     (process_group, application_group): &Key,
     options: ConnectionOptions,
-    timeout: Duration,
+    (queue, timeout): (&QueueTime<'_>, Duration),
 ) -> Result<Workers, Asked> {
-    let stream = connect(&generation.control, options, timeout).map_err(Asked::Gone)?;
+    let deadline = Instant::now() + timeout;
+    let stream = connect(&generation.control, options, timeout.min(SUPERVISOR_TIMEOUT))
+        .map_err(Asked::Gone)?;
     let question = ToBroker::Acquire {
         version: VERSION,
         secret: generation.secret,
@@ -270,8 +297,16 @@ fn ask_once(
         application_group,
     };
     channel::send_message(&stream, &question).map_err(Asked::Gone)?;
-    let given_up = stopping::descriptor();
-    match Inbox::new().wait_unless::<FromBroker>(&stream, timeout, given_up) {
+    let wait = queue.wait_for(&[stream.as_fd()], timeout);
+    wait.map_err(|why| Asked::Answered(why.into()))?;
+    // The answer comes in one piece.
+    let left = deadline.saturating_duration_since(Instant::now());
+    match Inbox::new().wait::<FromBroker>(&stream, left) {
+        Err(ReceiveError::Timeout(_)) => {
+            let (control, seconds) = (generation.control.clone(), timeout.as_secs_f64());
+            let problem = format!("no workers have started within {seconds:.0} s");
+            Err(Asked::Answered(Unavailable::NoSupervisor { control, problem }))
+        }
         Ok(FromBroker::Granted { socket, secret, processes }) => {
             Ok(Workers { socket, secret, processes, options, idle: Mutex::default() })
         }
@@ -289,13 +324,6 @@ fn ask_once(
             Err(Asked::Answered(Unavailable::NoSupervisor { control, problem }))
         }
     }
-}
-
-/// How long a request waits for workers to start: `connect-timeout=`, as far as it has so much time
-/// `left` (`queue-timeout=`). No time at all cannot be waited for.
-pub fn start_timeout(options: &ConnectionOptions, left: Option<Duration>) -> Duration {
-    let timeout = options.connect_timeout.unwrap_or(START_TIMEOUT).max(Duration::from_secs(1));
-    left.map_or(timeout, |left| left.min(timeout).max(Duration::from_millis(1)))
 }
 
 /// Connects, and waits at most so long for a place in the listener's queue.
@@ -319,7 +347,6 @@ pub fn connect(
     loop {
         match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
             Ok(()) => {
-                set_socket_timeout(&socket, Timeout::Send, Some(START_TIMEOUT))?;
                 return Ok(UnixStream::from(socket));
             }
             Err(rustix::io::Errno::INTR) => {}

@@ -140,11 +140,11 @@ fn a_worker_that_never_gets_ready_is_not_waited_for_beyond_connect_timeout() {
             "WSGIDaemonProcess app user={user} group={group} connect-timeout=1\n\
              WSGIScriptAlias /app {apps}/app.wsgi process-group=app",
         )
-        .expect_log("no message within")
+        .expect_log("no workers have started within")
         .start();
     // It is killed, and counts as failed, only after a minute.
     httpd.get("/app").assert(503);
-    httpd.wait_for_log(&["Process group 'app'", "no message within"]);
+    httpd.wait_for_log(&["Process group 'app'", "no workers have started within"]);
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod reload;
 mod server_metrics;
 mod services;
 mod slow_clients;
+mod slow_starts;
 mod strangers;
 mod telemetry;
 mod versions;

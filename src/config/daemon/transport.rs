@@ -13,7 +13,7 @@ pub static OPTIONS: [DaemonOption; 13] = [
     DaemonOption {
         name: "connect-timeout",
         what: "connect timeout",
-        default: "15",
+        default: "httpd's `Timeout`",
         usage: "seconds that a request waits for workers to start, and where it is written, for a \
                 place among those that wait",
         compatibility: Compatibility::Better("without it, a full queue answers 503 at once"),

@@ -9,11 +9,11 @@ use tracing::{debug, info};
 use wire::exchange::{Purpose, ToWorker};
 use wire::{Header, Message};
 
-use super::client::{Presence, look_at};
 use super::{Exchange, Outcome};
 use crate::ffi::bucket::{BodyError, Brigade, ClientGone};
 use crate::ffi::request::Request;
 use crate::ffi::{AP_FILTER_ERROR, HTTP_BAD_REQUEST};
+use crate::handler::presence::{Presence, look_at};
 use crate::handler::windows::LARGE;
 
 /// Most bytes of a request body that are read at a time.

@@ -1,30 +1,14 @@
 //! Whether the client is still there to be answered.
 
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use tracing::debug;
 use wire::exchange::ToWorker;
 
 use super::Exchange;
+use crate::handler::presence::{Presence, look_at};
 use crate::handler::turn::Halt;
-
-/// A client that closes its direction this soon after its request, or after a part of the body has
-/// been read, may only have nothing more to say, as one at the end of a pipe, and wait for the
-/// answer. Later it is one that goes away.
-const HALF_CLOSE: Duration = Duration::from_secs(1);
-
-/// Whether there is anybody to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Presence {
-    /// As far as we know.
-    There,
-    /// The client has closed its direction. It may still read.
-    HungUp,
-    /// Nothing can reach the client. What the worker sends is dropped, up to its end.
-    Gone,
-}
 
 impl Exchange<'_, '_> {
     /// The client is not there any more, as far as `presence` says. The worker is told, and the
@@ -52,15 +36,8 @@ impl Exchange<'_, '_> {
 
     /// What a poll of the client's socket means.
     pub(super) fn presence(&self, found: PollFlags) -> Presence {
-        if found.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-            Presence::Gone
-        } else if !found.contains(PollFlags::RDHUP) {
-            self.presence
-        } else if self.age().min(self.body.idle().unwrap_or(Duration::MAX)) < HALF_CLOSE {
-            Presence::HungUp
-        } else {
-            Presence::Gone
-        }
+        let idle = self.body.idle().unwrap_or(Duration::MAX);
+        self.presence.after(found, self.age().min(idle))
     }
 
     /// Looks whether the client has gone while httpd was reading from it.
@@ -68,14 +45,4 @@ impl Exchange<'_, '_> {
         let presence = self.presence(look_at(self.client));
         self.note_absence(presence)
     }
-}
-
-/// What a client has done meanwhile: nothing, or an end of the connection.
-pub(super) fn look_at(client: Option<BorrowedFd<'_>>) -> PollFlags {
-    let Some(client) = client else {
-        return PollFlags::empty();
-    };
-    let mut sources = [PollFd::new(&client, PollFlags::RDHUP)];
-    let _ = poll(&mut sources, Some(&Timespec::default()));
-    sources[0].revents()
 }

@@ -3,13 +3,13 @@
 use channel::Bytes;
 use tracing::error;
 
-use super::client::Presence;
 use super::{Exchange, Outcome};
 use crate::ffi::bucket::{ClientGone, Then};
 use crate::ffi::request::Request;
 use crate::ffi::{AP_FILTER_ERROR, OK};
 use crate::handler::fault::Fault;
 use crate::handler::head::Head;
+use crate::handler::presence::Presence;
 
 /// "205 Reset Content".
 const HTTP_RESET_CONTENT: u16 = 205;

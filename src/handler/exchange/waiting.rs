@@ -9,9 +9,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::Exchange;
-use super::client::Presence;
 use crate::ffi::bucket::ClientGone;
 use crate::ffi::stopping;
+use crate::handler::presence::Presence;
 use crate::handler::turn::{Halt, Turn};
 
 /// What a wait has brought.
@@ -103,12 +103,7 @@ impl Exchange<'_, '_> {
     fn wait(&mut self, time: Duration) -> Result<Woken, Halt> {
         let timeout =
             Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
-        // Bytes from the client are not waited for: they are its next request. An end that is
-        // known already would be found again and again.
-        let mut watched = match self.presence {
-            Presence::There => PollFlags::RDHUP,
-            Presence::HungUp | Presence::Gone => PollFlags::empty(),
-        };
+        let mut watched = self.presence.watched();
         watched.set(PollFlags::OUT, self.response.is_owed());
         let worker = self.turn.stream.as_fd();
         let process = self.turn.process();
