@@ -136,17 +136,22 @@ impl Alias {
             Mount::Pattern(regex) => {
                 // What lies in front of the match is consumed with it.
                 let found = regex.find(pool, uri, &self.target)?;
-                Some([found.substituted.as_slice(), &uri[found.end..]].concat())
+                let rest = rest(uri, &uri[..found.end], found.end);
+                Some([found.substituted.as_slice(), rest].concat())
             }
         }
     }
 
     fn map_prefix(&self, uri: &[u8]) -> Option<Vec<u8>> {
         let consumed = match_prefix(uri, &self.mount)?;
-        // With `/` as the mount point, the whole URI is behind it.
-        let rest = if self.mount == b"/" { uri } else { &uri[consumed..] };
-        Some([self.target.as_slice(), rest].concat())
+        Some([self.target.as_slice(), rest(uri, &self.mount, consumed)].concat())
     }
+}
+
+/// What of `uri` is behind the `place` at which it matches, which takes up its first bytes: with `/`
+/// alone, the whole URI is.
+fn rest<'u>(uri: &'u [u8], place: &[u8], consumed: usize) -> &'u [u8] {
+    if place == b"/" { uri } else { &uri[consumed..] }
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! WSGIScriptAlias: which script a URL leads to, and what is left of the path.
 
+mod pairs;
+
 use testkit::{Httpd, Running};
 
 use crate::{HELLO, TELL, ask, told};
