@@ -1,0 +1,506 @@
+//! A server as it is going to be: options with their defaults filled in, and what contradicts itself
+//! refused.
+
+mod application;
+
+use std::io;
+use std::path::{Path, PathBuf, absolute};
+
+use nix::unistd::{Gid, Group, Uid, geteuid};
+
+pub use self::application::{Application, Target};
+use crate::files::{Files, FilesError};
+use crate::httpd::{Httpd, HttpdError};
+use crate::options::Server;
+use crate::options::application::Kind;
+use crate::options::capacity::Mpm;
+use crate::options::pairs;
+use crate::python::{self, PythonError};
+use crate::sources::Variables;
+
+/// What a server is set up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run in the foreground.
+    Start,
+    /// To be started by its control script.
+    Setup,
+    /// To be looked at, and thrown away.
+    Check,
+}
+
+/// Where logs go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Logs {
+    /// To this command, which passes them on to its own outputs.
+    Terminal,
+    /// Into files of this folder.
+    Folder(PathBuf),
+}
+
+/// Certificate and key for TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate's file.
+    pub certificate: PathBuf,
+    /// The private key's file.
+    pub key: PathBuf,
+}
+
+/// User and group that httpd's children and workers run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user's name, or # and the id.
+    pub name: String,
+    /// The group's name, or # and the id.
+    pub group: String,
+    /// The same as numbers, for what belongs to them.
+    pub ids: (u32, u32),
+}
+
+/// A server with all decisions taken. Paths are absolute.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What was said.
+    pub options: Server,
+    /// The environment.
+    pub variables: Variables,
+    /// The httpd that runs it.
+    pub httpd: Httpd,
+    /// The module.
+    pub files: Files,
+    /// How that httpd spreads its work.
+    pub mpm: Mpm,
+    /// The applications; without one, only files are served.
+    pub applications: Vec<Application>,
+    /// The environment of applications that name none of their own.
+    pub python_home: Option<PathBuf>,
+    /// The folder for all that is generated.
+    pub root: PathBuf,
+    /// The folder whose files are served.
+    pub document_root: PathBuf,
+    /// The working directory of applications.
+    pub working_directory: PathBuf,
+    /// The name that stands for the address in names and URLs.
+    pub host: String,
+    /// TLS, if there is any.
+    pub certificate: Option<Certificate>,
+    /// Who runs it, where root starts it.
+    pub user: Option<User>,
+    /// Language and locale of workers.
+    pub locale: String,
+    /// Where logs go.
+    pub logs: Logs,
+    /// Whether requests are logged.
+    pub access_log: bool,
+    /// Whether it is one process with one thread.
+    pub debug: bool,
+    /// What the user should know.
+    pub notes: Vec<String>,
+    /// What is particular to a check.
+    pub check: Option<Check>,
+}
+
+/// How an application is checked ([`Purpose::Check`]).
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// What a client says that may ask how loading went.
+    pub token: String,
+    /// Scripts that are compiled, and not run.
+    pub compiled: Vec<PathBuf>,
+}
+
+/// Options that cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// They contradict each other, or have no sense here.
+    #[error("{0}")]
+    Refused(String),
+    /// The application is not there.
+    #[error("{0}")]
+    Application(String),
+    /// A folder cannot be found out.
+    #[error("cannot find out the working directory: {0}")]
+    Directory(#[from] io::Error),
+    /// The environment of Python.
+    #[error(transparent)]
+    Python(#[from] PythonError),
+    /// There is no such user.
+    #[error("there is no user or group {0} on this machine")]
+    User(String),
+    /// No randomness.
+    #[error("the system has no random numbers: {0}")]
+    Random(rustix::io::Errno),
+    /// The system's httpd.
+    #[error(transparent)]
+    Httpd(#[from] HttpdError),
+    /// The module.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
+
+impl SettingsError {
+    /// Whether the words of the command are at fault, not the machine.
+    pub fn is_usage(&self) -> bool {
+        !matches!(
+            self,
+            SettingsError::Httpd(_) | SettingsError::Files(_) | SettingsError::Random(_)
+        )
+    }
+}
+
+impl Settings {
+    /// Takes all decisions.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn resolve(
+        mut options: Server,
+        variables: Variables,
+        purpose: Purpose,
+    ) -> Result<Settings, SettingsError> {
+        refuse(&options)?;
+        let httpd = Httpd::find(&options.installation, &variables)?;
+        let files = Files::find(&variables)?;
+        let check = (purpose == Purpose::Check).then(|| private(&mut options)).transpose()?;
+        Settings::with(options, variables, purpose, httpd, files, check)
+    }
+
+    /// The same with an httpd and a module that are known.
+    pub fn with(
+        options: Server,
+        variables: Variables,
+        purpose: Purpose,
+        httpd: Httpd,
+        files: Files,
+        check: Option<Check>,
+    ) -> Result<Settings, SettingsError> {
+        let wanted = &options;
+        let debugging = &wanted.debugging;
+        let debug = debugging.debug_mode
+            || debugging.enable_debugger
+            || debugging.debugger_startup
+            || debugging.enable_coverage
+            || debugging.enable_profiler
+            || debugging.enable_recorder;
+        let mpm = httpd.mpm(&wanted.capacity.server_mpm)?;
+        let host = wanted.network.host.clone().filter(|host| !is_any(host));
+        let host = host.unwrap_or_else(|| "localhost".to_owned());
+        let root = match (&wanted.installation.server_root, purpose) {
+            (Some(root), Purpose::Start | Purpose::Setup) => absolute(root)?,
+            _ => default_root(&variables, &host, wanted.network.port, check.as_ref()),
+        };
+        let directory = wanted.application.working_directory.as_deref();
+        let working_directory = absolute(directory.unwrap_or(Path::new(".")))?;
+        let working_directory = working_directory.components().collect::<PathBuf>();
+        let python_home = python::home(&wanted.application.python, &variables)?;
+        let applications = application::applications(
+            wanted,
+            &host,
+            &root,
+            &working_directory,
+            python_home.as_deref(),
+        )?;
+        let document_root = document_root(wanted, &root, &working_directory)?;
+        let logs = match &wanted.logging.log_directory {
+            Some(folder) if purpose != Purpose::Check => Logs::Folder(absolute(folder)?),
+            None if purpose == Purpose::Start || wanted.logging.log_to_terminal => Logs::Terminal,
+            _ => Logs::Folder(root.clone()),
+        };
+        let shows = logs == Logs::Terminal && purpose == Purpose::Start;
+        let access_log = !wanted.logging.no_access_log && (wanted.logging.access_log || shows);
+        let certificate = certificate(wanted)?;
+        let user = user(wanted)?;
+        let locale = locale(wanted.application.locale.as_deref(), &variables);
+        let notes = notes(wanted, user.as_ref());
+        Ok(Settings {
+            mpm,
+            python_home,
+            document_root,
+            working_directory,
+            access_log,
+            debug,
+            certificate,
+            user,
+            locale,
+            notes,
+            options,
+            variables,
+            httpd,
+            files,
+            applications,
+            root,
+            host,
+            logs,
+            check,
+        })
+    }
+
+    /// A file in the server root.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The file with the process id of httpd.
+    pub fn pid_file(&self) -> PathBuf {
+        let named = self.options.installation.pid_file.as_ref();
+        named.and_then(|path| absolute(path).ok()).unwrap_or_else(|| self.file("httpd.pid"))
+    }
+
+    /// What `WSGISocketPrefix` says.
+    pub fn socket_prefix(&self) -> PathBuf {
+        let named = self.options.installation.socket_prefix.as_ref();
+        let folder = named.and_then(|path| absolute(path).ok());
+        folder.unwrap_or_else(|| self.root.clone()).join("wsgi")
+    }
+
+    /// The name of the server, with the port for HTTP.
+    pub fn address(&self) -> String {
+        format!("{}:{}", bracketed(&self.host), self.options.network.port)
+    }
+
+    /// The URL of the server, for people.
+    pub fn url(&self) -> String {
+        let name = self.options.network.server_name.as_deref().unwrap_or(&self.host);
+        let mount = self.applications.first().map_or("/", |application| &application.mount);
+        match self.options.network.port {
+            80 => format!("http://{}{mount}", bracketed(name)),
+            port => format!("http://{}:{port}{mount}", bracketed(name)),
+        }
+    }
+
+    /// Requests that httpd serves at the same time.
+    pub fn clients(&self) -> u32 {
+        let capacity = &self.options.capacity;
+        let count = u32::try_from(self.applications.len().max(1)).unwrap_or(u32::MAX);
+        let python =
+            capacity.processes.unwrap_or(1).saturating_mul(capacity.threads).saturating_mul(count);
+        let usual = 10 + (python.saturating_mul(3) / 2).max(10);
+        capacity.max_clients.unwrap_or(usual).max(python)
+    }
+}
+
+/// An IPv6 address as it stands in URLs.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Whether an address stands for all.
+fn is_any(host: &str) -> bool {
+    ["", "*", "0.0.0.0", "::", "[::]"].contains(&host)
+}
+
+/// Refuses what cannot be, or what has another way here.
+fn refuse(options: &Server) -> Result<(), SettingsError> {
+    let refused = |text: &str| Err(SettingsError::Refused(text.to_owned()));
+    let (network, debugging) = (&options.network, &options.debugging);
+    let tls = network.ssl_certificate.is_some()
+        || network.ssl_certificate_file.is_some()
+        || network.ssl_certificate_key_file.is_some()
+        || network.ssl_ca_certificate_file.is_some()
+        || network.ssl_certificate_chain_file.is_some();
+    if tls && network.https_port.is_none() {
+        return refused("there is a file for TLS, but no --https-port for it");
+    }
+    if debugging.enable_gdb || debugging.gdb_executable.is_some() {
+        return refused(
+            "--enable-gdb: httpd holds no Python here; attach gdb to a worker with `gdb -p PID`, \
+             where `wsgictl status` tells the PID",
+        );
+    }
+    if debugging.debugger_startup && !debugging.enable_debugger {
+        return refused("--debugger-startup needs --enable-debugger");
+    }
+    if debugging.disable_reloading && debugging.reload_on_changes {
+        return refused("--reload-on-changes and --disable-reloading contradict each other");
+    }
+    if options.content.with_php5 {
+        return refused(
+            "--with-php5: there is no module of PHP 5 any more; let --include-file name a file with \
+             what your PHP needs, such as SetHandler \"proxy:unix:/run/php/php-fpm.sock|fcgi://php\"",
+        );
+    }
+    if options.logging.enable_telemetry {
+        return refused(
+            "--enable-telemetry: start mod_wsgi-telemetry beside this server, and name its socket \
+             with --telemetry-service unix:PATH",
+        );
+    }
+    if options.logging.enable_docs {
+        return refused(
+            "--enable-docs: the documentation is not part of the server; see its pages",
+        );
+    }
+    for (services, option) in [
+        (&options.services.service_user, "--service-user"),
+        (&options.services.service_group, "--service-group"),
+        (&options.services.service_log_file, "--service-log-file"),
+    ] {
+        let known =
+            |name: &str| pairs(&options.services.service_script).any(|(known, _)| known == name);
+        if let Some((name, _)) = pairs(services).find(|(name, _)| !known(name)) {
+            let text = format!("{option} {name}: there is no --service-script of that name");
+            return Err(SettingsError::Refused(text));
+        }
+    }
+    Ok(())
+}
+
+/// What is accepted and done in another way, and what is dangerous.
+fn notes(options: &Server, user: Option<&User>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if options.application.embedded_mode {
+        notes.push(
+            "--embedded-mode: httpd holds no Python; the application runs in the default process \
+             group, as httpd's user"
+                .to_owned(),
+        );
+    }
+    if options.installation.process_name.is_some() {
+        notes.push("--process-name has no effect: httpd keeps its own name".to_owned());
+    }
+    if options.debugging.verbose_debugging {
+        notes.push("--verbose-debugging has no effect; use --log-level wsgi:debug".to_owned());
+    }
+    if user.is_some() && options.services.user.is_none() {
+        notes.push(
+            "root starts this server without --user: it runs as the user that httpd was built for"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+/// Makes a server for a check private: nothing of it is seen by others, or left behind, and nothing
+/// but the loading of applications has effects.
+fn private(options: &mut Server) -> Result<Check, SettingsError> {
+    let port =
+        || Ok::<_, io::Error>(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+    options.network.host = Some("127.0.0.1".to_owned());
+    options.network.port = port()?;
+    options.network.https_port = options.network.https_port.map(|_| port()).transpose()?;
+    options.network.https_only = false;
+    options.installation.pid_file = None;
+    options.installation.socket_prefix = None;
+    options.logging.rotate_logs = false;
+    let authentication = &mut options.authentication;
+    let scripts = [
+        authentication.host_access_script.take(),
+        authentication.auth_user_script.take(),
+        authentication.auth_group_script.take(),
+    ];
+    let services = pairs(&options.services.service_script);
+    let handlers = pairs(&options.content.add_handler);
+    let others = services.chain(handlers).map(|(_, script)| PathBuf::from(script));
+    let compiled = scripts.into_iter().flatten().chain(others).map(absolute);
+    let compiled = compiled.collect::<Result<_, _>>()?;
+    options.services.service_script.clear();
+    options.content.add_handler.clear();
+    Ok(Check { token: random()?, compiled })
+}
+
+fn random() -> Result<String, SettingsError> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(SettingsError::Random)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn default_root(variables: &Variables, host: &str, port: u16, check: Option<&Check>) -> PathBuf {
+    let folder = variables.get("TMPDIR").unwrap_or("/tmp");
+    let name = match check {
+        Some(check) => format!("mod_wsgi-check-{}", check.token),
+        None => format!("mod_wsgi-{host}:{port}:{}", geteuid().as_raw()),
+    };
+    Path::new(folder).join(name)
+}
+
+fn document_root(options: &Server, root: &Path, directory: &Path) -> io::Result<PathBuf> {
+    let named = options.content.document_root.as_deref();
+    let application = &options.application;
+    let entry = application.entry_point.as_ref().or(application.script.as_ref()).map(Path::new);
+    match (named, application.application_type) {
+        (Some(named), _) => absolute(named),
+        (None, Some(Kind::Static)) => absolute(entry.unwrap_or(directory)),
+        (None, Some(Kind::Cgi)) if entry.is_none_or(Path::is_dir) => {
+            absolute(entry.unwrap_or(directory))
+        }
+        _ => Ok(root.join("htdocs")),
+    }
+}
+
+fn certificate(options: &Server) -> Result<Option<Certificate>, SettingsError> {
+    let network = &options.network;
+    if network.https_port.is_none() {
+        return Ok(None);
+    }
+    let by_prefix = |extension: &str| {
+        let mut path = network.ssl_certificate.clone()?.into_os_string();
+        path.push(extension);
+        Some(PathBuf::from(path))
+    };
+    let certificate = network.ssl_certificate_file.clone().or_else(|| by_prefix(".crt"));
+    let key = network.ssl_certificate_key_file.clone().or_else(|| by_prefix(".key"));
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            Ok(Some(Certificate { certificate: absolute(certificate)?, key: absolute(key)? }))
+        }
+        _ => Err(SettingsError::Refused(
+            "--https-port needs --ssl-certificate, or --ssl-certificate-file and \
+             --ssl-certificate-key-file"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Who runs the server; only root can choose.
+fn user(options: &Server) -> Result<Option<User>, SettingsError> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let named = options.services.user.as_deref();
+    let name = named.map(str::to_owned).or_else(|| {
+        let usual = ["www-data", "apache", "http", "daemon", "nobody"];
+        usual.into_iter().find(|name| user_ids(name).is_ok()).map(str::to_owned)
+    });
+    let Some(name) = name else { return Ok(None) };
+    let (uid, primary) = user_ids(&name)?;
+    let group = match &options.services.group {
+        Some(group) => group.clone(),
+        None => match Group::from_gid(primary) {
+            Ok(Some(group)) => group.name,
+            _ => format!("#{primary}"),
+        },
+    };
+    let gid = group_id(&group)?;
+    Ok(Some(User { name, group, ids: (uid.as_raw(), gid.as_raw()) }))
+}
+
+/// The ids of a user, given by name or as `#id`, and of the primary group.
+fn user_ids(name: &str) -> Result<(Uid, Gid), SettingsError> {
+    let unknown = || SettingsError::User(name.to_owned());
+    if let Some(id) = name.strip_prefix('#') {
+        let id: u32 = id.parse().map_err(|_| unknown())?;
+        return Ok((Uid::from_raw(id), Gid::from_raw(id)));
+    }
+    let user = nix::unistd::User::from_name(name).ok().flatten().ok_or_else(unknown)?;
+    Ok((user.uid, user.gid))
+}
+
+fn group_id(name: &str) -> Result<Gid, SettingsError> {
+    let unknown = || SettingsError::User(name.to_owned());
+    if let Some(id) = name.strip_prefix('#') {
+        return Ok(Gid::from_raw(id.parse().map_err(|_| unknown())?));
+    }
+    Ok(Group::from_name(name).ok().flatten().ok_or_else(unknown)?.gid)
+}
+
+/// The locale of workers: applications expect one with UTF-8.
+fn locale(named: Option<&str>, variables: &Variables) -> String {
+    let usual = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| variables.get(name));
+    match named.or(usual) {
+        Some(name) if named.is_some() || !["C", "POSIX"].contains(&name) => name.to_owned(),
+        _ => "C.UTF-8".to_owned(),
+    }
+}

@@ -1,0 +1,349 @@
+//! Where options come from: the command line, then variables of the environment, then pyproject.toml.
+//!
+//! What the later ones say is put in front of the words of the command line, unless an earlier one
+//! says it, and all of it is parsed as if it had been written there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
+use toml::Value;
+
+use crate::options::{self, Cli};
+
+/// What the names of variables begin with.
+const PREFIX: &str = "MOD_WSGI_RS_";
+
+/// Why options cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Not text.
+    #[error("{0:?} is not UTF-8: write it so")]
+    Encoding(std::ffi::OsString),
+    /// A file that is named cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Not the TOML that it should be.
+    #[error("{}: {message}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A line of an environment file.
+    #[error("{}:{line}: it is not NAME=VALUE", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+    },
+    /// A value that an option cannot have.
+    #[error("{place}: {message}")]
+    Value {
+        /// The variable, or the key and its file.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A line break, which would be the end of a directive.
+    #[error("a value holds a line break: {0:?}")]
+    LineBreak(String),
+}
+
+/// The variables of the environment, with those of `--env-file`.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    all: BTreeMap<String, String>,
+    /// The names that come from a file.
+    added: Vec<String>,
+}
+
+impl Variables {
+    fn of_process() -> Variables {
+        // What is not UTF-8 is nothing that is looked for here; programs inherit it all the same.
+        let all = env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Variables { all, added: Vec::new() }
+    }
+
+    /// The value of a variable, unless it is empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// What `--env-file` adds.
+    pub fn added(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.added.iter().map(|name| (name.as_str(), self.all[name].as_str()))
+    }
+
+    /// Takes the lines of a file, but for variables that are there already.
+    fn read(&mut self, path: &Path) -> Result<(), SourceError> {
+        let text = text_of(path)?;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            let wrong = || SourceError::Line { path: path.to_owned(), line: number + 1 };
+            let (name, value) = line.split_once('=').ok_or_else(wrong)?;
+            let name = name.trim();
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.is_empty() || !name.chars().all(is_name) {
+                return Err(wrong());
+            }
+            let value = value.trim();
+            // Quotes as in a shell; without, the value ends with the line.
+            let value = match value.chars().next() {
+                Some('"' | '\'') => shlex::split(value).ok_or_else(wrong)?.concat(),
+                _ => value.to_owned(),
+            };
+            if !self.all.contains_key(name) {
+                self.all.insert(name.to_owned(), value);
+                self.added.push(name.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Variables {
+    fn from(all: [(&str, &str); N]) -> Variables {
+        let all = all.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Variables { all, added: Vec::new() }
+    }
+}
+
+/// Reads the command of this process. Ends it over a command that is wrong, and for help.
+pub fn read() -> Result<(Cli, Variables), SourceError> {
+    let words = env::args_os().map(|word| word.into_string().map_err(SourceError::Encoding));
+    let words = words.collect::<Result<Vec<_>, _>>()?;
+    match parse(words, Variables::of_process(), Path::new("pyproject.toml"))? {
+        Ok(read) => Ok(read),
+        Err(error) => error.exit(),
+    }
+}
+
+/// A command, or what clap says of it.
+pub type Parsed = Result<(Cli, Variables), clap::Error>;
+
+/// Reads a command; `project` is the file that is looked into unless another one is named.
+pub fn parse(
+    mut words: Vec<String>,
+    mut variables: Variables,
+    project: &Path,
+) -> Result<Parsed, SourceError> {
+    for word in words.iter_mut().skip(2) {
+        *word = expand(word, &variables);
+    }
+    let definition = options::definition();
+    words = separated(words, &definition);
+    let matches = match definition.clone().try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(error) => return Ok(Err(error)),
+    };
+    if let Some((name, given)) = matches.subcommand() {
+        let command = definition.find_subcommand(name).expect("clap has found it");
+        let mut found = Vec::new();
+        let mut missing: Vec<&Arg> =
+            command.get_arguments().filter(|arg| is_open(arg, given)).collect();
+        for file in paths(given, "env_file") {
+            variables.read(&file)?;
+        }
+        missing.retain(|arg| {
+            let name = format!("{PREFIX}{}", key(arg).to_uppercase().replace('-', "_"));
+            let Some(value) = variables.get(&name) else { return true };
+            found.push((*arg, name, Value::String(value.to_owned())));
+            false
+        });
+        if command.get_arguments().any(|arg| arg.get_id() == "pyproject") {
+            let named = paths(given, "pyproject").next();
+            let named = named.or_else(|| variables.get("MOD_WSGI_RS_PYPROJECT").map(PathBuf::from));
+            let table = project_table(named.as_deref(), project)?;
+            let path = named.as_deref().unwrap_or(project);
+            for (name, value) in table {
+                let place = format!("{}: {name}", path.display());
+                let wanted = name.replace('_', "-");
+                if !command.get_arguments().any(|arg| key(arg) == wanted) {
+                    let message = format!("there is no option --{wanted}");
+                    return Err(SourceError::Value { place, message });
+                }
+                if let Some(arg) = missing.iter().find(|arg| key(arg) == wanted) {
+                    found.insert(0, (arg, place, value));
+                }
+            }
+        }
+        let mut more = Vec::new();
+        for (arg, place, value) in &found {
+            let written = written(arg, value)
+                .map_err(|message| SourceError::Value { place: place.clone(), message })?;
+            more.extend(written);
+        }
+        words.splice(2..2, more);
+    }
+    if let Some(word) = words.iter().find(|word| word.contains(['\n', '\r', '\0'])) {
+        return Err(SourceError::LineBreak(word.clone()));
+    }
+    let matches = definition.try_get_matches_from(&words);
+    Ok(matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, variables))))
+}
+
+/// Takes the first of two values off the option's name, where the two are joined by `=`.
+fn separated(words: Vec<String>, definition: &clap::Command) -> Vec<String> {
+    let command = words.get(1).and_then(|name| definition.find_subcommand(name));
+    let takes_two = |name: &str| {
+        let mut args = command.into_iter().flat_map(clap::Command::get_arguments);
+        args.any(|arg| is_called(arg, name) && values(arg) == 2)
+    };
+    let separate =
+        |word: String| match word.strip_prefix("--").and_then(|word| word.split_once('=')) {
+            Some((name, value)) if takes_two(name) => vec![format!("--{name}"), value.to_owned()],
+            _ => vec![word],
+        };
+    words.into_iter().flat_map(separate).collect()
+}
+
+/// Whether an option has this name, or has had it.
+fn is_called(arg: &Arg, name: &str) -> bool {
+    arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|names| names.contains(&name))
+}
+
+/// How many values an option takes each time.
+fn values(arg: &Arg) -> usize {
+    arg.get_num_args().map_or(1, |range| range.min_values())
+}
+
+/// Whether the command line leaves an option to other sources.
+fn is_open(arg: &Arg, given: &ArgMatches) -> bool {
+    let is_given = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+    let id = arg.get_id().as_str();
+    // Both of these name the application.
+    let both = ["script", "entry_point"];
+    let is_named = both.contains(&id)
+        && both.iter().any(|id| given.try_contains_id(id).is_ok() && is_given(id));
+    !is_given(id) && !is_named
+}
+
+/// The name of an option, or of the argument.
+fn key(arg: &Arg) -> &str {
+    arg.get_long().unwrap_or(arg.get_id().as_str())
+}
+
+fn paths<'m>(given: &'m ArgMatches, id: &str) -> impl Iterator<Item = PathBuf> + 'm {
+    let found = given.try_get_many::<PathBuf>(id).ok().flatten();
+    found.into_iter().flatten().cloned()
+}
+
+fn text_of(path: &Path) -> Result<String, SourceError> {
+    fs::read_to_string(path).map_err(|source| SourceError::Read { path: path.to_owned(), source })
+}
+
+/// The table in the file that is named, or in the usual one if it is there.
+fn project_table(named: Option<&Path>, usual: &Path) -> Result<toml::Table, SourceError> {
+    let path = named.unwrap_or(usual);
+    if named.is_none() && !path.is_file() {
+        return Ok(toml::Table::new());
+    }
+    let wrong = |message: String| SourceError::Toml { path: path.to_owned(), message };
+    let mut all: toml::Table =
+        text_of(path)?.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    let found = all.get_mut("tool").and_then(|tool| tool.as_table_mut()?.remove("mod_wsgi_rs"));
+    match found {
+        None => Ok(toml::Table::new()),
+        Some(Value::Table(table)) => Ok(table),
+        Some(_) => Err(wrong("tool.mod_wsgi_rs is no table".to_owned())),
+    }
+}
+
+/// The words of the command line that say the same as this value.
+fn written(arg: &Arg, value: &Value) -> Result<Vec<String>, String> {
+    if matches!(arg.get_action(), ArgAction::SetTrue) {
+        return Ok(if flag(value)? { vec![format!("--{}", key(arg))] } else { Vec::new() });
+    }
+    let values = values(arg);
+    let repeats = matches!(arg.get_action(), ArgAction::Append);
+    let words = match value {
+        Value::String(text) if repeats => shlex::split(text).ok_or("its quotes are not closed")?,
+        Value::Array(items) if repeats => flat(items)?,
+        // As in url-alias = { "/static" = "files" }.
+        Value::Table(table) if repeats && values == 2 => {
+            let pairs = table.iter().map(|(name, value)| Ok([name.clone(), scalar(value)?]));
+            pairs.collect::<Result<Vec<_>, String>>()?.concat()
+        }
+        other => vec![scalar(other)?],
+    };
+    if words.len() % values != 0 {
+        return Err(format!("it takes {values} values each time"));
+    }
+    Ok(match arg.get_long() {
+        None => words,
+        Some(long) if values == 1 => words.iter().map(|word| format!("--{long}={word}")).collect(),
+        Some(long) => words
+            .chunks(values)
+            .flat_map(|values| [&[format!("--{long}")], values].concat())
+            .collect(),
+    })
+}
+
+/// The values in an array, and those in arrays in it.
+fn flat(items: &[Value]) -> Result<Vec<String>, String> {
+    let each = items.iter().map(|item| match item {
+        Value::Array(inner) => flat(inner),
+        other => Ok(vec![scalar(other)?]),
+    });
+    Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+fn scalar(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Float(number) => Ok(number.to_string()),
+        other => Err(format!("it takes no {}", other.type_str())),
+    }
+}
+
+fn flag(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Boolean(flag) => Ok(*flag),
+        Value::Integer(0) => Ok(false),
+        Value::Integer(1) => Ok(true),
+        Value::String(text) => match text.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Ok(true),
+            "0" | "false" | "no" | "off" => Ok(false),
+            _ => Err(format!("{text:?} is neither true nor false")),
+        },
+        other => Err(format!("it takes true or false, and no {}", other.type_str())),
+    }
+}
+
+/// Puts the values of variables in the place of `$NAME` and `${NAME}`; unknown ones stay.
+fn expand(word: &str, variables: &Variables) -> String {
+    let mut parts = word.split('$');
+    let mut expanded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, rest) = match part.strip_prefix('{').and_then(|part| part.split_once('}')) {
+            Some(braced) => braced,
+            None => part.split_at(part.find(|c| !is_name(c)).unwrap_or(part.len())),
+        };
+        match variables.all.get(name) {
+            Some(value) => expanded.extend([value, rest]),
+            None => expanded.extend(["$", part]),
+        }
+    }
+    expanded
+}
+
+#[cfg(test)]
+mod tests;
