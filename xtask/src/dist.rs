@@ -73,7 +73,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     Ok(())
 }
 
-/// Builds module, supervisor, workers and `wsgictl`, and puts them into `out`. Groups without a
+/// Builds module, supervisor, workers, `wsgictl` and `mod_wsgi-rs`, and puts them into `out`. Groups without a
 /// `python-home=` get the first of the Pythons. One worker runs in all of them, but for those without
 /// an interpreter lock, each of which has its own.
 pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
@@ -81,7 +81,8 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     let default = pythons.first().context("no Python is named")?;
     let target = shell::target();
     let mut command = shell::cargo();
-    let packages = ["mod_wsgi_rs", "supervisor", "cli", "worker-extension", "worker-embedded"];
+    let packages =
+        ["mod_wsgi_rs", "supervisor", "cli", "express", "worker-extension", "worker-embedded"];
     command.arg("build").args(packages.iter().flat_map(|package| ["--package", package]));
     let with_lock = pythons.iter().find(|python| !python.free_threaded).unwrap_or(default);
     with_lock.build_environment(&mut command);
@@ -89,7 +90,7 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     compile(command, &target, profile)?;
     let built = target.join(profile.folder());
     place_module(&built.join("libmod_wsgi_rs.so"), out)?;
-    for program in ["wsgi-supervisor", "wsgictl", "wsgi-worker"] {
+    for program in ["wsgi-supervisor", "wsgictl", "mod_wsgi-rs", "wsgi-worker"] {
         place(&built.join(program), &out.join(program))?;
     }
     let worker = |python: &Python| out.join(format!("wsgi_worker.{}.so", python.worker_tag()));

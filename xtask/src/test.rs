@@ -46,6 +46,9 @@ const OURS_ALONE: [&str; 13] = [
     "versions::",
 ];
 
+/// Tests of servers that `mod_wsgi-express` sets up: they are run on those of `mod_wsgi-rs`, too.
+const EXPRESS: &str = "configurations::express";
+
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let mut filter = None;
@@ -89,6 +92,12 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
             println!("Skipping the container tests: {reason:#}");
             run.tests(&mut tests)?;
         }
+    }
+    if filter.is_none_or(|filter| filter.starts_with(EXPRESS)) {
+        println!("Servers that mod_wsgi-rs sets up:");
+        let mut tests = site.tests(&["--test", "httpd", "--no-fail-fast"]);
+        tests.arg(filter.unwrap_or(EXPRESS));
+        run.tests(tests.env(environment::EXPRESS, "ours"))?;
     }
     run.finish()
 }

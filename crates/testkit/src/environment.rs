@@ -18,6 +18,8 @@ pub const UNDER_TEST: &str = "MOD_WSGI_UNDER_TEST";
 pub const ORIGINAL: &str = "MOD_WSGI_RS_ORIGINAL";
 /// An environment with PyPI's mod_wsgi, which brings `mod_wsgi-express`.
 pub const ORIGINAL_VENV: &str = "MOD_WSGI_RS_ORIGINAL_VENV";
+/// Which tool sets up the servers of `Express`: the original's, or `ours`.
+pub const EXPRESS: &str = "MOD_WSGI_RS_EXPRESS";
 /// When set, the directories of the httpds are kept for a look after the test.
 pub const KEEP: &str = "MOD_WSGI_RS_KEEP";
 

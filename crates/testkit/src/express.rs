@@ -1,8 +1,8 @@
-//! A server that the original's `mod_wsgi-express` has set up, with the module under test in it.
+//! A server that `mod_wsgi-express`, or our `mod_wsgi-rs`, has set up, with the module under test in it.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 
@@ -25,27 +25,40 @@ pub struct Express {
 }
 
 impl Express {
-    /// Runs `mod_wsgi-express setup-server` for this application, and changes over to the module
+    /// Whether our tool sets servers up, and not the original's.
+    pub fn is_ours() -> bool {
+        env::var(environment::EXPRESS).is_ok_and(|tool| tool == "ours")
+    }
+
+    /// Runs `setup-server` of the tool for this application, and changes over to the module
     /// under test. In options, `{dir}` is the folder with the application, `app.wsgi`, `{port}` the
     /// server's port, and `{tls_port}` one for TLS.
     ///
     /// # Errors
     /// When the tool refuses.
     pub fn setup(application: &str, options: &[&str]) -> Result<Express> {
-        let server = Express::setup_original(application, options)?;
+        let tool = match Express::is_ours() {
+            true => environment::dist().join("mod_wsgi-rs"),
+            false => original(),
+        };
+        let server = Express::with(Command::new(tool), application, options)?;
         server.change_over()?;
         Ok(server)
     }
 
-    /// The same, with the original's module left in.
+    /// The same by the original's tool, with the original's module left in.
     ///
     /// # Errors
     /// When the tool refuses.
     pub fn setup_original(application: &str, options: &[&str]) -> Result<Express> {
+        Express::with(Command::new(original()), application, options)
+    }
+
+    /// Sets a server up with this tool.
+    fn with(mut command: Command, application: &str, options: &[&str]) -> Result<Express> {
         let directory = Directory::new()?;
         directory.write("app.wsgi", application.as_bytes())?;
         let (folder, port, tls_port) = (directory.path().to_owned(), free_port(), free_port());
-        let mut command = Command::new(environment::original_venv().join("bin/mod_wsgi-express"));
         command.args(["setup-server", "app.wsgi", "--port", &port.to_string(), "--server-root"]);
         command.arg(folder.join("server")).current_dir(&folder);
         if running_as_root() {
@@ -178,9 +191,14 @@ impl Drop for Express {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
             eprintln!("{error:#}\n{}", self.log());
-            assert!(std::thread::panicking(), "mod_wsgi-express's server does not stop");
+            assert!(std::thread::panicking(), "the server does not stop");
         }
     }
+}
+
+/// The original's tool.
+fn original() -> PathBuf {
+    environment::original_venv().join("bin/mod_wsgi-express")
 }
 
 /// Both outputs of a command.
