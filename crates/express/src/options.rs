@@ -24,7 +24,14 @@ pub use self::values::pairs;
 /// in capitals, and in the table [tool.mod_wsgi_rs] of pyproject.toml. The command line wins over the
 /// environment, and the environment over pyproject.toml.
 #[derive(Parser, Debug)]
-#[command(name = "mod_wsgi-rs", version, infer_long_args = true, arg_required_else_help = true)]
+#[command(
+    name = "mod_wsgi-rs",
+    version,
+    // As the parser of mod_wsgi-express: beginnings of names will do, and the last word counts.
+    infer_long_args = true,
+    args_override_self = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

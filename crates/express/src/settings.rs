@@ -160,7 +160,6 @@ impl Settings {
         variables: Variables,
         purpose: Purpose,
     ) -> Result<Settings, SettingsError> {
-        refuse(&options)?;
         let httpd = Httpd::find(&options.installation, &variables)?;
         let files = Files::find(&variables)?;
         let check = (purpose == Purpose::Check).then(|| private(&mut options)).transpose()?;
@@ -176,6 +175,7 @@ impl Settings {
         files: Files,
         check: Option<Check>,
     ) -> Result<Settings, SettingsError> {
+        refuse(&options)?;
         let wanted = &options;
         let debugging = &wanted.debugging;
         let debug = debugging.debug_mode

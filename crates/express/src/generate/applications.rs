@@ -131,8 +131,10 @@ fn daemon(settings: &Settings, application: &Application) -> Vec<String> {
         ("response-socket-timeout", timeouts.response_socket_timeout),
         ("response-flush-delay", timeouts.response_flush_delay),
     ] {
-        // 0 is what all of these are without a word, or the same as it.
-        if value > 0 || name == "response-flush-delay" {
+        // Without a word, some of these are not 0.
+        let counts =
+            ["graceful-timeout", "shutdown-timeout", "connect-timeout", "response-flush-delay"];
+        if value > 0 || counts.contains(&name) {
             add(name, value);
         }
     }
