@@ -152,6 +152,9 @@ fn probe(settings: &Settings, application: &Application, report: &mut Report) {
             if wrong.is_empty() {
                 wrong = log.lines().filter_map(text_of).collect();
             }
+            // The request had it loaded once more.
+            let again = wrong.iter().skip(1).position(|line| Some(line) == wrong.first());
+            wrong.truncate(again.map_or(wrong.len(), |position| position + 1));
             if wrong.is_empty() {
                 wrong.push(match answer {
                     Ok((status, _)) => format!("it is answered with status {status}"),

@@ -193,7 +193,7 @@ fn what_has_another_way_here_is_refused_with_it() {
         (&["--app=/a=x:y", "--app=/a=x:z"], "two applications"),
         (&["--application-type=script", "/none"], "/none does not exist"),
     ] {
-        let error = settings(&modules, words).map(|_| ()).or_else(|error| Err(error.to_string()));
+        let error = settings(&modules, words).map(|_| ()).map_err(|error| error.to_string());
         assert!(error.as_ref().is_err_and(|error| error.contains(text)), "{words:?}: {error:?}");
     }
 }

@@ -128,6 +128,7 @@ def _debugging(application):
             text = traceback.format_exc()
             environ["wsgi.errors"].write(text)
             if _terminal is not None:
+                _terminal.reset()
                 _terminal.interaction(None, sys.exc_info()[2])
             page = (
                 "<!DOCTYPE html><title>Exception</title><h1>The application raised an exception</h1>"
@@ -287,7 +288,15 @@ def _checked(application):
 _terminal = _debugger(SETTINGS["debugger"]) if SETTINGS["debugger"] else None
 if SETTINGS["coverage"]:
     _measured(SETTINGS["coverage"])
-_called = _load()
+try:
+    _called = _load()
+except Exception:
+    # Where the old code serves on, the log has one line about this, which does not say where.
+    if SETTINGS["modules"]:
+        import traceback
+
+        traceback.print_exc()
+    raise
 if SETTINGS["coverage"]:
     _called = _covered(_called)
 if SETTINGS["profiler"]:

@@ -79,6 +79,8 @@ impl<'l> Line<'l> {
         let (time, rest) = line.trim_end().strip_prefix('[')?.split_once("] [")?;
         let (kind, rest) = rest.split_once("] [pid ")?;
         let (_, text) = rest.split_once("] ")?;
+        let client = text.strip_prefix("[client ").and_then(|rest| rest.split_once(']'));
+        let text = client.map_or(text, |(_, text)| text.strip_prefix(' ').unwrap_or(text));
         let (module, level) = kind.split_once(':')?;
         // `Fri Nov 27 22:10:57.123456 2026`
         let time = time.split_whitespace().nth(3)?;
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     fn lines_of_the_error_log_become_short() {
-        let line = "[Fri Nov 27 22:10:57.123456 2026] [wsgi:error] [pid 7:tid 8] KeyError: 'a'\n";
+        let line = "[Fri Nov 27 22:10:57.123456 2026] [wsgi:error] [pid 7:tid 8] [client ::1:5] KeyError: 'a'\n";
         let short = Line::parse(line).unwrap().coloured();
         assert_eq!(short, "\x1b[2m22:10:57\x1b[0m \x1b[31merror \x1b[0m KeyError: 'a'\n");
         let routine =
