@@ -8,6 +8,7 @@ mod broken_workers;
 mod calls;
 mod changing_over;
 mod chroot;
+mod command;
 mod configurations;
 mod conformance;
 mod crash_loops;

@@ -154,41 +154,7 @@ pub fn parse(
     };
     if let Some((name, given)) = matches.subcommand() {
         let command = definition.find_subcommand(name).expect("clap has found it");
-        let mut found = Vec::new();
-        let mut missing: Vec<&Arg> =
-            command.get_arguments().filter(|arg| is_open(arg, given)).collect();
-        for file in paths(given, "env_file") {
-            variables.read(&file)?;
-        }
-        missing.retain(|arg| {
-            let name = format!("{PREFIX}{}", key(arg).to_uppercase().replace('-', "_"));
-            let Some(value) = variables.get(&name) else { return true };
-            found.push((*arg, name, Value::String(value.to_owned())));
-            false
-        });
-        if command.get_arguments().any(|arg| arg.get_id() == "pyproject") {
-            let named = paths(given, "pyproject").next();
-            let named = named.or_else(|| variables.get("MOD_WSGI_RS_PYPROJECT").map(PathBuf::from));
-            let table = project_table(named.as_deref(), project)?;
-            let path = named.as_deref().unwrap_or(project);
-            for (name, value) in table {
-                let place = format!("{}: {name}", path.display());
-                let wanted = name.replace('_', "-");
-                if !command.get_arguments().any(|arg| key(arg) == wanted) {
-                    let message = format!("there is no option --{wanted}");
-                    return Err(SourceError::Value { place, message });
-                }
-                if let Some(arg) = missing.iter().find(|arg| key(arg) == wanted) {
-                    found.insert(0, (arg, place, value));
-                }
-            }
-        }
-        let mut more = Vec::new();
-        for (arg, place, value) in &found {
-            let written = written(arg, value)
-                .map_err(|message| SourceError::Value { place: place.clone(), message })?;
-            more.extend(written);
-        }
+        let more = elsewhere(command, given, &mut variables, project)?;
         words.splice(2..2, more);
     }
     if let Some(word) = words.iter().find(|word| word.contains(['\n', '\r', '\0'])) {
@@ -196,6 +162,111 @@ pub fn parse(
     }
     let matches = definition.try_get_matches_from(&words);
     Ok(matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, variables))))
+}
+
+/// What other sources say about an option.
+struct Said<'c> {
+    arg: &'c Arg,
+    /// The variable, or the file and its key.
+    place: String,
+    value: Value,
+}
+
+/// The words for all that the command line leaves to other sources.
+fn elsewhere(
+    command: &clap::Command,
+    given: &ArgMatches,
+    variables: &mut Variables,
+    project: &Path,
+) -> Result<Vec<String>, SourceError> {
+    let of_project = of_project(command, given, variables, project)?;
+    for file in env_files(given, variables, &of_project)? {
+        variables.read(&file)?;
+    }
+    let of_variables = command.get_arguments().filter_map(|arg| {
+        let place = variable(arg);
+        let value = Value::String(variables.get(&place)?.to_owned());
+        Some(Said { arg, place, value })
+    });
+    let is_given =
+        |arg: &&Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let mut known: Vec<&Arg> = command.get_arguments().filter(is_given).collect();
+    let mut words = Vec::new();
+    for source in [of_variables.collect(), of_project] {
+        let source: Vec<Said<'_>> = source;
+        let said =
+            source.iter().filter(|said| !known.iter().any(|arg| say_the_same(arg, said.arg)));
+        let said: Vec<_> = said.collect();
+        for Said { arg, place, value } in &said {
+            let written = written(arg, value)
+                .map_err(|message| SourceError::Value { place: place.clone(), message })?;
+            words.extend(written);
+        }
+        known.extend(said.iter().map(|said| said.arg));
+    }
+    Ok(words)
+}
+
+/// What pyproject.toml says.
+fn of_project<'c>(
+    command: &'c clap::Command,
+    given: &ArgMatches,
+    variables: &Variables,
+    usual: &Path,
+) -> Result<Vec<Said<'c>>, SourceError> {
+    let all = || command.get_arguments();
+    let Some(option) = all().find(|arg| arg.get_id() == "pyproject") else {
+        return Ok(Vec::new());
+    };
+    let named = paths(given, "pyproject").next();
+    let named = named.or_else(|| variables.get(&variable(option)).map(PathBuf::from));
+    let path = named.as_deref().unwrap_or(usual);
+    let table = project_table(named.as_deref(), usual)?;
+    let said = table.into_iter().map(|(name, value)| {
+        let place = format!("{}: {name}", path.display());
+        let name = name.replace('_', "-");
+        match all().find(|arg| key(arg) == name) {
+            Some(arg) => Ok(Said { arg, place, value }),
+            None => {
+                let message = format!("there is no option --{name}");
+                Err(SourceError::Value { place, message })
+            }
+        }
+    });
+    said.collect()
+}
+
+/// The files with variables, which the first source names that names any.
+fn env_files(
+    given: &ArgMatches,
+    variables: &Variables,
+    project: &[Said<'_>],
+) -> Result<Vec<PathBuf>, SourceError> {
+    let named: Vec<PathBuf> = paths(given, "env_file").collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let (value, place) = if let Some(value) = variables.get("MOD_WSGI_RS_ENV_FILE") {
+        (Value::String(value.to_owned()), "MOD_WSGI_RS_ENV_FILE".to_owned())
+    } else if let Some(said) = project.iter().find(|said| said.arg.get_id() == "env_file") {
+        (said.value.clone(), said.place.clone())
+    } else {
+        return Ok(Vec::new());
+    };
+    let listed = listed(&value, 1).map_err(|message| SourceError::Value { place, message })?;
+    Ok(listed.into_iter().map(PathBuf::from).collect())
+}
+
+/// Whether what one option says leaves nothing for another one to say.
+fn say_the_same(one: &Arg, other: &Arg) -> bool {
+    // Both of these name the application.
+    let application = |arg: &Arg| ["script", "entry_point"].contains(&arg.get_id().as_str());
+    one.get_id() == other.get_id() || application(one) && application(other)
+}
+
+/// The name of the variable for an option.
+fn variable(arg: &Arg) -> String {
+    format!("{PREFIX}{}", key(arg).to_uppercase().replace('-', "_"))
 }
 
 /// Takes the first of two values off the option's name, where the two are joined by `=`.
@@ -221,17 +292,6 @@ fn is_called(arg: &Arg, name: &str) -> bool {
 /// How many values an option takes each time.
 fn values(arg: &Arg) -> usize {
     arg.get_num_args().map_or(1, |range| range.min_values())
-}
-
-/// Whether the command line leaves an option to other sources.
-fn is_open(arg: &Arg, given: &ArgMatches) -> bool {
-    let is_given = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
-    let id = arg.get_id().as_str();
-    // Both of these name the application.
-    let both = ["script", "entry_point"];
-    let is_named = both.contains(&id)
-        && both.iter().any(|id| given.try_contains_id(id).is_ok() && is_given(id));
-    !is_given(id) && !is_named
 }
 
 /// The name of an option, or of the argument.
@@ -271,16 +331,9 @@ fn written(arg: &Arg, value: &Value) -> Result<Vec<String>, String> {
         return Ok(if flag(value)? { vec![format!("--{}", key(arg))] } else { Vec::new() });
     }
     let values = values(arg);
-    let repeats = matches!(arg.get_action(), ArgAction::Append);
-    let words = match value {
-        Value::String(text) if repeats => shlex::split(text).ok_or("its quotes are not closed")?,
-        Value::Array(items) if repeats => flat(items)?,
-        // As in url-alias = { "/static" = "files" }.
-        Value::Table(table) if repeats && values == 2 => {
-            let pairs = table.iter().map(|(name, value)| Ok([name.clone(), scalar(value)?]));
-            pairs.collect::<Result<Vec<_>, String>>()?.concat()
-        }
-        other => vec![scalar(other)?],
+    let words = match arg.get_action() {
+        ArgAction::Append => listed(value, values)?,
+        _ => vec![scalar(value)?],
     };
     if words.len() % values != 0 {
         return Err(format!("it takes {values} values each time"));
@@ -293,6 +346,20 @@ fn written(arg: &Arg, value: &Value) -> Result<Vec<String>, String> {
             .flat_map(|values| [&[format!("--{long}")], values].concat())
             .collect(),
     })
+}
+
+/// The values of an option that may be repeated, and takes so many of them each time.
+fn listed(value: &Value, values: usize) -> Result<Vec<String>, String> {
+    match value {
+        Value::String(text) => shlex::split(text).ok_or("its quotes are not closed".to_owned()),
+        Value::Array(items) => flat(items),
+        // As in url-alias = { "/static" = "files" }.
+        Value::Table(table) if values == 2 => {
+            let pairs = table.iter().map(|(name, value)| Ok([name.clone(), scalar(value)?]));
+            Ok(pairs.collect::<Result<Vec<_>, String>>()?.concat())
+        }
+        other => Ok(vec![scalar(other)?]),
+    }
 }
 
 /// The values in an array, and those in arrays in it.

@@ -116,6 +116,10 @@ fn files_with_variables_add_what_is_not_there() {
     assert_eq!(variables.get("OLD"), Some("old"));
     let added: Vec<_> = variables.added().collect();
     assert_eq!(added[0], ("MOD_WSGI_RS_PORT", "9"));
+    let project = format!("[tool.mod_wsgi_rs]\nport = 8\nenv-file = {path:?}\n");
+    let project = Temporary::new("env-file.toml", &project);
+    let (server, variables) = read(&[], [], &project.0).unwrap();
+    assert_eq!((server.network.port, variables.get("OLD")), (9, Some("new")));
     let file = Temporary::new("no-variables", "no equals sign\n");
     let path = file.0.display().to_string();
     assert!(read(&["--env-file", &path], [], Path::new(NONE)).unwrap_err().contains(":1: "));

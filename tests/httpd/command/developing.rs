@@ -1,0 +1,118 @@
+//! Reloading, tracebacks in the browser, and checks.
+
+use testkit::{Workplace, until};
+
+use super::{WHERE, text};
+
+const WRAPPER: &str = "import code_\napplication = code_.application\n";
+
+fn code(word: &str) -> String {
+    format!(
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{word}']\n"
+    )
+}
+
+#[test]
+fn changed_code_is_loaded_at_once_and_broken_code_leaves_the_old_one_serving() {
+    let workplace = Workplace::new(&[("app.wsgi", WRAPPER), ("code_.py", &code("one"))]);
+    let server = workplace.start(&["--reload-on-changes", "app.wsgi"]);
+    assert_eq!(server.wait_for("/", 200).text(), "one");
+    let becomes = |word: &str| {
+        until(|| (server.wait_for("/", 200).text() == word).then_some(()))
+            .unwrap_or_else(|| panic!("it never says {word}: {}", server.errors()));
+    };
+    server.workplace().write("code_.py", &code("second"));
+    becomes("second");
+    server.workplace().write("code_.py", "def application(:\n");
+    // Nothing has been asked for: the file alone has it loaded, and the log say why it cannot be.
+    server.wait_for_error("code_.py\", line 1");
+    server.wait_for_error("keeps serving");
+    becomes("second");
+    server.workplace().write("code_.py", &code("the third"));
+    becomes("the third");
+}
+
+#[test]
+fn debug_mode_shows_what_went_wrong() {
+    let failing = "def application(environ, start_response):\n    raise KeyError('<&>')\n";
+    let server = Workplace::new(&[("app.wsgi", failing)]).start(&["--debug-mode", "app.wsgi"]);
+    let page = server.wait_for("/", 500).text();
+    assert!(page.contains("app.wsgi&quot;, line 2") && page.contains("&lt;&amp;&gt;"), "{page}");
+    server.wait_for_error("KeyError: '<&>'");
+}
+
+#[test]
+fn a_debugger_needs_a_terminal() {
+    let workplace = Workplace::new(&[("app.wsgi", WHERE)]);
+    let output = workplace.run(&["start-server", "--enable-debugger", "app.wsgi"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("needs a terminal"), "{}", text(&output));
+}
+
+#[test]
+fn checks_tell_what_is_used_and_what_is_wrong() {
+    let refusing = "def application(environ, start_response):\n    raise SystemExit('called')\n";
+    let workplace = Workplace::new(&[
+        ("app.wsgi", refusing),
+        ("broken.wsgi", "import nothing_of_that_name\n"),
+        ("wrong.py", "def a(:\n"),
+    ]);
+    let usual = workplace.usual();
+    let check = |words: &[&str]| {
+        let words: Vec<&str> =
+            words.iter().copied().chain(usual.iter().map(String::as_str)).collect();
+        let output = workplace.run(&words);
+        (output.status.code(), text(&output))
+    };
+    let (status, table) =
+        check(&["check", "app.wsgi", "--auth-user-script=app.wsgi", "--server-name=x.example"]);
+    assert_eq!(status, Some(0), "{table}");
+    for part in
+        ["good   httpd", "good   configuration", "app.wsgi: <function application", "with Python 3"]
+    {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let words = [
+        "start-server",
+        "--check",
+        "--app=/b=broken.wsgi",
+        "--app=/a=app.wsgi",
+        "--service-script=s",
+        "wrong.py",
+    ];
+    let (status, table) = check(&words);
+    assert_eq!(status, Some(1), "{table}");
+    for part in [
+        "WRONG  application /b",
+        "No module named 'nothing_of_that_name'",
+        "good   application /a",
+        "wrong.py",
+        "SyntaxError",
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let (status, table) = check(&["check", "app.wsgi", "--include-file=/none/such"]);
+    assert_eq!(status, Some(1), "{table}");
+    assert!(table.contains("WRONG  configuration") && table.contains("/none/such"), "{table}");
+    let left = std::fs::read_dir(workplace.dir()).expect("the folder").flatten();
+    let left: Vec<_> =
+        left.filter(|entry| entry.file_name().to_string_lossy().contains("check")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn words_that_are_wrong_are_refused_before_anything_is_written() {
+    let workplace = Workplace::new(&[("app.wsgi", WHERE)]);
+    for (words, expected) in [
+        (&["start-server", "--frobnicate"][..], "--frobnicate"),
+        (&["start-server", "none.wsgi"], "none.wsgi does not exist"),
+        (&["setup-server", "--enable-gdb", "app.wsgi"], "gdb -p PID"),
+        (&["setup-server", "--python-home=/none/such", "app.wsgi"], "/none/such"),
+        (&["dance"], "dance"),
+    ] {
+        let output = workplace.run(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(text(&output).contains(expected), "{words:?}: {}", text(&output));
+    }
+    assert_eq!(std::fs::read_dir(workplace.dir()).expect("the folder").count(), 1);
+}
