@@ -68,6 +68,7 @@ fn perform() -> Result<ExitCode, Failure> {
         Command::Check(options) => check(*options, variables),
         Command::StartServer(options) if !options.installation.setup_only => {
             let settings = Settings::resolve(*options, variables, Purpose::Start)?;
+            run::vacate(&settings)?;
             generate::server(&settings)?;
             Ok(run::foreground(&settings)?)
         }

@@ -41,6 +41,18 @@ pub enum RunError {
     /// Signals, pipes or processes cannot be had.
     #[error("cannot look after httpd: {0}")]
     System(#[from] io::Error),
+    /// Another one has the same files.
+    #[error(
+        "there is a server at {} already, process {pid}: stop it, or name another --server-root or \
+         --port",
+        root.display()
+    )]
+    Runs {
+        /// The server root.
+        root: std::path::PathBuf,
+        /// The process id of its httpd.
+        pid: i32,
+    },
     /// There is nothing to debug in.
     #[error("--enable-debugger needs a terminal as its standard input, which this user may open")]
     NoTerminal,
@@ -101,6 +113,25 @@ fn described(application: &Application) -> String {
         }
     };
     format!("{target}{object} at {} with {home}", application.mount)
+}
+
+/// Sees that no httpd runs with the files that a server is going to have.
+///
+/// A file with a process id that an earlier httpd has left goes: httpd takes any process of that id for
+/// one that runs, which in a container is often there.
+///
+/// # Errors
+/// When there is one, or when the file cannot be removed.
+pub fn vacate(settings: &Settings) -> Result<(), RunError> {
+    let file = settings.pid_file();
+    let Ok(pid) = fs::read_to_string(&file) else { return Ok(()) };
+    let pid: i32 = pid.trim().parse().unwrap_or(0);
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let conf = settings.file("httpd.conf");
+    if command.split(|byte| *byte == 0).any(|word| word == conf.as_os_str().as_encoded_bytes()) {
+        return Err(RunError::Runs { root: settings.root.clone(), pid });
+    }
+    Ok(fs::remove_file(&file)?)
 }
 
 /// Starts httpd, and returns when it has ended.

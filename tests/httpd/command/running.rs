@@ -32,6 +32,21 @@ fn a_server_says_what_it_is_and_logs_to_the_terminal() {
 }
 
 #[test]
+fn one_server_at_a_time_has_its_files_and_what_an_earlier_one_has_left_is_no_other() {
+    let workplace = Workplace::new(&[("app.wsgi", WHERE)]);
+    // As in a container that is started anew, where this process is another one.
+    workplace.write("server/httpd.pid", &format!("{}\n", std::process::id()));
+    let server = workplace.start(&["app.wsgi"]);
+    let usual = server.workplace().usual();
+    let words = ["start-server", "app.wsgi"].into_iter().chain(usual.iter().map(String::as_str));
+    let second = server.workplace().run(&words.collect::<Vec<_>>());
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("there is a server at") && said.contains("--server-root"), "{said}");
+    server.wait_for("/a", 200);
+}
+
+#[test]
 fn a_stop_lets_requests_end() {
     let slow = r#"
 import os
