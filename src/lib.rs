@@ -54,6 +54,10 @@ impl Module for Wsgi {
         generation::look_after();
     }
 
+    fn enter_child() {
+        generation::enter_child();
+    }
+
     fn translate(request: Request<'_>) -> i32 {
         mapping::translate(request)
     }

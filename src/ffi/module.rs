@@ -42,6 +42,9 @@ pub trait Module: 'static {
     /// When httpd's scoreboard is there, and now and then afterwards, in the parent.
     fn look_after();
 
+    /// In a new child of httpd.
+    fn enter_child();
+
     /// Maps a URL to a file and a handler (`translate_name`).
     fn translate(request: Request<'_>) -> i32;
 
@@ -180,7 +183,7 @@ unsafe extern "C" fn register_hooks<M: Module>(pool: *mut c::apr_pool_t) {
         // SAFETY: as above.
         unsafe { c::ap_hook_handler(Some(handler::<M>), none, none, middle) };
         super::stopping::register();
-        super::waking::register();
+        super::waking::register::<M>();
         // SAFETY: the pool of the configuration cycle.
         let pool = unsafe { Pool::from_raw(pool) };
         pool.keep(Attached);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::bindings as c;
 use super::boundary::guard;
+use super::module::Module;
 
 /// The signal: also that of a child that has exited.
 const SIGNAL: c_int = libc::SIGCHLD;
@@ -31,10 +32,12 @@ static LEFT: AtomicUsize = AtomicUsize::new(0);
 static TIMER: AtomicUsize = AtomicUsize::new(0);
 
 /// Tells httpd whom to call.
-pub(super) fn register() {
+pub(super) fn register<M: Module>() {
     let none = std::ptr::null();
     // SAFETY: a function of this file with the hook's signature, mapped as long as httpd knows it.
-    unsafe { c::ap_hook_child_init(Some(child_init), none, none, c::APR_HOOK_MIDDLE as c_int) };
+    unsafe {
+        c::ap_hook_child_init(Some(child_init::<M>), none, none, c::APR_HOOK_MIDDLE as c_int)
+    };
 }
 
 /// To be called in httpd's parent, when it is about to go on after a graceful restart.
@@ -70,12 +73,12 @@ fn is_heard() -> bool {
 ///
 /// # Safety
 /// Called by httpd alone, as its hook `child_init` (http_config.h).
-unsafe extern "C" fn child_init(_: *mut c::apr_pool_t, _: *mut c::server_rec) {
+unsafe extern "C" fn child_init<M: Module>(_: *mut c::apr_pool_t, _: *mut c::server_rec) {
     guard((), || {
         if TIMER.load(Ordering::SeqCst) != 0 {
             handle(libc::SIG_DFL);
         }
-        crate::generation::enter_child();
+        M::enter_child();
     });
 }
 

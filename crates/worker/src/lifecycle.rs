@@ -17,6 +17,7 @@ use wire::exchange::Level;
 use wire::limits::Cause;
 
 use crate::conversation::sender::Sender;
+use crate::ffi;
 use crate::io::authentication::{Authenticator, Complaints};
 use crate::io::connections::Connections;
 use crate::io::intake::{Intake, Job};
@@ -35,9 +36,9 @@ use crate::python::peers::{Answer, Peers};
 use crate::python::reload::Reload;
 use crate::python::signals::Signals;
 use crate::python::{module, service};
+use crate::runner;
 use crate::telemetry::Telemetry;
 use crate::worker::Worker;
-use crate::{ffi, runner};
 
 /// How long no connection must have been open before a worker without a supervisor ends.
 const LONELINESS: Duration = Duration::from_secs(1);

@@ -8,8 +8,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use pyo3::prelude::*;
 
 use super::Monitor;
+use crate::ffi;
+use crate::interruption;
 use crate::slot::{Run, Slot};
-use crate::{ffi, interruption};
 
 /// Something to do with the lock.
 #[derive(Debug)]
