@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyType};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
@@ -35,8 +36,12 @@ impl FileWrapper {
     ///
     /// It is opened once more: the application may go on reading and seeking in its own, while
     /// httpd sends.
+    ///
+    /// Only what reads the file as it is counts: objects that decompress, decode or cut it (`gzip`,
+    /// members of archives, and all that an application wraps around one) have a `fileno()`, too.
     pub fn rest(&self, py: Python<'_>) -> Option<Rest> {
         let file = self.filelike.bind(py);
+        is_plain(file).ok()?.then_some(())?;
         let number = |method: &Bound<'_, PyString>| -> Option<u64> {
             file.call_method0(method).ok()?.extract().ok()
         };
@@ -53,6 +58,22 @@ impl FileWrapper {
             Some(Rest { file, offset, length: size.checked_sub(offset)? })
         })
     }
+}
+
+/// Whether an object is a file of Python's own down to its last layer, and of no other class.
+fn is_plain(file: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static FILE_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static BUFFERED_READER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static BUFFERED_RANDOM: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = file.py();
+    let file_io = FILE_IO.import(py, "io", "FileIO")?;
+    let class = file.get_type();
+    if class.is(file_io) {
+        return Ok(true);
+    }
+    let is_buffered = class.is(BUFFERED_READER.import(py, "io", "BufferedReader")?)
+        || class.is(BUFFERED_RANDOM.import(py, "io", "BufferedRandom")?);
+    Ok(is_buffered && file.getattr(intern!(py, "raw"))?.get_type().is(file_io))
 }
 
 fn is_regular(stat: &Stat) -> bool {
