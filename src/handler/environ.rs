@@ -150,6 +150,16 @@ impl<'r> Environ<'r> {
         self.add("DOCUMENT_ROOT", request.document_root());
         self.add("CONTEXT_PREFIX", request.context_prefix());
         self.add("CONTEXT_DOCUMENT_ROOT", request.context_document_root());
+        // What 4.x and 5.x had, and 6.x has not.
+        self.add("SERVER_SIGNATURE", request.server_signature());
+        let path_info = path_info(request);
+        if !path_info.is_empty() {
+            // RFC 3875, section 4.1.6, for a document root without aliases: httpd's own answer would
+            // take a look-up of its own for each request.
+            let root = request.document_root();
+            let root = root.strip_suffix(b"/").unwrap_or(root);
+            self.add("PATH_TRANSLATED", [root, &path_info].concat());
+        }
     }
 
     fn add_module(&mut self, request: Request<'r>, target: &'r Target) {

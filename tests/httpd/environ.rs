@@ -109,12 +109,44 @@ const ENTRIES: &[(&str, &str)] = &[
 /// Entries that there must not be: what older versions had, what the process has, how the module
 /// and its workers speak, and what only comes with a redirect or a user.
 const ABSENT: &str = "[k for k in environ if k.startswith('mod_wsgi.x-') or k in \
-    ('GATEWAY_INTERFACE', 'PATH_TRANSLATED', 'SERVER_SIGNATURE', 'REMOTE_HOST', 'REMOTE_IDENT', \
-    'PATH', 'LD_LIBRARY_PATH', 'HTTPS', 'HTTP_CONTENT_TYPE', 'HTTP_CONTENT_LENGTH', \
+    ('REMOTE_HOST', 'REMOTE_IDENT', 'PATH', 'LD_LIBRARY_PATH', 'HTTPS', 'HTTP_CONTENT_TYPE', 'HTTP_CONTENT_LENGTH', \
     'HTTP_PROXY', 'HTTP_PROXY_AUTHORIZATION', 'HTTP_TRANSFER_ENCODING', 'REMOTE_USER', \
     'AUTH_TYPE', 'REDIRECT_URL', 'REDIRECT_QUERY_STRING', 'mod_wsgi.mount_point', \
-    'mod_wsgi.connection_id', 'mod_wsgi.total_requests', 'mod_wsgi.script_start', \
-    'mod_wsgi.enable_sendfile', 'mod_wsgi.script_reloading')]";
+    'mod_wsgi.connection_id')]";
+
+/// What mod_wsgi had up to 5.x, and applications written for it may ask for without a default.
+const THOSE_OF_4: [(&str, &str); 11] = [
+    ("environ['GATEWAY_INTERFACE']", "CGI/1.1"),
+    ("environ['PATH_TRANSLATED']", "DIR/htdocs/x"),
+    ("environ['SERVER_SIGNATURE']", ""),
+    ("environ['mod_wsgi.enable_sendfile']", "0"),
+    ("environ['mod_wsgi.ignore_activity']", "0"),
+    ("environ['mod_wsgi.script_reloading']", "1"),
+    ("environ['mod_wsgi.daemon_restarts']", "0"),
+    ("environ['mod_wsgi.daemon_connects'].isdigit()", "True"),
+    ("len(environ['mod_wsgi.script_start'])", "16"),
+    ("type(environ['mod_wsgi.total_requests'])", "<class 'int'>"),
+    ("type(environ['mod_wsgi.thread_requests'])", "<class 'int'>"),
+];
+
+#[test]
+fn entries_of_version_4() {
+    if testkit::dropped_by_pypis("6.x has removed them") {
+        return;
+    }
+    let httpd = Httpd::new()
+        .app("app.wsgi", TELL)
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group}\n\
+             WSGIScriptAlias /app {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    let dir = httpd.dir().display().to_string();
+    for (question, expected) in THOSE_OF_4 {
+        let target = ask(&[question]).replacen('/', "/app/x", 1);
+        assert_eq!(told(httpd.get(&target)), [expected.replace("DIR", &dir)], "{question}");
+    }
+}
 
 #[test]
 fn every_entry() {

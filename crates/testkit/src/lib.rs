@@ -46,6 +46,8 @@ pub use lingering::send_lingering;
 pub use process::Process;
 pub use running::Running;
 pub use tls::Certificate;
-pub use under_test::{SKIPPED, UnderTest, later_than_debians, ours_only, skipped};
+pub use under_test::{
+    SKIPPED, UnderTest, dropped_by_pypis, later_than_debians, ours_only, skipped,
+};
 pub use users::{app_user, httpd_user, running_as_root};
 pub use wait::{PATIENCE, until};

@@ -64,6 +64,12 @@ pub fn later_than_debians(reason: &str) -> bool {
     skips(UnderTest::chosen() == UnderTest::Debian, reason)
 }
 
+/// The same for PyPI's, which has dropped what older versions had.
+#[must_use]
+pub fn dropped_by_pypis(reason: &str) -> bool {
+    skips(UnderTest::chosen() == UnderTest::Theirs, reason)
+}
+
 fn skips(skips: bool, reason: &str) -> bool {
     if skips {
         skipped(&format!("ours only: {reason}"));

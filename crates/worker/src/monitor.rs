@@ -128,6 +128,11 @@ impl Monitor {
             .map(drop)
     }
 
+    /// How many requests have ended.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
     /// A request has ended.
     pub fn count_request(&self) {
         let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;

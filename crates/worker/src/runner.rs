@@ -3,11 +3,13 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use wire::control::Settings;
 use wire::exchange::ToWorker;
 
 use crate::clock::now;
@@ -15,7 +17,7 @@ use crate::clock::{Times, seconds};
 use crate::conversation::connection::Connection;
 use crate::conversation::exchange::{About, Exchange, Outcome};
 use crate::conversation::incoming::BodyIs;
-use crate::conversation::sender::Sender;
+use crate::conversation::sender::Sender as BlockSender;
 use crate::ffi::{let_others_go_first, raise_in_thread, thread_state};
 use crate::forked::has_forked;
 use crate::io::intake::Job;
@@ -34,24 +36,66 @@ const STACK: usize = 8 << 20;
 /// With less, a thread could not even log that it has too little.
 const LEAST_STACK: usize = 128 << 10;
 
+/// How many threads a worker has, or may come to have, beside its runners and the application's own.
+const OTHER_THREADS: usize = 8;
+
 /// After so long another runner goes on, whose share of the processor is not used up.
 const SHIFT: Duration = Duration::from_micros(500);
 
-/// Starts all runners.
-///
-/// # Errors
-/// The system's error.
-pub fn start(worker: &Arc<Worker>) -> io::Result<()> {
-    let stack = worker.intake.settings.stack_size.and_then(|bytes| usize::try_from(bytes).ok());
-    let stack = stack.unwrap_or(STACK).max(LEAST_STACK);
-    for id in 0..usize::from(worker.intake.settings.threads.max(1)) {
-        let worker = Arc::clone(worker);
-        std::thread::Builder::new()
-            .name(format!("wsgi-{}", id + 1))
-            .stack_size(stack)
-            .spawn(move || run(&worker, id))?;
+/// Threads that wait for the worker whose requests they are to run.
+#[derive(Debug)]
+pub struct Runners {
+    threads: Vec<Sender<Arc<Worker>>>,
+    /// Why there are not as many as there should be.
+    pub refused: Option<io::Error>,
+}
+
+impl Runners {
+    /// Makes `threads=` threads, or as many as the system gives (`RLIMIT_NPROC`, `pids.max`), less what
+    /// the rest of the worker needs.
+    ///
+    /// # Errors
+    /// The system's, where there can be none.
+    pub fn make(settings: &Settings) -> io::Result<Self> {
+        let stack = settings.stack_size.and_then(|bytes| usize::try_from(bytes).ok());
+        let stack = stack.unwrap_or(STACK).max(LEAST_STACK);
+        let mut runners = Self { threads: Vec::new(), refused: None };
+        for id in 0..usize::from(settings.threads.max(1)) {
+            let (thread, worker) = mpsc::channel::<Arc<Worker>>();
+            let spawned = std::thread::Builder::new()
+                .name(format!("wsgi-{}", id + 1))
+                .stack_size(stack)
+                // Without a worker it was one too many.
+                .spawn(move || worker.recv().map(|worker| run(&worker, id)));
+            match spawned {
+                Ok(_) => runners.threads.push(thread),
+                Err(error) => {
+                    let made = runners.threads.len();
+                    // Some are left to other groups of the user, too.
+                    let left = made.saturating_sub(OTHER_THREADS.max(made / 4)).max(1);
+                    runners.threads.truncate(left);
+                    runners.refused = Some(error);
+                    break;
+                }
+            }
+        }
+        match runners.refused.take_if(|_| runners.threads.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(runners),
+        }
     }
-    Ok(())
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Gives them their worker, which knows how many they are.
+    pub fn start(self, worker: &Arc<Worker>) {
+        for thread in self.threads {
+            thread.send(Arc::clone(worker)).expect("the thread waits");
+        }
+    }
 }
 
 fn run(worker: &Worker, id: RunnerId) {
@@ -142,7 +186,7 @@ struct Runner<'t> {
     id: RunnerId,
     /// How others see what this runner does.
     slot: Arc<Slot>,
-    sender: Arc<Sender>,
+    sender: Arc<BlockSender>,
     environ: Environ,
     /// Where frames are gathered, kept from request to request.
     buffer: Vec<u8>,
@@ -192,7 +236,7 @@ impl Runner<'_> {
             particulars: telemetry.and_then(|it| it.particulars(&request, times, slot.number)),
         };
         slot.begin(known.method, known.uri, request.ignore_activity);
-        let environ = self.environ.build(py, &request, times);
+        let environ = self.environ.build(py, &request, times, self.worker.intake.monitor.served());
         self.run(py, connection, about, |runner, exchange| {
             let measured = telemetry.map(|telemetry| (telemetry, telemetry.begin(exchange)));
             let outcome = match environ {

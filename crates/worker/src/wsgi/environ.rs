@@ -51,6 +51,8 @@ pub struct Environ {
     /// Those of earlier requests: in front the one used last, at the end one that was used once and
     /// makes room for the next new one. So many kinds in turn do not displace each other.
     kept: Vec<Kept>,
+    /// How many requests it was built for.
+    built: u64,
 }
 
 /// The constants and string-valued entries of an earlier request. A request that has the same names
@@ -96,6 +98,9 @@ impl Constants {
         entries.set_item("wsgi.input_terminated", true)?;
         entries.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
         entries.set_item("mod_wsgi.thread_id", runner)?;
+        // What 4.x and 5.x had, and 6.x has not.
+        entries.set_item("GATEWAY_INTERFACE", "CGI/1.1")?;
+        entries.set_item("mod_wsgi.enable_sendfile", "0")?;
         Ok(Self { entries: entries.unbind(), of_hooks: of_hooks.unbind() })
     }
 }
@@ -103,10 +108,11 @@ impl Constants {
 impl Environ {
     /// Starts without any names.
     pub fn new(constants: Constants) -> Self {
-        Self { constants, names: HashMap::default(), kept: Vec::new() }
+        Self { constants, names: HashMap::default(), kept: Vec::new(), built: 0 }
     }
 
-    /// The dictionary for a request, but for the objects that belong to its conversation.
+    /// The dictionary for a request, but for the objects that belong to its conversation. `total`: how
+    /// many requests have ended in this worker.
     ///
     /// # Errors
     /// `MemoryError`.
@@ -115,21 +121,52 @@ impl Environ {
         py: Python<'py>,
         request: &Request<'_>,
         times: Times,
+        total: u64,
     ) -> PyResult<Bound<'py, PyDict>> {
         let environ = self.strings(py, &request.environ)?;
         let scheme = if request.https { intern!(py, "https") } else { intern!(py, "http") };
         environ.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
         let callable = self.name(py, request.callable)?;
         environ.set_item(intern!(py, "mod_wsgi.callable_object"), callable)?;
-        let times = [
+        let moments = [
             (intern!(py, "mod_wsgi.request_start"), times.received),
             (intern!(py, "mod_wsgi.queue_start"), times.queued),
             (intern!(py, "mod_wsgi.daemon_start"), times.taken),
         ];
-        for (name, microseconds) in times {
+        for (name, microseconds) in moments {
             environ.set_item(name, seconds(microseconds))?;
         }
+        self.add_those_of_4(py, &environ, request, times, total)?;
+        self.built += 1;
         Ok(environ)
+    }
+
+    /// What 4.x and 5.x had and 6.x has not, in the form in which they had it.
+    fn add_those_of_4(
+        &self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        request: &Request<'_>,
+        times: Times,
+        total: u64,
+    ) -> PyResult<()> {
+        let number = |number: u32| match number {
+            0 => intern!(py, "0").clone(),
+            1 => intern!(py, "1").clone(),
+            more => PyString::new(py, &more.to_string()),
+        };
+        let texts = [
+            (intern!(py, "mod_wsgi.script_reloading"), number(request.script_reloading.into())),
+            (intern!(py, "mod_wsgi.ignore_activity"), number(request.ignore_activity.into())),
+            (intern!(py, "mod_wsgi.daemon_connects"), number(request.connects)),
+            (intern!(py, "mod_wsgi.daemon_restarts"), number(request.restarts)),
+        ];
+        for (name, text) in texts {
+            environ.set_item(name, text)?;
+        }
+        environ.set_item(intern!(py, "mod_wsgi.script_start"), times.taken.to_string())?;
+        environ.set_item(intern!(py, "mod_wsgi.total_requests"), total)?;
+        environ.set_item(intern!(py, "mod_wsgi.thread_requests"), self.built)
     }
 
     /// The dictionary for a hook, but for the objects that belong to its conversation.
