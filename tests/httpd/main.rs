@@ -15,6 +15,7 @@ mod crash_loops;
 mod delivery;
 mod differences;
 mod directives;
+mod endings;
 mod environ;
 mod environments;
 mod fates;

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::SigSet;
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid};
 use wire::control::FromWorker;
 use wire::exchange::Level;
-use wire::generation::Group;
+use wire::generation::{Group, Identity};
 
 use crate::environment::{self, Interpreter};
 use crate::identity;
@@ -85,6 +85,7 @@ impl Launch<'_> {
             .map_err(|error| format!("cannot take signals: {error}"))?;
         self.set_limits();
         if let Some(identity) = &group.identity {
+            give_output_to(identity);
             identity::assume(identity, rooted).map_err(|error| error.to_string())?;
         }
         let number = |place: usize| format!("{}", 3 + place);
@@ -245,6 +246,15 @@ impl Launch<'_> {
         });
         let inherited: Vec<_> = inherited.collect();
         inherited.into_iter().chain(changes).collect()
+    }
+}
+
+/// Lets the user open `/dev/stdout` and `/dev/stderr`, which asks for the rights to the pipes anew.
+/// Without the capability to give files away, the descriptors alone have to do.
+fn give_output_to(identity: &Identity) {
+    let (user, group) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    for pipe in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let _ = rustix::fs::fchown(pipe, Some(user), Some(group));
     }
 }
 

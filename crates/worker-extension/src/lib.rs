@@ -5,10 +5,10 @@ mod embedded;
 
 use pyo3::prelude::*;
 
-/// Runs the worker on the main thread, and ends the process with it.
+/// Runs the worker on the main thread. Python is to end when it returns.
 #[pyfunction]
 fn run(py: Python<'_>) {
-    py.detach(|| worker::main())
+    py.detach(worker::main);
 }
 
 #[pymodule(gil_used = false)]

@@ -36,7 +36,7 @@ use crate::python::peers::{Answer, Peers};
 use crate::python::reload::Reload;
 use crate::python::signals::Signals;
 use crate::python::{module, service};
-use crate::runner;
+use crate::runner::Runners;
 use crate::telemetry::Telemetry;
 use crate::worker::Worker;
 
@@ -73,16 +73,14 @@ pub fn prepare(root: Option<OwnedFd>) -> Result<(), String> {
 }
 
 /// Runs a worker in the Python of this process, to be called on its main thread and not attached to
-/// Python. Standard input is the socket of the supervisor.
-pub fn main() -> ! {
-    let status = match serve_supervisor() {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("wsgi-worker: {error}");
-            1
-        }
-    };
-    ffi::exit_now(status)
+/// Python. Standard input is the socket of the supervisor. Returns after an orderly end, when Python is
+/// to end as it does by itself: it closes the files that are open, and the C library runs its exit
+/// handlers.
+pub fn main() {
+    if let Err(error) = serve_supervisor() {
+        eprintln!("wsgi-worker: {error}");
+        ffi::exit_now(1);
+    }
 }
 
 fn serve_supervisor() -> Result<(), ControlError> {
@@ -141,7 +139,7 @@ fn run(
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
 
-    match next_order(&mut control)? {
+    let context = match next_order(&mut control)? {
         Event::Order(
             ToWorker::Assign { application_group, secret, preload, interpreter: own },
             Some(listener),
@@ -157,6 +155,7 @@ fn run(
             if settings.threads == 0 {
                 service::run(control, reporter, &interpreter, &context, &preload)?;
                 interpreter.stopping(Cause::ShutdownSignal);
+                Some(Arc::new(context))
             } else {
                 Python::attach(|py| match keeps {
                     true => context.scripts.load_all(py, &preload, || monitor.note_loaded()),
@@ -171,18 +170,28 @@ fn run(
                 signals.dispatch()?;
                 reporter.send(&FromWorker::Serving);
                 serving.monitor()?;
+                let context = Arc::clone(&serving.worker.context);
                 let end = wait_for_the_end(&mut control, reporter, &serving)?;
                 serving.drain(&end, &interpreter);
+                Some(context)
             }
         }
-        _ => interpreter.stopping(Cause::ShutdownSignal),
-    }
+        _ => {
+            interpreter.stopping(Cause::ShutdownSignal);
+            None
+        }
+    };
     reporter.send(&FromWorker::Drained);
-    if runs_exit_handlers {
-        interpreter.finish();
+    if !runs_exit_handlers {
+        log::write_all_rests();
+        ffi::exit_now(0);
+    }
+    interpreter.finish();
+    if let Some(context) = context {
+        Python::attach(|py| context.scripts.let_go(py));
     }
     log::write_all_rests();
-    ffi::exit_now(0)
+    Ok(())
 }
 
 /// Waits for something that concerns a worker which does not serve yet.
@@ -222,7 +231,7 @@ struct Assigned {
 
 fn serve(
     interpreter: &Interpreter,
-    settings: Settings,
+    mut settings: Settings,
     mut context: Context,
     Assigned { application_group, secret, listener }: Assigned,
     monitor: Arc<Monitor>,
@@ -247,7 +256,20 @@ fn serve(
     }
     let authenticator = Authenticator::new(&settings, secret);
     let complaints = Complaints::new(reporter.clone(), monitor.name().to_owned());
-    let threads = usize::from(settings.threads.max(1));
+    let sender = Sender::start()?;
+    let runners = Runners::make(&settings)?;
+    let threads = runners.count();
+    if let Some(error) = &runners.refused {
+        let (name, wanted) = (monitor.name(), settings.threads);
+        reporter.log(
+            Level::Error,
+            format!(
+                "{name}: threads={wanted} is more than its user may have (RLIMIT_NPROC, pids.max): it \
+                 serves with {threads}; {error}"
+            ),
+        );
+        settings.threads = u16::try_from(threads).unwrap_or(u16::MAX);
+    }
     let policy = if has_lock { Policy::Patient } else { Policy::Parallel };
     let reload = settings.reload;
     let intake = Arc::new(Intake {
@@ -264,10 +286,10 @@ fn serve(
         intake: Arc::clone(&intake),
         context: Arc::new(context),
         reload: Reload::new(reporter.clone(), reload),
-        sender: Sender::start()?,
+        sender,
         proof: Arc::new(Proof::new(reporter.clone())),
     });
-    runner::start(&worker)?;
+    runners.start(&worker);
     let io = Io::new(intake, listener, authenticator, complaints)?;
     let io = std::thread::Builder::new().name("wsgi-io".to_owned()).spawn(|| io.run())?;
     Ok(Serving { worker, io, stacks, has_lock })

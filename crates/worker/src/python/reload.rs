@@ -13,7 +13,7 @@ use wire::limits::Cause;
 
 use crate::io::intake::Job;
 use crate::process::control::Reporter;
-use crate::python::script::{Scripts, Times};
+use crate::python::script::{Scripts, Versions};
 
 /// What becomes of requests for changed scripts. The functions without `py` are for threads that
 /// are not attached to Python.
@@ -28,8 +28,8 @@ pub struct Reload {
 enum State {
     /// No change has been found.
     Fresh,
-    /// One has been reported, when the files had these times of change, and these requests found it.
-    Reported(Vec<Job>, Times),
+    /// One has been reported, when the files had these versions, and these requests found it.
+    Reported(Vec<Job>, Versions),
     /// Nobody takes this worker's place: there is no supervisor, or it is about to finish.
     Alone,
 }
@@ -58,7 +58,7 @@ impl Reload {
             }
             State::Fresh => {
                 let script = job.script.clone();
-                *state = State::Reported(vec![job], scripts.times(py));
+                *state = State::Reported(vec![job], scripts.versions(py));
                 drop(state);
                 let reason = format!("'{}' has changed", String::from_utf8_lossy(&script));
                 let cause = Cause::ScriptReload;
@@ -76,9 +76,9 @@ impl Reload {
     /// change after the one that was reported. Returns the requests that have been held back.
     #[must_use]
     pub fn keep(&self, py: Python<'_>, scripts: &Scripts) -> Vec<Job> {
-        let (held, times) = py.detach(|| self.leave(State::Fresh));
-        if let Some(times) = times {
-            scripts.accept(py, times);
+        let (held, versions) = py.detach(|| self.leave(State::Fresh));
+        if let Some(versions) = versions {
+            scripts.accept(py, versions);
         }
         held
     }
@@ -96,10 +96,10 @@ impl Reload {
         matches!(&*self.state.lock().expect("nobody panics in here"), State::Reported(..))
     }
 
-    fn leave(&self, next: State) -> (Vec<Job>, Option<Times>) {
+    fn leave(&self, next: State) -> (Vec<Job>, Option<Versions>) {
         let mut state = self.state.lock().expect("nobody panics in here");
         match std::mem::replace(&mut *state, next) {
-            State::Reported(held, times) => (held, Some(times)),
+            State::Reported(held, versions) => (held, Some(versions)),
             State::Fresh | State::Alone => (Vec::new(), None),
         }
     }

@@ -36,8 +36,8 @@ class ScriptError(Exception):
 
 
 def load(path, outdated=None):
-    """Return the file's time of change and the globals of the script at ``path``, which is bytes,
-    loaded now or earlier. The globals ``outdated`` are not good any more. The collector runs less
+    """Return the file's version (device, inode, size, times of change) and the globals of the script
+    at ``path``, which is bytes, loaded now or earlier. The globals ``outdated`` are not good any more. The collector runs less
     often meanwhile, unless the script has something else in mind."""
     usual = gc.get_threshold()
     rare = max(usual[0], _THRESHOLD_WHILE_LOADING), *usual[1:]
@@ -57,9 +57,11 @@ def _load(path, outdated=None):
     with _lock:
         try:
             with open(path, "rb") as file:
-                mtime = os.fstat(file.fileno()).st_mtime_ns
+                stat = os.fstat(file.fileno())
+                mtime = stat.st_mtime_ns
+                version = stat.st_dev, stat.st_ino, stat.st_size, mtime, stat.st_ctime_ns
                 known = _loaded.get(key)
-                if known is not None and known[0] == mtime and known[1] is not outdated:
+                if known is not None and known[0] == version and known[1] is not outdated:
                     return known
                 source = file.read()
         except OSError as error:
@@ -67,7 +69,7 @@ def _load(path, outdated=None):
         code = _compile(source, path)
         _loaded.pop(key, None)
         namespace = _run(code, path, key, mtime)
-        _loaded[key] = mtime, namespace
+        _loaded[key] = version, namespace
         return _loaded[key]
 
 
@@ -79,6 +81,11 @@ def run_service(path):
         if not isinstance(error.__context__, SystemExit):
             return error.lines
     return []
+
+
+def forget_all():
+    """Let go of all scripts, as Python is about to end."""
+    _loaded.clear()
 
 
 def is_outdated(namespace, resource):
@@ -117,8 +124,51 @@ def _run(code, path, key, mtime):
         if isinstance(error, RequestTimeout):
             raise
         header = f"cannot load WSGI script '{path}': {type(error).__name__}{_at(error, path)}"
-        raise ScriptError(header, *_mod_wsgi_failure.lines(error)) from None
+        raise ScriptError(header, *_mod_wsgi_failure.lines(error), *_advice(error, path)) from None
     return module.__dict__
+
+
+def _advice(error, path):
+    """Say which Python has found no module, and which environment it may be in."""
+    if not isinstance(error, ImportError):
+        return
+    version = "%d.%d.%d" % sys.version_info[:3]
+    yield f"This is Python {version} ({sys.executable}), whose packages are in {sys.prefix}."
+    made_with = environment_version()
+    if made_with and made_with != version and "undefined symbol" in str(error):
+        yield (
+            f"Its environment was made with Python {made_with}: make it anew with an interpreter "
+            "and a standard library of one release."
+        )
+    if isinstance(error, ModuleNotFoundError):
+        for home in _environments_beside(path):
+            yield f"An environment that is not used lies beside the script: python-home={home}"
+
+
+def environment_version():
+    """Return the version that the environment says it was made with; None without an environment."""
+    try:
+        with open(os.path.join(sys.prefix, "pyvenv.cfg"), encoding="utf-8") as file:
+            pairs = dict(line.lower().split("=", 1) for line in file if "=" in line)
+    except (OSError, UnicodeDecodeError):
+        return None
+    pairs = {key.strip(): value.strip() for key, value in pairs.items()}
+    version = pairs.get("version") or pairs.get("version_info") or ""
+    return ".".join(version.split(".")[:3]) or None
+
+
+def _environments_beside(path):
+    """Find virtual environments in the script's directory and the one above it, a few of each."""
+    directory = os.path.dirname(os.path.abspath(path))
+    for place in dict.fromkeys((directory, os.path.dirname(directory))):
+        try:
+            names = sorted(os.listdir(place))[:200]
+        except OSError:
+            continue
+        for name in names:
+            home = os.path.join(place, name)
+            if home != sys.prefix and os.path.exists(os.path.join(home, "pyvenv.cfg")):
+                yield home
 
 
 def _at(error, path):

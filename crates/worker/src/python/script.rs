@@ -21,6 +21,7 @@ pub struct Scripts {
     script_error: Py<PyAny>,
     is_outdated: Py<PyAny>,
     run_service: Py<PyAny>,
+    forget_all: Py<PyAny>,
     /// Where `reload=keep`: who else has them.
     peers: Option<Arc<Peers>>,
     /// A copy of what `load` knows, so that a request needs neither it nor its lock. No Python
@@ -32,13 +33,13 @@ pub struct Scripts {
 struct Loaded {
     /// Time of change of the file that was loaded, in nanoseconds, or of the one that could not be
     /// loaded since: none where it was gone.
-    mtime: Option<i128>,
+    version: Option<Version>,
     globals: Py<PyDict>,
 }
 
-/// Times of change of the files of scripts.
+/// Versions of the files of scripts.
 #[derive(Debug)]
-pub struct Times(Vec<(Box<[u8]>, Option<i128>)>);
+pub struct Versions(Vec<(Box<[u8]>, Option<Version>)>);
 
 /// Why there is no application to call.
 #[derive(Debug)]
@@ -82,6 +83,7 @@ impl Scripts {
             script_error: module.getattr("ScriptError")?.unbind(),
             is_outdated: module.getattr("is_outdated")?.unbind(),
             run_service: module.getattr("run_service")?.unbind(),
+            forget_all: module.getattr("forget_all")?.unbind(),
             peers,
             known: Mutex::default(),
         })
@@ -191,8 +193,8 @@ impl Scripts {
 
     /// Whether the script has been loaded, and its file has changed since.
     pub fn has_changed(&self, py: Python<'_>, path: &[u8]) -> bool {
-        let now = time_of_change(path);
-        self.lock(py).get(path).is_some_and(|loaded| now != loaded.mtime)
+        let now = version(path);
+        self.lock(py).get(path).is_some_and(|loaded| now != loaded.version)
     }
 
     /// The scripts that have been loaded. Not to be called while attached to Python.
@@ -201,24 +203,34 @@ impl Scripts {
         known.keys().map(|path| path.to_vec()).collect()
     }
 
+    /// Lets go of everything that scripts have made: files that they have left open are closed when
+    /// Python ends.
+    pub fn let_go(&self, py: Python<'_>) {
+        let known = std::mem::take(&mut *self.lock(py));
+        drop(known);
+        if let Err(error) = self.forget_all.bind(py).call0() {
+            error.print(py);
+        }
+    }
+
     /// Forgets the script: the next request loads it.
     pub fn forget(&self, py: Python<'_>, path: &[u8]) {
         let before = self.lock(py).remove(path);
         drop(before);
     }
 
-    /// The times of change that the files of all loaded scripts have now.
-    pub fn times(&self, py: Python<'_>) -> Times {
+    /// The versions that the files of all loaded scripts have now.
+    pub fn versions(&self, py: Python<'_>) -> Versions {
         let known = self.lock(py);
-        Times(known.keys().map(|path| (path.clone(), time_of_change(path))).collect())
+        Versions(known.keys().map(|path| (path.clone(), version(path))).collect())
     }
 
-    /// Takes what has been loaded for what was in the files at these times.
-    pub fn accept(&self, py: Python<'_>, times: Times) {
+    /// Takes what has been loaded for these versions of the files.
+    pub fn accept(&self, py: Python<'_>, versions: Versions) {
         let mut known = self.lock(py);
-        for (path, time) in times.0 {
+        for (path, version) in versions.0 {
             if let Some(loaded) = known.get_mut(&path) {
-                loaded.mtime = time;
+                loaded.version = version;
             }
         }
     }
@@ -263,10 +275,10 @@ impl Scripts {
         outdated: Option<Bound<'py, PyDict>>,
     ) -> Result<Bound<'py, PyDict>, ScriptError> {
         let result = self.load.bind(py).call1((PyBytes::new(py, path), outdated));
-        let (mtime, globals) = result
-            .and_then(|pair| pair.extract::<(i128, Bound<'py, PyDict>)>())
+        let (version, globals) = result
+            .and_then(|pair| pair.extract::<(Version, Bound<'py, PyDict>)>())
             .map_err(|error| self.explain(py, error))?;
-        let loaded = Loaded { mtime: Some(mtime), globals: globals.clone().unbind() };
+        let loaded = Loaded { version: Some(version), globals: globals.clone().unbind() };
         let before = self.lock(py).insert(path.into(), loaded);
         if let (None, Some(peers)) = (before, &self.peers) {
             py.detach(|| peers.tell(path));
@@ -289,8 +301,20 @@ fn is_there(path: &[u8]) -> bool {
     !matches!(rustix::fs::stat(OsStr::from_bytes(path)), Err(rustix::io::Errno::NOENT))
 }
 
-/// When the file was changed last, in nanoseconds since the epoch.
-fn time_of_change(path: &[u8]) -> Option<i128> {
+/// By which a file is told from what was at its path before: device, inode, size, and the times of
+/// change of content and inode in nanoseconds since the epoch. A new release may come with the old
+/// time of change (a link that leads elsewhere, `rsync -t`, images of containers).
+type Version = (u64, u64, u64, i128, i128);
+
+/// The version of the file that is at this path now.
+fn version(path: &[u8]) -> Option<Version> {
     let stat = rustix::fs::stat(OsStr::from_bytes(path)).ok()?;
-    Some(i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec))
+    let nanoseconds = |seconds, rest| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    Some((
+        stat.st_dev,
+        stat.st_ino,
+        u64::try_from(stat.st_size).ok()?,
+        nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+        nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
+    ))
 }

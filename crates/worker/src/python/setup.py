@@ -39,8 +39,10 @@ def start(stdout, stderr, note_fork):
     os.register_at_fork(after_in_child=after_fork)
 
 
-class _Restricted:
-    """A stream that nobody may use."""
+class Restricted:
+    """A stream that an application may not use, as `mod_wsgi` has it."""
+
+    __module__ = "mod_wsgi"
 
     def __init__(self, name):
         object.__setattr__(self, "_name", name)
@@ -53,9 +55,9 @@ class _Restricted:
 def restrict(stdin, stdout):
     """Take from the application what the configuration says it must not use."""
     if stdin:
-        sys.stdin = _Restricted("sys.stdin")
+        sys.stdin = Restricted("sys.stdin")
     if stdout:
-        sys.stdout = _Restricted("sys.stdout")
+        sys.stdout = Restricted("sys.stdout")
 
 
 def search(home, directories):
@@ -112,5 +114,5 @@ def _end_threads():
 
 def _flush():
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and type(stream) is not _Restricted:
+        if stream is not None and type(stream) is not Restricted:
             stream.flush()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyDeprecationWarning, PyOSError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::conversation::exchange::Exchange;
 use crate::forked::has_forked;
@@ -74,6 +74,55 @@ impl LogStream {
         Ok(bytes.len())
     }
 
+    #[pyo3(signature = (lines, /))]
+    fn writelines(&self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+        for line in lines.try_iter()? {
+            self.write(py, &line?)?;
+        }
+        Ok(())
+    }
+
+    fn __enter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_reason))]
+    fn __exit__(&self, _reason: &Bound<'_, PyTuple>) {}
+
+    #[getter]
+    fn mode(&self) -> &'static str {
+        "wb"
+    }
+
+    #[pyo3(signature = (_size = -1, /))]
+    fn read(&self, py: Python<'_>, _size: isize) -> PyResult<()> {
+        Err(unsupported(py, "read"))
+    }
+
+    #[pyo3(signature = (_size = -1, /))]
+    fn readline(&self, py: Python<'_>, _size: isize) -> PyResult<()> {
+        Err(unsupported(py, "readline"))
+    }
+
+    #[pyo3(signature = (_hint = -1, /))]
+    fn readlines(&self, py: Python<'_>, _hint: isize) -> PyResult<()> {
+        Err(unsupported(py, "readlines"))
+    }
+
+    #[pyo3(signature = (_offset, _whence = 0, /))]
+    fn seek(&self, py: Python<'_>, _offset: isize, _whence: isize) -> PyResult<()> {
+        Err(unsupported(py, "seek"))
+    }
+
+    fn tell(&self, py: Python<'_>) -> PyResult<()> {
+        Err(unsupported(py, "tell"))
+    }
+
+    #[pyo3(signature = (_size = None, /))]
+    fn truncate(&self, py: Python<'_>, _size: Option<isize>) -> PyResult<()> {
+        Err(unsupported(py, "truncate"))
+    }
+
     fn flush(&self, py: Python<'_>) {
         let in_request = !has_forked();
         match &self.exchange {
@@ -132,6 +181,18 @@ impl LogStream {
             Source::Stdout => Ok(1),
         }
     }
+}
+
+/// What Python's own streams raise for what they cannot do (`io.UnsupportedOperation`).
+fn unsupported(py: Python<'_>, operation: &'static str) -> PyErr {
+    let class = py.import("io").and_then(|io| io.getattr("UnsupportedOperation"));
+    class.map_or_else(
+        |error| error,
+        |class| match class.call1((operation,)) {
+            Ok(error) => PyErr::from_value(error),
+            Err(error) => error,
+        },
+    )
 }
 
 fn write(py: Python<'_>, source: Source, lines: &[Vec<u8>]) {
