@@ -433,6 +433,7 @@ mod tests {
             ("lang", "C", "C.UTF-8"),
             ("locale", "C", "C.UTF-8"),
             ("reload", "keep", "off"),
+            ("retry", "Off", "On"),
             ("script-user", "root", "nobody"),
             ("script-group", "#0", "#1"),
             ("server-metrics", "Off", "On"),

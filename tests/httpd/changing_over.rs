@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use testkit::{Httpd, Mpm, Process, Running, environment, until};
 
 use crate::broken_workers::Programs;
@@ -211,4 +213,42 @@ fn the_library_of_another_build_is_not_taken() {
     ]);
     fs::write(programs.0.join(&name), "no library").expect("ours");
     Httpd::new().dist(&programs.0).configtest().refuses(&["mod_wsgi_rs.so into server", &name]);
+}
+
+/// Writes files of another build over those of a running server.
+#[test]
+fn an_upgrade_in_place_leaves_the_running_server_its_own_files() {
+    if testkit::ours_only("ours is made of several programs") {
+        return;
+    }
+    let programs = Programs::with("upgraded", |_| ());
+    let httpd = Httpd::new()
+        .dist(&programs.0)
+        .app("tell.wsgi", TELL)
+        .conf(
+            "WSGIDaemonProcess app\n\
+             WSGIScriptAlias / {apps}/tell.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .expect_log("[wsgi:")
+        .start();
+    let pid = |httpd: &Running| told(httpd.get(&ask(&["os.getpid()"]))).concat();
+    let before = pid(&httpd);
+    // As package managers do: new files take the names, and the old ones are no more.
+    for name in ["wsgi_worker.abi3.so", "wsgi-supervisor", "wsgi-worker"] {
+        let (path, fresh) = (programs.0.join(name), programs.0.join("fresh"));
+        fs::write(&fresh, "not of this build").expect("the folder is ours");
+        fs::rename(&fresh, &path).expect("the folder is ours");
+    }
+    let worker: i32 = before.parse().expect("a process id");
+    kill(Pid::from_raw(worker), Signal::SIGKILL).expect("it runs");
+    let served = until(|| {
+        let response = httpd.get(&ask(&["os.getpid()"]));
+        (response.status == 200).then(|| told(response).concat()).filter(|pid| *pid != before)
+    });
+    assert!(served.is_some(), "the next worker is of the supervisor's build");
+    // And once more, by the order to take fresh ones.
+    let supervisor = httpd.supervisor().expect("it runs").pid;
+    kill(Pid::from_raw(supervisor), Signal::SIGHUP).expect("it runs");
+    let renewed = until(|| Some(pid(&httpd)).filter(|pid| Some(pid) != served.as_ref()));
+    assert!(renewed.is_some());
 }

@@ -31,13 +31,10 @@ def application(environ, start_response):
 
 #[test]
 fn what_is_open_is_written() {
-    let httpd = Httpd::new()
-        .app("app.wsgi", OPEN)
-        .open_folder("out")
-        .conf(
-            "WSGIDaemonProcess app user={user} group={group} home={dir}/out\n\
+    let httpd = Httpd::new().app("app.wsgi", OPEN).open_folder("out").conf(
+        "WSGIDaemonProcess app user={user} group={group} home={dir}/out\n\
              WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
-        );
+    );
     let mut httpd = httpd.start();
     for _ in 0..3 {
         httpd.get("/").assert(200);

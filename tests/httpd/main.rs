@@ -29,6 +29,7 @@ mod hooks;
 mod hostile_workers;
 mod imports;
 mod input;
+mod interpreter;
 mod lifecycle;
 mod limits;
 mod loading;

@@ -17,7 +17,7 @@ use crate::tally::Tally;
 use crate::{dist, docker, environments, requirements, shell, stage};
 
 /// What the test applications import.
-const PACKAGES: [&str; 5] = ["flask", "django", "falcon", "bottle", "pyramid"];
+const PACKAGES: [&str; 6] = ["flask", "django", "falcon", "bottle", "pyramid", "py-spy"];
 
 /// What they import in the Pythons that are not the default.
 const FEWER_PACKAGES: [&str; 2] = ["flask", "django"];

@@ -104,6 +104,7 @@ fn serve_supervisor() -> Result<(), ControlError> {
 impl Prepared {
     fn begin() -> Result<Self, ControlError> {
         abort_on_panic();
+        setup::hide();
         let title = Title::find();
         let mut control = Control::take_stdin()?;
         match control.next(None)? {

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
+use rustix::process::DumpableBehavior;
 use wire::control::Settings;
 use wire::exchange::Level;
 
@@ -10,6 +11,14 @@ use crate::ffi;
 use crate::process::confinement::confine;
 use crate::process::control::Reporter;
 use crate::process::memory;
+
+/// Keeps processes of the same user from reading this one's memory, environment and descriptors, and
+/// from tracing it (`PR_SET_DUMPABLE`; other groups may run as that user). Programs that the application
+/// executes are their own affair again.
+pub fn hide() {
+    // Refused by no kernel.
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
 
 /// Confines the process to `root`, the group's `chroot=`, and sets umask and working directory in
 /// there. (Without a `chroot=`, the supervisor has seen to these.)

@@ -124,23 +124,24 @@ def _run(code, path, key, mtime):
         if isinstance(error, RequestTimeout):
             raise
         header = f"cannot load WSGI script '{path}': {type(error).__name__}{_at(error, path)}"
-        raise ScriptError(header, *_mod_wsgi_failure.lines(error), *_advice(error, path)) from None
+        raise ScriptError(header, *_advice(error, path), *_mod_wsgi_failure.lines(error)) from None
     return module.__dict__
 
 
 def _advice(error, path):
     """Say which Python has found no module, and which environment it may be in."""
-    if not isinstance(error, ImportError):
+    is_missing = isinstance(error, ModuleNotFoundError)
+    if not is_missing and "undefined symbol" not in str(error):
         return
     version = "%d.%d.%d" % sys.version_info[:3]
     yield f"This is Python {version} ({sys.executable}), whose packages are in {sys.prefix}."
     made_with = environment_version()
-    if made_with and made_with != version and "undefined symbol" in str(error):
+    if made_with and made_with != version and not is_missing:
         yield (
             f"Its environment was made with Python {made_with}: make it anew with an interpreter "
             "and a standard library of one release."
         )
-    if isinstance(error, ModuleNotFoundError):
+    if is_missing:
         for home in _environments_beside(path):
             yield f"An environment that is not used lies beside the script: python-home={home}"
 

@@ -98,7 +98,7 @@ def dump_stacks_to(descriptor):
 
 def finish():
     """Do what Python does before it ends: wait for threads, run exit handlers, flush."""
-    for step in (_end_threads, atexit._run_exitfuncs, _flush):
+    for step in (_end_threads, atexit._run_exitfuncs, _lift_restrictions, _flush):
         try:
             step()
         except SystemExit:
@@ -108,11 +108,18 @@ def finish():
             traceback.print_exc()
 
 
+def _lift_restrictions():
+    # Python flushes its streams when it ends.
+    for name in ("stdin", "stdout"):
+        if type(getattr(sys, name)) is Restricted:
+            setattr(sys, name, None)
+
+
 def _end_threads():
     threading._shutdown()
 
 
 def _flush():
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and type(stream) is not Restricted:
+        if stream is not None:
             stream.flush()
