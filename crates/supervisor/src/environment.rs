@@ -112,6 +112,8 @@ pub fn is_free_threaded(home: &Path) -> bool {
 /// that of the environment that the module is installed in, or the system's.
 fn default(installed: &Path) -> Result<PathBuf, EnvironmentError> {
     let own = installed.join("python");
+    // By its own path: the link is ours, and may be another one after an upgrade.
+    let own = std::fs::read_link(&own).ok().filter(|path| path.is_absolute()).unwrap_or(own);
     // `PREFIX/lib/pythonX.Y/site-packages/mod_wsgi_rs`
     let environment = installed.ancestors().nth(4).map(|prefix| prefix.join("bin/python3"));
     let in_packages = installed.parent().is_some_and(|folder| folder.ends_with("site-packages"));
