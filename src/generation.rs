@@ -62,6 +62,8 @@ pub struct GroupFacts {
     pub script_owner: Option<ScriptOwner>,
     /// How to speak with its workers.
     pub options: ConnectionOptions,
+    /// How many requests the workers of one of its application groups run at a time.
+    pub capacity: usize,
 }
 
 /// How httpd's children speak with the workers of a group. What is not set is left to httpd or the

@@ -284,6 +284,8 @@ pub struct Hook {
     pub script: Vec<u8>,
     /// `application-group=`.
     pub application_group: Name,
+    /// Whether a .htaccess file names it, whose author need not be trusted with httpd's user.
+    pub is_from_htaccess: bool,
 }
 
 impl Settings for DirConfig {

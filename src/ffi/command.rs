@@ -158,10 +158,15 @@ impl<'c> Command<'c> {
         Some(PathBuf::from(std::ffi::OsStr::from_bytes(full)))
     }
 
+    /// Whether the line stands in a .htaccess file, and not in the server's configuration.
+    pub fn is_in_htaccess(self) -> bool {
+        self.rec().override_ & (c::RSRC_CONF | c::ACCESS_CONF) == 0
+    }
+
     /// Warns about the line, in a way that `apachectl configtest` shows. A .htaccess file is read for
     /// each request, and is not warned about.
     pub fn warn(self, text: &str) {
-        if self.rec().override_ & (c::RSRC_CONF | c::ACCESS_CONF) == 0 {
+        if self.is_in_htaccess() {
             return;
         }
         let text = format!("{} at {}: {text}", self.name(), self.location());

@@ -1,7 +1,7 @@
 //! httpd's error log.
 
 use std::borrow::Cow;
-use std::ffi::{c_char, c_int};
+use std::ffi::{CString, c_char, c_int};
 
 use super::bindings as c;
 use super::module::module_index;
@@ -30,16 +30,22 @@ pub fn log_request(request: Request<'_>, level: u8, text: &[u8]) {
     write(request, std::ptr::null(), 0, level, text);
 }
 
-/// As [`log_request`], with the source file and line (`%F` in an ErrorLogFormat).
+/// As [`log_request`], with the source file and line (`%F` in an ErrorLogFormat). Nothing of it is
+/// left in the request's pool, however many lines there are.
 pub fn log_request_from(request: Request<'_>, level: u8, (path, line): (&[u8], u32), text: &[u8]) {
-    let path = request.pool().string(path).as_ptr();
-    write(request, path, c_int::try_from(line).unwrap_or(0), level, text);
+    let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+    let path = CString::new(&path[..end]).unwrap_or_default();
+    write(request, path.as_ptr(), c_int::try_from(line).unwrap_or(0), level, text);
 }
 
 fn write(request: Request<'_>, path: *const c_char, line: c_int, level: u8, text: &[u8]) {
+    if level > request.log_level() {
+        return;
+    }
     let text = without_nul(text);
     for piece in pieces(&text) {
-        // SAFETY: as above; the request is alive, and `path` a C string in its pool, or null.
+        // SAFETY: as above; the request is alive, and `path` a C string, or null. It is read before
+        // the call returns.
         unsafe {
             c::mwrs_log_request(
                 path,

@@ -103,8 +103,10 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
             receive_buffer_size: group.receive_buffer_size,
             retry: group.retry,
         },
+        capacity: capacity(group) as usize,
     };
-    let mut facts = HashMap::from([(Vec::new(), GroupFacts::default())]);
+    let default = facts_of(&DaemonProcess::default(), None);
+    let mut facts = HashMap::from([(Vec::new(), default)]);
     for (server, settings) in main.with_own_settings::<ServerConfig>() {
         for group in &settings.groups {
             // The default group may be used from everywhere, wherever its definition stands.
@@ -176,12 +178,16 @@ pub fn configuration<'s>(
 /// httpd (or a process, with prefork), of which an eighth is left to others, and to static files.
 fn backlog(daemon: &DaemonProcess, (processes, threads): (u32, u32)) -> u32 {
     let workers = processes.max(1).saturating_mul(threads.max(1));
-    let threads = daemon.threads.unwrap_or(DEFAULT_THREADS);
-    let runs = daemon.processes.unwrap_or(1).saturating_mul(threads.into());
     daemon.listen_backlog.unwrap_or_else(|| {
         let share = workers - workers / 8;
-        share.saturating_sub(runs).max(LEAST_BACKLOG)
+        share.saturating_sub(capacity(daemon)).max(LEAST_BACKLOG)
     })
+}
+
+/// How many requests of an application group run at a time.
+fn capacity(daemon: &DaemonProcess) -> u32 {
+    let threads = daemon.threads.unwrap_or(DEFAULT_THREADS);
+    daemon.processes.unwrap_or(1).saturating_mul(threads.into())
 }
 
 /// User and group id of httpd's children.

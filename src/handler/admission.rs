@@ -24,11 +24,14 @@ pub struct Permit {
     admission: Admission,
     /// Whether it may be held while no worker has begun the request.
     pub may_wait: bool,
+    /// Whether a worker can have a thread free for the request: its group has more than the requests
+    /// before it hold. What workers say of themselves does not count here.
+    pub may_run: bool,
 }
 
 impl Permit {
-    /// Counts one more request of the group.
-    pub fn take(admission: Admission) -> Self {
+    /// Counts one more request of the group, whose workers run `capacity` at a time.
+    pub fn take(admission: Admission, capacity: usize) -> Self {
         // One after the other, so that of many that come at once as many may wait as may.
         let of_group = admission.fetch_add(1, Ordering::Relaxed) + 1;
         let of_all = HELD.fetch_add(1, Ordering::Relaxed) + 1;
@@ -39,7 +42,7 @@ impl Permit {
             let all = children * threads;
             all.saturating_sub(busy_threads()) >= all / (SHARE + 1)
         };
-        Self { admission, may_wait }
+        Self { admission, may_wait, may_run: may_wait || of_group <= capacity }
     }
 }
 

@@ -31,7 +31,7 @@ pub fn run(
     let destination = Destination::new(
         target.process_group.clone(),
         target.application_group.clone(),
-        target.options,
+        (target.options, target.capacity),
     );
     // A safe method may be asked for twice (RFC 9110, section 9.2.2).
     let is_safe = matches!(request.method(), b"GET" | b"HEAD");

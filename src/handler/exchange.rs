@@ -2,6 +2,7 @@
 //! it comes, the request body to the worker as its application reads.
 
 mod body;
+mod budget;
 mod client;
 mod delivery;
 mod file;
@@ -50,6 +51,8 @@ pub struct Exchange<'r, 'c> {
     allowance: Option<u64>,
     /// The announced length has been exceeded, which is said once.
     exceeded: bool,
+    /// How many early hints have been sent, and their bytes.
+    hints: (usize, usize),
     /// A piece of the body has come.
     has_data: bool,
     /// The end of the response has been handed to httpd; the worker's is still to come.
@@ -87,6 +90,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             bodiless: false,
             allowance: None,
             exceeded: false,
+            hints: (0, 0),
             has_data: false,
             complete: false,
             window: windows.response.as_ref().map(|counted| &counted.window),

@@ -11,9 +11,12 @@ use super::search::{Destination, Search};
 use super::target::may_use;
 use super::turn::{Break, Halt, Outcome, Turn};
 use super::workers::Connection;
-use crate::config::{DirConfig, Hook, lossy};
+use crate::config::{DirConfig, Hook, ServerConfig, lossy};
 use crate::ffi::request::Request;
 use crate::generation;
+
+/// Most variables of mod_ssl that a hook may ask for: it has some 100.
+const MOST_VARIABLES: usize = 1000;
 
 /// The default process group, which runs as httpd's own user.
 const GROUP: &[u8] = b"";
@@ -29,13 +32,27 @@ pub fn ask(
         error!("No supervisor has been started: see the error log at httpd's start.");
         return None;
     };
+    let server: Option<&ServerConfig> = request.server().settings();
+    let restricted = server.and_then(|server| server.globals.restrict_embedded) == Some(true);
+    if hook.is_from_htaccess && restricted {
+        error!(
+            "WSGIRestrictEmbedded does not allow {}, which a .htaccess file names, to run as httpd's \
+             user: name it in the server's configuration.",
+            lossy(&hook.script)
+        );
+        return None;
+    }
     let facts = may_use(&generation, GROUP, request.server().name());
     let facts = facts.inspect_err(|problem| error!("{problem}")).ok()?;
     let script = facts.root.as_ref().map(|root| root.named(&hook.script));
     let script = script.as_ref().unwrap_or(&hook.script);
     let application_group = hook.application_group.expand(&request);
     let reloading = request.dir_config::<DirConfig>().and_then(|config| config.script_reloading);
-    let destination = Destination::new(GROUP.to_vec(), application_group.clone(), facts.options);
+    let destination = Destination::new(
+        GROUP.to_vec(),
+        application_group.clone(),
+        (facts.options, facts.capacity),
+    );
     // A hook decides, and changes nothing: it may be asked twice.
     let mut search = Search::new(request, &destination, &generation, true);
     let mut verdict = None;
@@ -102,13 +119,19 @@ fn await_verdict(
     mut turn: Turn<'_, '_>,
     inbox: &mut Inbox,
 ) -> Result<Answer, Halt> {
+    let mut asked = 0;
     loop {
         let message = turn.next(inbox)?;
         if turn.hear(&message)? {
             continue;
         }
         match message {
+            // Each takes memory of the request's.
+            FromWorker::NeedVariable(_) if asked == MOST_VARIABLES => {
+                return Err(Turn::nonsense(format!("asks for more than {asked} variables")));
+            }
             FromWorker::NeedVariable(name) => {
+                asked += 1;
                 let value = request.ssl_variable(name);
                 channel::send_message(turn.stream, &ToWorker::Variable(value))
                     .map_err(|_| turn.lost("closed the connection"))?;

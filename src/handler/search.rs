@@ -39,6 +39,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Destination {
     key: Key,
     options: ConnectionOptions,
+    capacity: usize,
 }
 
 /// One of the times that a worker is asked.
@@ -83,7 +84,7 @@ impl<'r, 's> Search<'r, 's> {
         generation: &'s Generation,
         repeatable: bool,
     ) -> Self {
-        let permit = Permit::take(admission(&destination.key));
+        let permit = Permit::take(admission(&destination.key), destination.capacity);
         let options = &destination.options;
         // httpd's own limit for those that it waits for, unless more has been asked for.
         let longest = request.server().timeout().max(options.connect_timeout.unwrap_or_default());
@@ -115,6 +116,9 @@ impl<'r, 's> Search<'r, 's> {
         self.pause()?;
         if self.queue.is_over() {
             return Err(self.late());
+        }
+        if !self.permit.may_run {
+            return Err(self.unavailable(&Unavailable::NotAdmitted));
         }
         let (workers, connection) = self.find().map_err(|problem| match self.queue.is_over() {
             true => self.late(),
@@ -267,7 +271,7 @@ impl<'r, 's> Search<'r, 's> {
     }
 
     fn find_workers(&self) -> Result<Arc<Workers>, Unavailable> {
-        let Destination { key, options } = self.destination;
+        let Destination { key, options, .. } = self.destination;
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = options.connect_timeout.map_or(left, |limit| limit.max(LEAST).min(left));
         let timeout = self.queue.left().map_or(timeout, |left| left.min(timeout));
@@ -347,13 +351,14 @@ impl<'r, 's> Search<'r, 's> {
 }
 
 impl Destination {
-    /// The workers of this application group, to be spoken with like this.
+    /// The workers of this application group, to be spoken with like this, which run so many requests
+    /// at a time.
     pub fn new(
         process_group: Vec<u8>,
         application_group: Vec<u8>,
-        options: ConnectionOptions,
+        (options, capacity): (ConnectionOptions, usize),
     ) -> Self {
-        Self { key: (process_group, application_group), options }
+        Self { key: (process_group, application_group), options, capacity }
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Target {
     pub error_override: bool,
     /// How to speak with the group's workers.
     pub options: ConnectionOptions,
+    /// How many requests they run at a time.
+    pub capacity: usize,
 }
 
 /// Why a request can go nowhere.
@@ -157,6 +159,7 @@ impl Target {
             },
             error_override: config.and_then(|config| config.error_override).unwrap_or(false),
             options: ConnectionOptions::default(),
+            capacity: 0,
         };
         if let Some(hook) = config.and_then(|config| config.dispatch_script.as_deref()) {
             target.dispatch(request, hook)?;
@@ -170,7 +173,7 @@ impl Target {
         if let Some(owner) = facts.script_owner {
             super::owner::check(request.filename(), owner).map_err(TargetError::Owner)?;
         }
-        target.options = facts.options;
+        (target.options, target.capacity) = (facts.options, facts.capacity);
         if let Some(root) = &facts.root {
             target.confine(request.filename(), root)?;
         }

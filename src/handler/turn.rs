@@ -15,6 +15,7 @@ use super::queue::{GivenUp, QueueTime};
 use super::workers::ACCEPT_TIMEOUT;
 use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
+use crate::ffi::stopping;
 
 /// What happened to a worker that httpd does not wait for any more.
 pub const STOPPING: &str = "was not waited for any longer: httpd has told its child process to end";
@@ -141,9 +142,14 @@ impl<'r, 'c> Turn<'r, 'c> {
         self.heard
     }
 
-    /// The worker has as much time as at first.
+    /// The worker has got on: it has as much time as at first. Log lines are no progress.
     pub fn renew(&mut self) {
         self.deadline = Instant::now() + self.silence;
+    }
+
+    /// So long it was not the worker that was waited for.
+    pub fn extend(&mut self, time: Duration) {
+        self.deadline += time;
     }
 
     /// Hears what a worker may say whatever it was sent. Returns whether `message` was of that kind.
@@ -152,7 +158,12 @@ impl<'r, 'c> Turn<'r, 'c> {
     /// The worker does not begin what it was sent.
     pub fn hear(&mut self, message: &FromWorker<'_>) -> Result<bool, Halt> {
         match message {
-            FromWorker::Welcome { worker } => self.peer.introduce(*worker),
+            FromWorker::Welcome { worker } => {
+                if self.peer.pid().is_none() {
+                    self.renew();
+                }
+                self.peer.introduce(*worker);
+            }
             // What is printed while a script is loaded does not say whether the request is begun.
             FromWorker::Log { level, text } => log_request(self.request, level.number(), text),
             FromWorker::LogFrom { level, path, line, text } => {
@@ -198,6 +209,17 @@ impl<'r, 'c> Turn<'r, 'c> {
         Ok(left)
     }
 
+    /// Whether the turn may go on, however much the worker says meanwhile.
+    ///
+    /// # Errors
+    /// There is no time left, or httpd does not wait any longer.
+    pub fn check(&self) -> Result<(), Halt> {
+        if stopping::is_stopping() {
+            return Err(Self::stopping());
+        }
+        self.time_left(Instant::now()).map(drop)
+    }
+
     /// Waits for the next message.
     ///
     /// # Errors
@@ -205,10 +227,11 @@ impl<'r, 'c> Turn<'r, 'c> {
     pub fn next<'m>(&mut self, inbox: &'m mut Inbox) -> Result<FromWorker<'m>, Halt> {
         let garbage = |problem| Self::nonsense(format!("sends what is no message ({problem})"));
         while !inbox.ready::<FromWorker<'_>>().map_err(garbage)? {
+            self.check()?;
             let has_ended = self.peer.has_ended();
             match inbox.try_receive(self.stream) {
                 Ok(0) => return Err(self.lost("closed the connection")),
-                Ok(_) => self.renew(),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What it had sent before its end has been received.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && has_ended => {

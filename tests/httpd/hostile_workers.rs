@@ -1,7 +1,7 @@
 //! Workers that send anything: a program in a worker's place speaks the protocol up to the request,
 //! and then breaks it. httpd's children live on, keep no descriptors, and serve the next request.
 
-use testkit::{Httpd, Running};
+use testkit::{Httpd, Mpm, Process, Running, until};
 
 use crate::broken_workers::{Programs, write_program};
 
@@ -94,6 +94,33 @@ CASES = {
     # So large that a window comes before the next request.
     "large": (head() + frame(DATA, b"x" * 100_000) + end, []),
 }
+
+
+def log_from(path):
+    return frame(11, bytes([7]) + string(path) + struct.pack("<I", 1) + b"x")
+
+
+hints = frame(HINTS, struct.pack("<I", 1) + string(b"Link") + string(b"x" * 300))
+whole = head(headers=[(b"Content-Length", b"4")]) + body
+CASES |= {
+    "busy": (frame(1, b"\x01"), []),
+    "draining": (frame(1, b"\x02"), []),
+    "not_authentic": (frame(1, b"\x04"), []),
+    "many_paths": (log_from(b"/x" * 16_000) * 4000 + head() + body + end, []),
+    "many_hints": (hints * 400_000 + head() + body + end, []),
+    # And then nothing, or nothing but log lines.
+    "lingers": (whole, []),
+    "lingers_chattering": (whole, []),
+    "chatters": (b"", []),
+    "chatters_ever_so_fast": (b"", []),
+}
+
+
+def linger(connection, case):
+    """Keeps the connection until httpd closes it."""
+    while not select.select([connection], [], [], 0 if "fast" in case else 0.05)[0]:
+        if "chatter" in case:
+            connection.sendall(log(b"chatter", level=7))
 
 
 def at(offset, length):
@@ -191,6 +218,8 @@ def serve(connection):
                 connection.sendmsg([data[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
                 data = data[1:]
             connection.sendall(data)
+            if case.startswith(("linger", "chatter")):
+                linger(connection, case)
             if case not in ("good", "large", "window_changing") or had_window and case == "good":
                 break
     except (EOFError, OSError):
@@ -381,4 +410,84 @@ fn no_frame_harms_httpd() {
         assert!(now <= before + 4, "{before} descriptors, {now} now");
     }
     assert!(!httpd.error_log().contains("exit signal"));
+}
+
+/// How an httpd ends what has no end, with a worker that does everything to have none.
+fn impatient(programs: &Programs, mpm: Mpm, conf: &str) -> Running {
+    Httpd::new()
+        .mpm(mpm)
+        .dist(&programs.0)
+        .app("app.wsgi", crate::HELLO)
+        .file("htdocs/a.txt", "static")
+        .conf(conf)
+        .conf(
+            "Timeout 2\nLogLevel wsgi:info\n\
+             WSGIDaemonProcess app user={user} group={group} threads=2\n\
+             WSGIScriptAlias /app {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .expect_log("[wsgi:")
+        .expect_log("AH10159")
+        .start()
+}
+
+#[test]
+fn no_worker_holds_a_thread_for_ever() {
+    let programs = Programs::with("endless", |worker| write_program(worker, WORKER));
+    let httpd = impatient(&programs, Mpm::Event, "");
+    let mut lingering = 0;
+    let ends = |httpd: &Running| httpd.error_log().matches("said nothing for 2 s (").count();
+    for (case, answer) in [
+        ("lingers", Whole),
+        ("lingers_chattering", Whole),
+        ("busy", Page(502)),
+        ("draining", Page(503)),
+        ("not_authentic", Page(503)),
+        ("chatters", Page(504)),
+        ("chatters_ever_so_fast", Page(504)),
+    ] {
+        let path = format!("/app?case={case}&");
+        // The client stays, so that nothing but time ends the worker's turn.
+        let mut client = httpd.connect();
+        let response = client.request("POST", &path, &[], b"").expect("a response");
+        let fits = match answer {
+            Page(status) => response.status == status,
+            _ => response.status == 200 && response.complete,
+        };
+        assert!(fits, "{case}: {response}");
+        if answer == Whole {
+            until(|| (ends(&httpd) == lingering + 1).then_some(())).expect("an end");
+            lingering += 1;
+        }
+    }
+    httpd.get("/app?case=good&").assert(200);
+}
+
+#[test]
+fn no_group_takes_more_threads_than_are_its_due() {
+    let programs = Programs::with("greedy", |worker| write_program(worker, WORKER));
+    let one_child = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 16\nMaxSpareThreads 16";
+    let httpd = impatient(&programs, Mpm::Event, &format!("{one_child}\nTimeout 60"));
+    let mut clients = Vec::new();
+    for _ in 0..24 {
+        let mut client = httpd.connect();
+        let request = b"POST /app?case=chatters& HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+        client.send(request).expect("httpd reads");
+        clients.push(client);
+    }
+    assert_eq!(httpd.get("/a.txt").assert(200).text(), "static");
+}
+
+#[test]
+fn no_worker_makes_httpd_grow() {
+    let programs = Programs::with("growing", |worker| write_program(worker, WORKER));
+    let one_child = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 16\nMaxSpareThreads 16";
+    let httpd = impatient(&programs, Mpm::Event, &format!("{one_child}\nTimeout 60"));
+    let peak = || httpd.children().iter().map(Process::peak_memory).max().expect("a child");
+    httpd.get("/app?case=good&").assert(200);
+    for case in ["many_paths", "many_hints"] {
+        let before = peak();
+        httpd.request("POST", &format!("/app?case={case}&"), &[], b"").assert(200);
+        let grown = peak() - before;
+        assert!(grown < 32 << 20, "{case}: {grown} bytes");
+    }
 }

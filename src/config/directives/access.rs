@@ -77,7 +77,8 @@ pub static DIRECTIVES: [Directive; 5] = [
 ];
 
 fn hook(command: Command<'_>, arguments: &[u8], what: &str) -> Result<Arc<Hook>, String> {
-    let hook = parse(arguments, what)?;
+    let is_from_htaccess = command.is_in_htaccess();
+    let hook = Hook { is_from_htaccess, ..parse(arguments, what)? };
     registry::of(command.pool()).borrow_mut().use_script(registry::Script {
         path: hook.script.clone(),
         location: command.location(),
@@ -116,7 +117,7 @@ fn parse(arguments: &[u8], what: &str) -> Result<Hook, String> {
             Setting { name, .. } => return Err(wrong(name)),
         }
     }
-    Ok(Hook { script, application_group })
+    Ok(Hook { script, application_group, is_from_htaccess: false })
 }
 
 #[cfg(test)]

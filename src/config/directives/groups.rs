@@ -74,7 +74,9 @@ pub static DIRECTIVES: [Directive; 6] = [
         default: "Off",
         usage: c"On or Off: whether requests need a process group that is not the default one",
         compatibility: Compatibility::Better(
-            "there is no Python in httpd either way; On refuses the default group with status 500",
+            "there is no Python in httpd either way; On refuses the default group with status 500, \
+             and hooks that .htaccess files name; those of the server's own configuration run there \
+             as in mod_wsgi",
         ),
         set: Setter::Server(|config, command, argument| {
             set_flag(&mut globals(config).restrict_embedded, command, argument)

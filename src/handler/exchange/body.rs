@@ -34,6 +34,8 @@ pub struct Body<'r> {
     error: Option<BodyError>,
     /// A worker has been given some of it.
     given: bool,
+    /// A worker has been told that there is nothing more.
+    ended: bool,
     /// How long the client took to send what has been awaited.
     spent: Duration,
     /// When something was last read.
@@ -50,6 +52,7 @@ impl<'r> Body<'r> {
             brigade: None,
             error: None,
             given: false,
+            ended: false,
             spent: Duration::ZERO,
             last_read: None,
             whole: None,
@@ -231,6 +234,10 @@ impl Exchange<'_, '_> {
                 .inspect_err(|_| failed = true),
         };
         self.body.last_read = Some(Instant::now());
+        // The worker has been waiting as well, but its end of the body is no work of its own.
+        if !matches!(pulled, Ok(Pulled::End)) || !std::mem::replace(&mut self.body.ended, true) {
+            self.turn.renew();
+        }
         let reply = match pulled {
             Ok(Pulled::InWindow(len)) => ToWorker::BodyAt { len },
             Ok(Pulled::InPiece) => {

@@ -328,11 +328,14 @@ impl Rest<'_> {
     fn try_pass(&mut self) -> Result<(), ClientGone> {
         let delivery = &mut self.delivery;
         let part = delivery.spool.as_mut().and_then(Spool::take_file);
-        if let Some(Part { file, offset, length }) = part
-            && let Err(problem) =
+        if let Some(Part { file, offset, length, share }) = part {
+            if let Err(problem) =
                 delivery.brigade.push_file(&file, offset, length, Sendfile::Always)
-        {
-            return Err(delivery.lose(&io::Error::other(problem)));
+            {
+                return Err(delivery.lose(&io::Error::other(problem)));
+            }
+            // As long as httpd has the file.
+            delivery.request.pool().keep(share);
         }
         // What could not be put into the file comes after it, and nothing comes after a reset.
         let resets = self.ending == Then::Broken && delivery.request.ends_with_connection();

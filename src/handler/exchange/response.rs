@@ -11,6 +11,10 @@ use crate::handler::fault::Fault;
 use crate::handler::head::Head;
 use crate::handler::presence::Presence;
 
+/// Most early hints of a request, and most bytes of their headers.
+const MOST_HINTS: usize = 32;
+const MOST_HINT_BYTES: usize = 64 << 10;
+
 /// "205 Reset Content".
 const HTTP_RESET_CONTENT: u16 = 205;
 
@@ -32,7 +36,21 @@ impl Outcome {
 }
 
 impl Exchange<'_, '_> {
-    pub(super) fn send_hints(&self, headers: &[(&[u8], &[u8])]) {
+    /// Sends an interim response. Each takes memory of the request's, so that they are bounded.
+    pub(super) fn send_hints(&mut self, headers: &[(&[u8], &[u8])]) {
+        let len: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.hints = (self.hints.0 + 1, self.hints.1.saturating_add(len));
+        if self.hints.0 > MOST_HINTS || self.hints.1 > MOST_HINT_BYTES {
+            if self.hints.0 <= MOST_HINTS + 1 {
+                error!(
+                    "The application's further early hints are left out: a request has \
+                     {MOST_HINTS} of them at most, and {MOST_HINT_BYTES} bytes in all."
+                );
+            }
+            // One line, whichever of the bounds it was.
+            self.hints.0 = self.hints.0.max(MOST_HINTS + 1);
+            return;
+        }
         match Head::check_hints(headers) {
             Ok(_) if self.presence == Presence::Gone => {}
             Ok(hints) => self.request.send_interim(103, b"103 Early Hints", &hints),
@@ -47,6 +65,7 @@ impl Exchange<'_, '_> {
             self.request.close_connection();
         }
         head.apply(self.request);
+        self.turn.renew();
         self.response.begin();
         self.begun = true;
         self.bodiless = !head.allows_body() || self.request.is_header_only();
@@ -74,7 +93,12 @@ impl Exchange<'_, '_> {
             );
         }
         self.has_data = true;
-        self.response.send(data.split_at(allowed).0)
+        let sent = self.response.send(data.split_at(allowed).0);
+        // Also for the time that the client has taken.
+        if allowed > 0 {
+            self.turn.renew();
+        }
+        sent
     }
 
     /// Whether nothing can be missing: all that the head announces has come, or httpd's own page takes

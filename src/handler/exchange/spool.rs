@@ -6,30 +6,57 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use channel::Bytes;
 use rustix::fs::{Mode, OFlags};
+use rustix::rand::GetRandomFlags;
 use tracing::warn;
 
+use super::budget::{Budget, Share};
 use crate::log::Throttle;
 
 /// How many bytes wait in memory before they go to the file.
 const MEMORY: usize = 256 << 10;
 
-/// How many bytes of a response may be in the file. Whoever sends more waits for the client.
+/// How many bytes of a response may be in the file. A worker that sends more waits for the client.
 const FILE: u64 = 1 << 30;
 
+/// How many bytes the files of all responses may have together.
+static FILES: Budget = Budget::new(4 << 30);
+
+/// How many bytes of all responses may be in memory beyond [`MEMORY`], where no file can be made.
+static BEYOND: Budget = Budget::new(64 << 20);
+
 /// Bytes in the order in which they came: those in the file are older than those in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Spool {
     file: Option<File>,
     /// The part of the file that holds bytes.
     begin: u64,
     end: u64,
+    /// What the file has of what all may have.
+    share: Share,
     memory: Vec<u8>,
     /// Where in `memory` the bytes begin.
     start: usize,
+    /// What may be in memory beyond the usual.
+    beyond: Share,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            file: None,
+            begin: 0,
+            end: 0,
+            share: Share::of(&FILES),
+            memory: Vec::new(),
+            start: 0,
+            beyond: Share::of(&BEYOND),
+        }
+    }
 }
 
 /// A part of a file.
@@ -40,6 +67,8 @@ pub(super) struct Part {
     pub offset: u64,
     /// How long it is.
     pub length: u64,
+    /// To be kept as long as the file.
+    pub share: Share,
 }
 
 impl Spool {
@@ -48,9 +77,10 @@ impl Spool {
         self.begin == self.end && self.start == self.memory.len()
     }
 
-    /// Whether it should be given no more: the file has as much as it may, or cannot be written.
+    /// Whether it should be given no more: the file has as much as it may, or cannot be written, and
+    /// so has memory.
     pub fn is_full(&self) -> bool {
-        self.memory.len() - self.start > MEMORY
+        (self.memory.len() - self.start) as u64 > MEMORY as u64 + self.beyond.bytes()
     }
 
     /// Takes `data` in.
@@ -77,6 +107,7 @@ impl Spool {
                 // From here on it is filled from its start, so that it never grows beyond the bound.
                 file.set_len(0)?;
                 (self.begin, self.end) = (0, 0);
+                self.share.shrink_to(0);
             }
             return Ok(());
         }
@@ -86,6 +117,7 @@ impl Spool {
         if self.start == self.memory.len() {
             self.memory.clear();
             self.start = 0;
+            self.beyond.shrink_to(0);
         }
         Ok(())
     }
@@ -98,16 +130,30 @@ impl Spool {
         let file = self.file.take_if(|_| self.begin < self.end)?;
         let (offset, length) = (self.begin, self.end - self.begin);
         (self.begin, self.end) = (0, 0);
-        Some(Part { file: file.into(), offset, length })
+        let share = std::mem::replace(&mut self.share, Share::of(&FILES));
+        Some(Part { file: file.into(), offset, length, share })
     }
 
     /// Moves to the file what is in memory, as far as that is possible.
     fn spill(&mut self) {
         static FULL: Throttle = Throttle::new();
-        if let Err(problem) = self.try_spill()
-            && let Some(more) = FULL.pass()
-        {
-            let folder = folder();
+        static NOWHERE: Once = Once::new();
+        let Err(problem) = self.try_spill() else { return };
+        let folder = folder();
+        if self.file.is_none() {
+            let held = (self.memory.len() - self.start) as u64;
+            let usual = MEMORY as u64 + self.beyond.bytes();
+            self.beyond.grow(held.saturating_sub(usual));
+            NOWHERE.call_once(|| {
+                warn!(
+                    "No file for responses to slow clients can be made in {}: {problem}. They are \
+                     kept in memory, as far as {} MiB go, and beyond that Python threads wait for \
+                     these clients; name another folder in httpd's environment (TMPDIR)",
+                    folder.display(),
+                    BEYOND.limit() >> 20,
+                );
+            });
+        } else if let Some(more) = FULL.pass() {
             warn!(
                 "Responses to slow clients cannot be kept in {}: {problem}. Python threads wait \
                  for these clients meanwhile; free space there, or name another folder in \
@@ -123,9 +169,12 @@ impl Spool {
             file => file.insert(open()?),
         };
         while self.start < self.memory.len() {
-            let room = usize::try_from(FILE.saturating_sub(self.end)).unwrap_or(usize::MAX);
             let data = &self.memory[self.start..];
-            let data = &data[..data.len().min(room)];
+            let wanted = FILE.saturating_sub(self.end).min(data.len() as u64);
+            let missing = (self.end + wanted).saturating_sub(self.share.bytes());
+            let granted = self.share.grow(missing);
+            let room = wanted - (missing - granted).min(wanted);
+            let data = &data[..usize::try_from(room).unwrap_or(usize::MAX)];
             if data.is_empty() {
                 // As much as may be: that is no problem of the folder's.
                 return Ok(());
@@ -146,11 +195,27 @@ impl Spool {
     }
 }
 
-/// A file that has no name, and cannot be given one: it is gone with its last descriptor, and
-/// nobody else can open it.
+/// A file that has no name: it is gone with its last descriptor.
 fn open() -> io::Result<File> {
+    let folder = folder();
+    open_unnamed(&folder).or_else(|_| open_named(&folder))
+}
+
+/// One that never has a name, and cannot be given one.
+fn open_unnamed(folder: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::EXCL | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(folder(), flags, Mode::RUSR | Mode::WUSR)?.into())
+    Ok(rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+/// One that loses its name at once, for file systems that make none without.
+fn open_named(folder: &Path) -> io::Result<File> {
+    let mut random = [0; 16];
+    rustix::rand::getrandom(&mut random, GetRandomFlags::empty())?;
+    let path = folder.join(format!("mod_wsgi_rs-{:032x}", u128::from_ne_bytes(random)));
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::fs::unlink(&path)?;
+    Ok(file.into())
 }
 
 /// Where large files that nobody keeps belong: on a disk, which /tmp often is not
@@ -208,11 +273,40 @@ mod tests {
         assert!(spool.take_file().is_none());
         spool.push(b"little");
         assert!(spool.file.is_none());
-        let Part { file, offset, length } = spool.take_file().unwrap();
+        let Part { file, offset, length, .. } = spool.take_file().unwrap();
         assert!(spool.is_empty() && spool.take_file().is_none());
         let mut content = vec![0; usize::try_from(length).unwrap()];
         File::from(file).read_exact_at(&mut content, offset).unwrap();
         assert_eq!(content, b"little");
+    }
+
+    #[test]
+    fn all_files_together_have_a_bound() {
+        static FEW: Budget = Budget::new(3 * MEMORY as u64);
+        let spool = || Spool { share: Share::of(&FEW), ..Spool::default() };
+        let (mut first, mut second) = (spool(), spool());
+        first.push(&bytes(0, 2 * MEMORY)[..]);
+        second.push(&bytes(0, 2 * MEMORY)[..]);
+        assert!(!first.is_full() && !second.is_full(), "there are {MEMORY} bytes in memory");
+        second.push(&b"more"[..]);
+        assert!(second.is_full());
+        // What one has given back is there for the other one.
+        assert_eq!(drain(&mut first, 0), 2 * MEMORY);
+        second.push(&b""[..]);
+        assert!(!second.is_full());
+    }
+
+    #[test]
+    fn a_file_loses_its_name_at_once() {
+        let folder = env::temp_dir().join(format!("mwrs-spool-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let file = open_named(&folder).unwrap();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        file.write_all_at(b"kept", 0).unwrap();
+        let mut content = [0; 4];
+        file.read_exact_at(&mut content, 0).unwrap();
+        assert_eq!(content, *b"kept");
+        std::fs::remove_dir(folder).unwrap();
     }
 
     #[test]

@@ -27,7 +27,8 @@ struct Woken {
 impl Exchange<'_, '_> {
     /// Receives more; while it has to wait, what has come so far goes to the client.
     pub(super) fn receive(&mut self, inbox: &mut Inbox) -> Result<(), Halt> {
-        self.turn.renew();
+        // Also where it never comes to a wait, as the worker chatters.
+        self.turn.check()?;
         // A full spool of a client that nobody can ask has to be emptied before more comes.
         if !self.response.has_room() {
             self.send_what_has_come()?;
@@ -90,9 +91,13 @@ impl Exchange<'_, '_> {
 
     /// Passes on what has come so far, if that takes no wait for the client, or nobody can tell.
     fn send_what_has_come(&mut self) -> Result<(), Halt> {
-        if self.response.has_way()
-            && let Err(ClientGone) = self.response.settle()
-        {
+        if !self.response.has_way() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let settled = self.response.settle();
+        self.turn.extend(start.elapsed());
+        if let Err(ClientGone) = settled {
             self.note_absence(Presence::Gone)?;
         }
         Ok(())

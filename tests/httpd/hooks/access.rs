@@ -252,6 +252,28 @@ fn from_htaccess() {
 }
 
 #[test]
+fn from_htaccess_where_nothing_may_run_as_httpds_user() {
+    if testkit::ours_only("there, hooks run in httpd all the same") {
+        return;
+    }
+    for (restricted, status) in [("Off", 200), ("On", 403)] {
+        let httpd = Httpd::new()
+            .app("app.wsgi", TELL)
+            .app("allow.py", "def allow_access(environ, host): return True")
+            .conf("WSGIDaemonProcess app user={user} group={group}\nWSGIProcessGroup app")
+            .conf("WSGIScriptAlias / {apps}/app.wsgi")
+            .conf(&format!("WSGIRestrictEmbedded {restricted}"))
+            .conf("<Directory {apps}>\nAllowOverride AuthConfig\n</Directory>")
+            .expect_log("Client denied")
+            .expect_log("WSGIRestrictEmbedded does not allow")
+            .start();
+        let line = format!("WSGIAccessScript {}/apps/allow.py\n", httpd.dir().display());
+        std::fs::write(httpd.dir().join("apps/.htaccess"), line).expect("it is ours");
+        httpd.get("/?1").assert(status);
+    }
+}
+
+#[test]
 fn the_inner_section_replaces_the_outer() {
     let httpd = Httpd::new()
         .app("app.wsgi", TELL)

@@ -88,11 +88,11 @@ import os
 
 def application(environ, start_response):
     start_response("200 OK", [])
-    return [b"x" * (64 << 20) if environ["QUERY_STRING"] else b"%d" % os.getpid()]
+    return [b"x" * (128 << 20) if environ["QUERY_STRING"] else b"%d" % os.getpid()]
 "#;
     let site = with(source, "threads=1 request-timeout=1 interrupt-timeout=60");
     // Where responses cannot be spooled, or not any further, writes wait.
-    let site = site.env("TMPDIR", "/nonexistent").expect_log("cannot be kept");
+    let site = site.env("TMPDIR", "/nonexistent").expect_log("can be made in");
     let httpd = expected(site).expect_log("closed the connection").start();
     let before = pid(&httpd);
     let mut slow = httpd.connect();
