@@ -63,7 +63,12 @@ pub fn handle(request: Request<'_>) -> i32 {
             .and_then(|()| check_body(request))
             .and_then(|has_body| run(request, handler, has_body));
         match outcome {
-            Ok(status) | Err(status) => status,
+            Ok(status) => status,
+            Err(status) => {
+                // httpd's page follows.
+                exchange::discard(request);
+                status
+            }
         }
     })
 }

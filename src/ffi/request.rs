@@ -189,6 +189,16 @@ impl<'r> Request<'r> {
         unsafe { (*first.frec).ftype < c::AP_FTYPE_PROTOCOL }
     }
 
+    /// Lets the response go out whole, whatever parts of it the client asks for: without httpd's filter
+    /// for `Range` (`ap_byterange_filter`).
+    pub fn forbid_ranges(self) {
+        let filters = self.rec().output_filters;
+        if !filters.is_null() {
+            // SAFETY: the request's own filters, none of which runs; the name is a literal.
+            unsafe { c::ap_remove_output_filter_byhandle(filters, c"BYTERANGE".as_ptr()) };
+        }
+    }
+
     /// When the request was received, in microseconds since the epoch.
     pub fn received(self) -> u64 {
         u64::try_from(self.rec().request_time).unwrap_or(0)

@@ -23,7 +23,7 @@ pub fn run(
     generation: &Generation,
     has_body: bool,
 ) -> Result<i32, i32> {
-    let mut body = Body::new(request);
+    let mut body = Body::new(request, has_body);
     if has_body {
         body.await_beginning()?;
     }

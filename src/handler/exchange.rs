@@ -18,7 +18,7 @@ use channel::{Bytes, Inbox, Window};
 use tracing::{error, info};
 use wire::exchange::{FromWorker, Purpose};
 
-pub use self::body::Body;
+pub use self::body::{Body, discard};
 pub use self::delivery::Rest;
 
 use self::delivery::Delivery;
@@ -47,6 +47,8 @@ pub struct Exchange<'r, 'c> {
     begun: bool,
     /// No body can follow the head.
     bodiless: bool,
+    /// The client wants a part of the response, and gets one only of a file.
+    only_file_ranges: bool,
     /// Bytes of body that the announced length still allows.
     allowance: Option<u64>,
     /// The announced length has been exceeded, which is said once.
@@ -88,6 +90,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             body,
             begun: false,
             bodiless: false,
+            only_file_ranges: false,
             allowance: None,
             exceeded: false,
             hints: (0, 0),

@@ -98,6 +98,14 @@ impl<'a> Head<'a> {
         Ok(headers.iter().copied().filter(|(name, _)| is_hint(name)).collect())
     }
 
+    /// Whether the application takes parts of its response for what they are: `Accept-Ranges`. `None`
+    /// if it does not say.
+    pub fn accepts_ranges(&self) -> Option<bool> {
+        let mut headers = self.headers.iter();
+        let (_, value) = headers.rfind(|(name, _)| name.eq_ignore_ascii_case(b"accept-ranges"))?;
+        Some(value.eq_ignore_ascii_case(b"bytes"))
+    }
+
     /// Whether a body may follow (RFC 9110, section 6.4.1).
     pub fn allows_body(&self) -> bool {
         !matches!(self.code, 204 | 205 | 304)

@@ -417,6 +417,46 @@ fn clients_of_http2_that_leave_as_soon_as_they_have_all_hold_no_thread_of_httpd(
     wait_for_done(&httpd, "GET /announces", 100);
 }
 
+/// Answers without a look at the body.
+const REFUSES: &str = r#"
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/raises":
+        raise KeyError("refused")
+    start_response("403 Forbidden", [("Content-Type", "text/plain")])
+    return [b"no"]
+"#;
+
+#[test]
+fn uploads_over_http2_that_are_not_read_are_answered() {
+    if !Curl::is_there() {
+        return;
+    }
+    let site =
+        serving(REFUSES).expect_log("refused").expect_log("Exception").expect_log("app.wsgi");
+    let Some((site, port)) = site.expect_log("Traceback").secure("") else {
+        return;
+    };
+    let httpd = site.start();
+    let body = httpd.dir().join("body");
+    std::fs::write(&body, vec![0; 5_000_000]).expect("it is ours");
+    let file = body.to_str().expect("a name in ASCII");
+    let data = format!("@{file}");
+    for (path, status) in [("/", "403"), ("/raises", "500")] {
+        for upload in [&["--data-binary", &data][..], &["-X", "POST", "-T", file]] {
+            for _ in 0..5 {
+                let got = Command::new("curl")
+                    .args(["-sk", "--http2", "-o", "/dev/null", "-w", "%{http_code} %{exitcode}"])
+                    .args(upload)
+                    .arg(format!("https://127.0.0.1:{port}{path}"))
+                    .output()
+                    .expect("curl runs");
+                let got = String::from_utf8_lossy(&got.stdout).into_owned();
+                assert_eq!(got, format!("{status} 0"), "{path} {upload:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn uploads_over_http2_that_break_off_hold_no_thread_of_httpd() {
     if testkit::ours_only("mod_wsgi tells applications nothing of clients that go away") {

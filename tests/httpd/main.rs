@@ -39,6 +39,7 @@ mod neighbours;
 mod output;
 mod overload;
 mod proxies;
+mod ranges;
 mod reliability;
 mod reload;
 mod server_metrics;

@@ -19,6 +19,10 @@ use crate::handler::windows::LARGE;
 /// Most bytes of a request body that are read at a time.
 const BODY_PIECE: usize = 128 << 10;
 
+/// How much of a body that is not wanted is taken, in bytes, and for how long.
+const MOST_DISCARDED: usize = 128 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(30);
+
 thread_local! {
     /// Where a piece of a body is read to. Taking new memory for each piece and giving it back costs
     /// more than copying it: the C library trims its heap, and the kernel clears new pages.
@@ -28,6 +32,7 @@ thread_local! {
 /// The body of a request, whichever worker is asked to run that.
 pub struct Body<'r> {
     request: Request<'r>,
+    exists: bool,
     /// Made when something is first read.
     brigade: Option<Brigade<'r>>,
     /// Why nothing further can be read.
@@ -45,10 +50,11 @@ pub struct Body<'r> {
 }
 
 impl<'r> Body<'r> {
-    /// A body of which nothing has been read.
-    pub fn new(request: Request<'r>) -> Self {
+    /// A body of which nothing has been read, if there is one.
+    pub fn new(request: Request<'r>, exists: bool) -> Self {
         Self {
             request,
+            exists,
             brigade: None,
             error: None,
             given: false,
@@ -161,6 +167,13 @@ impl<'r> Body<'r> {
         self.last_read.filter(|_| self.error.is_none()).map(|at| at.elapsed())
     }
 
+    /// Nothing more of it is wanted.
+    pub(super) fn discard(&self) {
+        if self.exists && self.error.is_none() {
+            discard(self.request);
+        }
+    }
+
     /// Why nothing further can be read.
     pub(super) fn error(&self) -> Option<&BodyError> {
         self.error.as_ref()
@@ -267,6 +280,24 @@ impl Exchange<'_, '_> {
         let _ = channel::send_both(self.turn.stream, &bytes, &data);
         PIECE.set(data);
         None
+    }
+}
+
+/// Takes the rest of a request body that is not wanted from an HTTP/2 stream, within bounds: httpd
+/// resets a stream whose client still sends when its response has ended (RFC 9113, section 8.1), and
+/// clients then drop the answer. Over HTTP/1.1, httpd does this itself.
+pub fn discard(request: Request<'_>) {
+    if !request.is_stream() || request.expects_continue() {
+        return;
+    }
+    let deadline = Instant::now() + request.server().timeout().min(DISCARD_TIMEOUT);
+    let mut brigade = Brigade::new(request);
+    let mut left = MOST_DISCARDED;
+    while left > 0 && Instant::now() < deadline {
+        match brigade.read(left.min(BODY_PIECE), false, |piece| left -= piece.len()) {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return,
+        }
     }
 }
 

@@ -65,6 +65,8 @@ pub(super) struct Delivery<'r> {
     unflushed: bool,
     /// Something has gone down the output filters: the head is, or is about to be, on its way.
     passed: bool,
+    /// Nothing is passed before all of it has come.
+    held: bool,
     /// Nobody receives any more.
     gone: bool,
     /// Since when the client has taken nothing of what is ready for it.
@@ -94,6 +96,7 @@ impl<'r> Delivery<'r> {
             spool: None,
             unflushed: false,
             passed: false,
+            held: false,
             gone: false,
             waiting: None,
             ending: None,
@@ -104,6 +107,11 @@ impl<'r> Delivery<'r> {
     pub fn begin(&mut self) {
         self.limit = self.timeout.and_then(|limit| self.request.limit_client(limit));
         self.unflushed = true;
+    }
+
+    /// Passes nothing before the end: for a response that is not long.
+    pub fn hold(&mut self) {
+        (self.held, self.unflushed) = (true, false);
     }
 
     /// Whether something has gone towards the client, so that it cannot get another response.
@@ -121,6 +129,11 @@ impl<'r> Delivery<'r> {
     /// Sends a piece of the body. This alone decides whether it is passed now, or spooled.
     pub fn send(&mut self, data: Bytes<'_>) -> Result<(), ClientGone> {
         if self.gone {
+            return Ok(());
+        }
+        if self.held {
+            self.gathered += data.len();
+            self.brigade.push(data);
             return Ok(());
         }
         self.unflushed = true;
@@ -159,6 +172,22 @@ impl<'r> Delivery<'r> {
         }
         self.unflushed = false;
         self.pass(&[], then).map_err(FileError::ClientGone)
+    }
+
+    /// Whether all that has come is gathered, and nothing has been passed.
+    pub fn has_gathered(&self) -> bool {
+        self.gathered > 0 && !self.passed && !self.held && self.spool.is_none()
+    }
+
+    /// Lets httpd begin a response of no announced length before its end: otherwise its filter
+    /// `CONTENT_LENGTH` would announce one if, by chance, all of the response came in one go.
+    pub fn begin_stream(&mut self) -> Result<(), ClientGone> {
+        if self.passed || self.spool.is_some() {
+            return Ok(());
+        }
+        // Filters that change the body may keep it until they are told to flush.
+        let then = if self.request.has_content_filter() { Then::Flush } else { Then::More };
+        self.pass(&[], then)
     }
 
     /// Ends the response, well or not; what is spooled and what follows it are left to

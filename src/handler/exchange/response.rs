@@ -15,6 +15,12 @@ use crate::handler::presence::Presence;
 const MOST_HINTS: usize = 32;
 const MOST_HINT_BYTES: usize = 64 << 10;
 
+/// Longest response that is held until all of it has come, so that the client can get a part of it.
+const MOST_HELD: u64 = 1 << 20;
+
+/// "200 OK".
+const HTTP_OK: u16 = 200;
+
 /// "205 Reset Content".
 const HTTP_RESET_CONTENT: u16 = 205;
 
@@ -72,12 +78,33 @@ impl Exchange<'_, '_> {
         // Of a response without a body, the length says what another one would have had.
         let announced = head.content_length;
         self.allowance = announced.filter(|_| !self.bodiless);
+        self.choose_ranges(head);
         // httpd itself leaves out the body of 204 and 304, but not this one's (RFC 9110, section
         // 15.3.6), of which nobody need hear.
         if head.code == HTTP_RESET_CONTENT {
             self.request.set_content_length(0);
             (self.allowance, self.exceeded) = (Some(0), true);
         }
+    }
+
+    /// Decides whether the client may get parts of the response. Ranges are of resources, and for GET
+    /// (RFC 9110, section 14.2): of files, and of what says `Accept-Ranges: bytes`. httpd itself would
+    /// cut whatever it happens to get in one go, and answer 416 for what has been done.
+    fn choose_ranges(&mut self, head: &Head<'_>) {
+        let headers = self.request.headers_in();
+        if [c"Range", c"Request-Range"].iter().all(|name| headers.get(name).is_none()) {
+            return;
+        }
+        let accepts = head.accepts_ranges();
+        let is_get = self.request.method() == b"GET" && !self.request.is_header_only();
+        if !is_get || head.code != HTTP_OK || accepts == Some(false) {
+            return self.request.forbid_ranges();
+        }
+        // httpd cuts what it gets whole.
+        if accepts == Some(true) && head.content_length.is_some_and(|length| length <= MOST_HELD) {
+            return self.response.hold();
+        }
+        self.only_file_ranges = true;
     }
 
     pub(super) fn send_data(&mut self, data: Bytes<'_>) -> Result<(), ClientGone> {
@@ -92,13 +119,28 @@ impl Exchange<'_, '_> {
                 "The application's response is longer than its Content-Length; it is cut there."
             );
         }
-        self.has_data = true;
+        if std::mem::take(&mut self.only_file_ranges) {
+            self.request.forbid_ranges();
+        }
+        let is_first = !std::mem::replace(&mut self.has_data, true);
         let sent = self.response.send(data.split_at(allowed).0);
         // Also for the time that the client has taken.
         if allowed > 0 {
             self.turn.renew();
         }
-        sent
+        sent?;
+        // A filter gets a short response of one piece at once, whenever the worker says that it was
+        // all, and makes a length of it again.
+        if is_first
+            && self.allowance == Some(0)
+            && self.response.has_gathered()
+            && self.request.has_content_filter()
+        {
+            self.body.discard();
+            self.response.end(Then::End)?;
+            self.complete = true;
+        }
+        Ok(())
     }
 
     /// Whether nothing can be missing: all that the head announces has come, or httpd's own page takes
@@ -110,11 +152,18 @@ impl Exchange<'_, '_> {
 
     /// The response ends well.
     pub(super) fn finish(&mut self) {
-        if self.begun
-            && !self.complete
-            && self.presence != Presence::Gone
-            && let Err(ClientGone) = self.response.end(Then::End)
-        {
+        if !self.begun || self.complete || self.presence == Presence::Gone {
+            return;
+        }
+        if std::mem::take(&mut self.only_file_ranges) {
+            self.request.forbid_ranges();
+        }
+        self.body.discard();
+        // A filter that changes the body makes another length of it.
+        let is_filtered = self.has_data && self.request.has_content_filter();
+        let is_sized = self.bodiless || self.allowance.is_some() && !is_filtered;
+        let begun = if is_sized { Ok(()) } else { self.response.begin_stream() };
+        if let Err(ClientGone) = begun.and_then(|()| self.response.end(Then::End)) {
             self.desert();
         }
     }
@@ -165,6 +214,7 @@ impl Exchange<'_, '_> {
             // What mod_cache knows of the page is not renewed by a failure.
             self.request.forbid_caching();
         }
+        self.body.discard();
         // A client that has gone as well needs no telling.
         let _ = self.response.end(if is_whole { Then::End } else { Then::Broken });
         // After OK, httpd itself would end an HTTP/2 stream as if all were well
