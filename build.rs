@@ -16,7 +16,7 @@ const FUNCTIONS: &[&str] = &[
     "ap_(hook_pre_config|hook_translate_name|http_scheme|log_error_|log_rerror_|mpm_query)",
     "ap_(get_module_config|set_module_config|check_cmd_context|walk_config)",
     "ap_(pregcomp|pregsub|regexec|server_root_relative)",
-    "ap_(hook_check_access|register_auth_provider|remove_output_filter_byhandle)",
+    "ap_(hook_check_access|register_auth_provider|remove_output_filter_byhandle|internal_redirect)",
     "ap_(map_http_request_error|pass_brigade|remove_input_filter|request_has_body)",
     "ap_(run_generate_log_id|run_http_scheme|runtime_dir_relative|set_content_length|set_content_type)",
     "ap_(setup_client_block|state_query|get_server_revision|bucket_error_create)",

@@ -219,6 +219,8 @@ pub struct DirConfig {
     pub chunked_request: Option<bool>,
     /// `WSGIErrorOverride`.
     pub error_override: Option<bool>,
+    /// `WSGILocationRedirect`.
+    pub location_redirect: Option<bool>,
     /// `WSGIMapHEADToGET`.
     pub map_head_to_get: Option<MapHead>,
     /// `WSGITrustedProxyHeaders`.
@@ -309,6 +311,7 @@ impl Settings for DirConfig {
             pass_authorization: inner.pass_authorization.or(outer.pass_authorization),
             chunked_request: inner.chunked_request.or(outer.chunked_request),
             error_override: inner.error_override.or(outer.error_override),
+            location_redirect: inner.location_redirect.or(outer.location_redirect),
             map_head_to_get: inner.map_head_to_get.or(outer.map_head_to_get),
             trusted_proxy_headers: over(&inner.trusted_proxy_headers, &outer.trusted_proxy_headers),
             trusted_proxies: over(&inner.trusted_proxies, &outer.trusted_proxies),

@@ -210,6 +210,21 @@ impl<'r> Request<'r> {
         received.elapsed().unwrap_or_default()
     }
 
+    /// Answers the request with what is at `location`, a path of this server, as if a client had asked
+    /// for that with GET and no body (`ap_internal_redirect`; mod_cgi does the same). All of this
+    /// request's body must have been read, or its connection be the last one's.
+    pub fn redirect(mut self, location: &[u8]) {
+        let location = self.pool().string(location);
+        let rec = self.rec_mut();
+        rec.method = c"GET".as_ptr();
+        rec.method_number = c::M_GET as c_int;
+        self.headers_in().unset(c"Content-Length");
+        self.headers_in().unset(c"Transfer-Encoding");
+        // SAFETY: the request is alive, and nothing of a response has been passed on; the location is
+        // a C string in its pool.
+        unsafe { c::ap_internal_redirect(location.as_ptr(), self.as_ptr()) };
+    }
+
     /// Whether this request was made by httpd itself out of another one that failed or was
     /// redirected, and which one.
     pub fn redirected_from(self) -> Option<Self> {

@@ -40,6 +40,12 @@ impl<'t> Table<'t> {
         unsafe { c::apr_table_setn(self.raw.as_ptr(), name.as_ptr(), value.as_ptr()) };
     }
 
+    /// Removes all entries of this name.
+    pub fn unset(self, name: &CStr) {
+        // SAFETY: the table is alive (`from_raw`), the name a C string.
+        unsafe { c::apr_table_unset(self.raw.as_ptr(), name.as_ptr()) };
+    }
+
     /// Adds a further line of `name`, copied.
     pub fn add(self, name: &[u8], value: &[u8]) {
         let name = self.pool.string(name);

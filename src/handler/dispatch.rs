@@ -77,7 +77,16 @@ pub fn run(
         if !outcome.is_final() {
             body.take_back(connection.windows.body().as_deref());
         }
+        let location = match &outcome {
+            Outcome::Redirected(location) => Some(location.clone()),
+            _ => None,
+        };
         if let ControlFlow::Break(answer) = search.judge(connection, outcome) {
+            if let Some(location) = location {
+                body.finish();
+                request.redirect(&location);
+                return answer;
+            }
             // The worker is free by now, and its connection another request's.
             if let Some(rest) = rest {
                 rest.pass();

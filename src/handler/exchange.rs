@@ -22,7 +22,7 @@ pub use self::body::{Body, discard};
 pub use self::delivery::Rest;
 
 use self::delivery::Delivery;
-use self::response::keep_in_error_page;
+use self::response::{keep_in_error_page, tell_of_redirects};
 use super::fault::Fault;
 use super::head::Head;
 use super::presence::Presence;
@@ -33,14 +33,33 @@ use crate::ffi::bucket::ClientGone;
 use crate::ffi::request::Request;
 use crate::ffi::{AP_FILTER_ERROR, OK};
 
+/// What takes the place of an application's response.
+enum Page {
+    /// httpd's own page for a status.
+    Status(i32),
+    /// What is at a path of this server.
+    Redirect(Vec<u8>),
+}
+
+impl Page {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Status(status) => Outcome::Failed(status),
+            Self::Redirect(location) => Outcome::Redirected(location),
+        }
+    }
+}
+
 /// A request on its way, and what is known of its response.
 pub struct Exchange<'r, 'c> {
     request: Request<'r>,
     turn: Turn<'r, 'c>,
     /// `WSGIErrorOverride`.
     overrides_errors: bool,
-    /// The status of a response that httpd's own page takes the place of.
-    page: Option<i32>,
+    /// `WSGILocationRedirect`.
+    redirects: bool,
+    /// What takes the place of the response.
+    page: Option<Page>,
     response: Delivery<'r>,
     body: &'c mut Body<'r>,
     /// The response's head has been handed to httpd.
@@ -85,6 +104,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
             request,
             turn,
             overrides_errors: target.error_override,
+            redirects: target.location_redirect,
             page: None,
             response: Delivery::new(request, target.options.response_socket_timeout),
             body,
@@ -180,18 +200,23 @@ impl<'r, 'c> Exchange<'r, 'c> {
             }
             FromWorker::Data(_) | FromWorker::DataAt { .. } if self.page.is_some() => {}
             FromWorker::End if self.page.is_some() => {
-                let status = self.page.unwrap_or(Fault::ApplicationFailed.status());
-                return Ok(Some(Outcome::Failed(status)));
+                return Ok(self.page.take().map(Page::outcome));
             }
             FromWorker::Head { .. } if self.body.is_answered() => {
-                self.page = Some(AP_FILTER_ERROR);
+                self.page = Some(Page::Status(AP_FILTER_ERROR));
             }
             FromWorker::Head { status, headers } => match Head::check(status, headers) {
                 Ok(head) if self.overrides_errors && head.code >= 400 => {
                     keep_in_error_page(self.request, headers);
-                    self.page = Some(head.code.into());
+                    self.page = Some(Page::Status(head.code.into()));
                 }
-                Ok(head) => self.begin(&head),
+                Ok(head) => match head.local_location() {
+                    Some(location) if self.redirects => self.redirect(&head, location),
+                    location => {
+                        location.into_iter().for_each(tell_of_redirects);
+                        self.begin(&head);
+                    }
+                },
                 Err(problem) => {
                     error!("The application's response cannot be sent: {problem}.");
                     return Ok(Some(Outcome::Answered(Err(Fault::ApplicationFailed.status()))));
@@ -238,7 +263,11 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 let worker = self.turn.pid().map_or(String::new(), |pid| format!(" {pid}"));
                 info!("The response was complete when its worker{worker} {why}.");
                 self.finish();
-                Outcome::Answered(self.page.map_or(Ok(OK), Err))
+                match self.page.take() {
+                    None => Outcome::Answered(Ok(OK)),
+                    Some(Page::Status(status)) => Outcome::Answered(Err(status)),
+                    Some(Page::Redirect(location)) => Outcome::Redirected(location),
+                }
             }
             Halt::Broken { fault, why, lost } => {
                 // What has been answered, as far as it is, is asked for only once.

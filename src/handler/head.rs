@@ -98,6 +98,19 @@ impl<'a> Head<'a> {
         Ok(headers.iter().copied().filter(|(name, _)| is_hint(name)).collect())
     }
 
+    /// Where httpd would find the response instead, if the application says so as CGI programs do:
+    /// status 200, and a path of this server as the Location (RFC 3875, section 6.2.2).
+    pub fn local_location(&self) -> Option<&'a [u8]> {
+        let is = |header: &&Header<'_>| header.0.eq_ignore_ascii_case(b"location");
+        let (_, location) = self.headers.iter().rfind(is).filter(|_| self.code == 200)?;
+        location.starts_with(b"/").then_some(location)
+    }
+
+    /// Headers of this name, in order.
+    pub fn all(&self, name: &[u8]) -> impl Iterator<Item = Header<'a>> {
+        self.headers.iter().copied().filter(move |header| header.0.eq_ignore_ascii_case(name))
+    }
+
     /// Whether the application takes parts of its response for what they are: `Accept-Ranges`. `None`
     /// if it does not say.
     pub fn accepts_ranges(&self) -> Option<bool> {

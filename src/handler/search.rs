@@ -163,6 +163,7 @@ impl<'r, 's> Search<'r, 's> {
                 return ControlFlow::Break(Ok(OK));
             }
             Outcome::Answered(status) => return ControlFlow::Break(status),
+            Outcome::Redirected(_) => return ControlFlow::Break(Ok(OK)),
             Outcome::Failed(status) => {
                 self.keep(connection);
                 return ControlFlow::Break(Err(status));

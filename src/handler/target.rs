@@ -35,6 +35,8 @@ pub struct Target {
     pub map_head_to_get: bool,
     /// Whether httpd's error pages replace those of the application.
     pub error_override: bool,
+    /// Whether an application may redirect within httpd (`WSGILocationRedirect`).
+    pub location_redirect: bool,
     /// How to speak with the group's workers.
     pub options: ConnectionOptions,
     /// How many requests they run at a time.
@@ -158,6 +160,7 @@ impl Target {
                 MapHead::Auto => request.has_content_filter(),
             },
             error_override: config.and_then(|config| config.error_override).unwrap_or(false),
+            location_redirect: config.and_then(|it| it.location_redirect).unwrap_or(false),
             options: ConnectionOptions::default(),
             capacity: 0,
         };

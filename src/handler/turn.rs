@@ -29,6 +29,9 @@ pub enum Outcome {
     Answered(Result<i32, i32>),
     /// The application failed before its response began; the connection is fine.
     Failed(i32),
+    /// What is at this path of the server takes the place of the response; nothing is known of the
+    /// connection.
+    Redirected(Vec<u8>),
     /// The worker has no free thread: another one may.
     Busy,
     /// The worker does not know the secret: what is known of the group has changed since.
@@ -59,7 +62,7 @@ pub struct Break {
 impl Outcome {
     /// Whether no other worker will be asked.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Complete | Self::Answered(_) | Self::Failed(_))
+        matches!(self, Self::Complete | Self::Answered(_) | Self::Failed(_) | Self::Redirected(_))
     }
 
     /// What a worker says that does not begin what it was sent, as its first word.

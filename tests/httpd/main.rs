@@ -40,6 +40,7 @@ mod output;
 mod overload;
 mod proxies;
 mod ranges;
+mod redirects;
 mod reliability;
 mod reload;
 mod server_metrics;

@@ -8,7 +8,7 @@ use crate::config::{
 };
 use crate::ffi::command::{Command, Context, Form};
 
-pub static DIRECTIVES: [Directive; 9] = [
+pub static DIRECTIVES: [Directive; 10] = [
     Directive {
         name: c"WSGIPassAuthorization",
         context: Context::FileInfo,
@@ -57,6 +57,20 @@ pub static DIRECTIVES: [Directive; 9] = [
         ),
         set: Setter::Directory(|config, command, argument| {
             set_flag(&mut config.error_override, command, argument)
+        }),
+    },
+    Directive {
+        name: c"WSGILocationRedirect",
+        context: Context::FileInfo,
+        form: Form::One,
+        default: "Off",
+        usage: c"On or Off: whether status 200 with a Location that begins with / makes httpd answer with \
+                 what is there",
+        compatibility: Compatibility::Better(
+            "an addition of ours: mod_wsgi does so with daemon processes, and nowhere else",
+        ),
+        set: Setter::Directory(|config, command, argument| {
+            set_flag(&mut config.location_redirect, command, argument)
         }),
     },
     Directive {

@@ -174,6 +174,15 @@ impl<'r> Body<'r> {
         }
     }
 
+    /// Another request takes the place of this one, on the same connection: nothing of the body may be
+    /// taken for a part of what follows.
+    pub fn finish(&self) {
+        let is_there = self.exists && (self.error.is_some() || self.request.expects_continue());
+        if is_there || self.exists && !drain(self.request) {
+            self.request.close_connection();
+        }
+    }
+
     /// Why nothing further can be read.
     pub(super) fn error(&self) -> Option<&BodyError> {
         self.error.as_ref()
@@ -287,18 +296,24 @@ impl Exchange<'_, '_> {
 /// resets a stream whose client still sends when its response has ended (RFC 9113, section 8.1), and
 /// clients then drop the answer. Over HTTP/1.1, httpd does this itself.
 pub fn discard(request: Request<'_>) {
-    if !request.is_stream() || request.expects_continue() {
-        return;
+    if request.is_stream() && !request.expects_continue() {
+        drain(request);
     }
+}
+
+/// Reads what is left of a request body, within bounds. Returns whether that was all.
+fn drain(request: Request<'_>) -> bool {
     let deadline = Instant::now() + request.server().timeout().min(DISCARD_TIMEOUT);
     let mut brigade = Brigade::new(request);
     let mut left = MOST_DISCARDED;
     while left > 0 && Instant::now() < deadline {
         match brigade.read(left.min(BODY_PIECE), false, |piece| left -= piece.len()) {
             Ok(true) => {}
-            Ok(false) | Err(_) => return,
+            Ok(false) => return true,
+            Err(_) => return false,
         }
     }
+    false
 }
 
 /// Tells the log why a body cannot be read. A client that goes away is no matter for it.

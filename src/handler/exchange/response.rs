@@ -1,9 +1,11 @@
 //! The response on its way to the client: its head, its body and its end, good or bad.
 
-use channel::Bytes;
-use tracing::error;
+use std::sync::Once;
 
-use super::{Exchange, Outcome};
+use channel::Bytes;
+use tracing::{error, warn};
+
+use super::{Exchange, Outcome, Page};
 use crate::ffi::bucket::{ClientGone, Then};
 use crate::ffi::request::Request;
 use crate::ffi::{AP_FILTER_ERROR, OK};
@@ -34,6 +36,18 @@ pub(super) fn keep_in_error_page(request: Request<'_>, headers: &[(&[u8], &[u8])
     }
 }
 
+/// The administrator may expect more of this response than a header. Said once by each child.
+pub(super) fn tell_of_redirects(location: &[u8]) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let location = String::from_utf8_lossy(location);
+        warn!(
+            "The application answers with status 200 and 'Location: {location}', which is a header \
+             like others. With WSGILocationRedirect On, httpd answers with what is there."
+        );
+    });
+}
+
 impl Outcome {
     /// The application failed: its connection is fine as long as no response had begun.
     fn of(answer: Result<i32, i32>) -> Self {
@@ -62,6 +76,14 @@ impl Exchange<'_, '_> {
             Ok(hints) => self.request.send_interim(103, b"103 Early Hints", &hints),
             Err(problem) => error!("The application's early hints cannot be sent: {problem}."),
         }
+    }
+
+    /// What is at `location` takes the place of the response. Cookies go with it, as with mod_cgi.
+    pub(super) fn redirect(&mut self, head: &Head<'_>, location: &[u8]) {
+        for (name, value) in head.all(b"set-cookie") {
+            self.request.err_headers_out().add(name, value);
+        }
+        self.page = Some(Page::Redirect(location.to_vec()));
     }
 
     pub(super) fn begin(&mut self, head: &Head<'_>) {

@@ -29,6 +29,10 @@ const REMOVED: [Row; 6] = [
     ("WSGIPy3kWarningFlag On", FILE_INFO, "", ""),
 ];
 
+/// Those that are our own.
+const OURS: [Row; 1] =
+    [("WSGILocationRedirect On", FILE_INFO, "WSGILocationRedirect x", "must be one of: Off | On")];
+
 const ROWS: [Row; 49] = [
     ("WSGIScriptAlias /a {apps}/app.wsgi", SERVER, "WSGIScriptAlias /a", "at least two arguments"),
     (
@@ -144,7 +148,7 @@ pub fn breaks(name: &str) -> bool {
         first.trim_start_matches('<') == name.trim_matches(['<', '>']) && !row.2.is_empty()
     };
     let option = |row: &(&str, &str)| row.0.starts_with(name) && name.ends_with('=');
-    ROWS.iter().any(directive) || OPTIONS.iter().any(option)
+    ROWS.iter().chain(&OURS).any(directive) || OPTIONS.iter().any(option)
 }
 
 /// What concerns one group, and may be right when a worker is needed: no reason not to start.
@@ -162,8 +166,9 @@ fn is_refused(wrong: &str, conf: &str, texts: &[&str]) {
 
 /// The rows for the module under test.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    let removed: &[Row] = if UnderTest::chosen().is_original() { &[] } else { &REMOVED };
-    ROWS.iter().chain(removed)
+    let (removed, ours): (&[Row], &[Row]) =
+        if UnderTest::chosen().is_original() { (&[], &[]) } else { (&REMOVED, &OURS) };
+    ROWS.iter().chain(removed).chain(ours)
 }
 
 #[test]
@@ -187,7 +192,7 @@ fn every_directive_where_it_may_stand() {
 
 #[test]
 fn every_directive_when_it_is_wrong() {
-    for (_, _, wrong, said) in ROWS.iter().filter(|row| !row.2.is_empty()) {
+    for (_, _, wrong, said) in rows().filter(|row| !row.2.is_empty()) {
         is_refused(wrong, wrong, &[said]);
     }
 }
