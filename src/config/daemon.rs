@@ -437,6 +437,7 @@ mod tests {
             ("script-user", "root", "nobody"),
             ("script-group", "#0", "#1"),
             ("server-metrics", "Off", "On"),
+            ("retry", "On", "Off"),
             ("stack-size", "70000", "80000"),
             ("response-buffer-size", "70000", "80000"),
             ("cpu-priority", "1", "2"),
