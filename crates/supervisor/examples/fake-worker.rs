@@ -104,7 +104,7 @@ fn describe(process_group: &[u8]) {
     };
     let text = format!(
         "I am {} {} {}/{} {} {} others {others:?} name {:?} descriptors {descriptors:?} blocked {} \
-         capabilities {} limit {:?} group {} umask {} in {:?} environment {:?}",
+         capabilities {} limit {:?} oom {} group {} umask {} in {:?} environment {:?}",
         users.real,
         users.effective,
         users.saved,
@@ -115,6 +115,7 @@ fn describe(process_group: &[u8]) {
         field("SigBlk:"),
         field("CapEff:"),
         rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+        std::fs::read_to_string("/proc/self/oom_score_adj").expect("there is /proc").trim(),
         String::from_utf8_lossy(process_group),
         field("Umask:"),
         std::env::current_dir().ok(),

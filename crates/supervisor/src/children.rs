@@ -1,10 +1,17 @@
 //! Child processes: workers, and the orphans of applications, which come to us because we are
 //! their subreaper.
 
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::logic::Exit;
+
+/// What this program is called with to signal a process.
+pub const SIGNAL: &str = "--signal";
 
 /// Takes the status of one child that has ended, if there is one.
 pub fn reap() -> Option<(u32, Exit)> {
@@ -32,9 +39,34 @@ fn dumped_core(status: WaitStatus) -> bool {
 
 /// Sends a signal to a child that has not been reaped. One that has ended does not care.
 pub fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, signal);
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw)
+        && rustix::process::kill_process(pid, signal) == Err(Errno::PERM)
+    {
+        signal_as_its_user(pid, signal);
     }
+}
+
+/// Without CAP_KILL, a process of that user's has to do it. Nobody waits for it.
+fn signal_as_its_user(pid: Pid, signal: Signal) {
+    let number = pid.as_raw_nonzero().to_string();
+    let Ok(owner) = std::fs::metadata(format!("/proc/{number}")) else { return };
+    let signal = signal.as_raw().to_string();
+    let mut program = Command::new("/proc/self/exe");
+    program.args([SIGNAL, &number, &signal]).uid(owner.uid()).gid(owner.gid());
+    // The user can stop it as well as the worker itself: then nothing is won and nothing lost.
+    let _ = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+}
+
+/// The program that signals: `SIGNAL`, the process and the signal's number are its arguments.
+pub fn signal_and_end(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    let mut number = || arguments.next()?.parse().ok();
+    if let (Some(pid), Some(signal)) = (number().and_then(Pid::from_raw), number())
+        && let Some(signal) = Signal::from_named_raw(signal)
+        && rustix::process::kill_process(pid, signal).is_ok()
+    {
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::FAILURE
 }
 
 /// Sends SIGTERM to all children that are left, but for some, and returns how many those were.

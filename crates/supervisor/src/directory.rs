@@ -29,6 +29,8 @@ const LONGEST_PATH: usize = 107;
 pub struct Directory {
     path: PathBuf,
     httpd: Option<(Uid, Gid)>,
+    /// Whether users are let in who are turned away at the sockets: files cannot be given to others.
+    is_open: bool,
 }
 
 /// Who may connect to a socket besides httpd's user (`socket-user=`), as far as its file tells: who
@@ -108,17 +110,24 @@ impl Directory {
             Err(rustix::io::Errno::EXIST) => take_over(path)?,
             Err(error) => return Err(failed("make the directory")(error)),
         }
+        let mut is_open = false;
         if let Some((_, gid)) = httpd {
             let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(failed("open"))?;
             let gid = rustix::fs::Gid::from_raw(gid.as_raw());
-            rustix::fs::fchown(&opened, None, Some(gid)).map_err(failed("change the group of"))?;
+            is_open = match rustix::fs::fchown(&opened, None, Some(gid)) {
+                Ok(()) => false,
+                // CAP_CHOWN is missing.
+                Err(rustix::io::Errno::PERM) => true,
+                Err(error) => return Err(failed("change the group of")(error)),
+            };
             // Guests have groups of their own: they may pass through, but see no names.
-            let pass = if guests == Guests::None { Mode::empty() } else { Mode::XOTH };
+            let passes = is_open || guests != Guests::None;
+            let pass = if passes { Mode::XOTH } else { Mode::empty() };
             rustix::fs::fchmod(&opened, Mode::RWXU | Mode::XGRP | pass)
                 .map_err(failed("change the mode of"))?;
         }
-        Ok(Self { path: path.to_owned(), httpd })
+        Ok(Self { path: path.to_owned(), httpd, is_open })
     }
 
     /// Where the socket of that name is.
@@ -150,7 +159,7 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::System`].
     pub fn listen_privately(&self, name: &str) -> Result<OwnedFd, DirectoryError> {
-        let without_httpd = Self { path: self.path.clone(), httpd: None };
+        let without_httpd = Self { path: self.path.clone(), httpd: None, is_open: false };
         without_httpd.listen(name, None, Guests::None)
     }
 
@@ -168,13 +177,8 @@ impl Directory {
         // with the mode that the socket has by then.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&socket, &address)?;
-        if let Some((uid, gid)) = self.httpd {
-            let owner = if let Guests::Owner(guest) = guests { guest } else { uid };
-            let owner = rustix::fs::Uid::from_raw(owner.as_raw());
-            let gid = rustix::fs::Gid::from_raw(gid.as_raw());
-            rustix::fs::chownat(CWD, path, Some(owner), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        }
         let others = match guests {
+            _ if self.is_open => Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH,
             Guests::None => Mode::empty(),
             // httpd's user is let in by its group.
             Guests::Owner(_) => Mode::RGRP | Mode::WGRP,
@@ -184,6 +188,13 @@ impl Directory {
         if !others.is_empty() {
             let mode = Mode::RUSR | Mode::WUSR | others;
             rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())?;
+        }
+        // Last: the mode of what belongs to others can be changed with CAP_FOWNER only.
+        if let Some((uid, gid)) = self.httpd.filter(|_| !self.is_open) {
+            let owner = if let Guests::Owner(guest) = guests { guest } else { uid };
+            let owner = rustix::fs::Uid::from_raw(owner.as_raw());
+            let gid = rustix::fs::Gid::from_raw(gid.as_raw());
+            rustix::fs::chownat(CWD, path, Some(owner), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
         }
         // The kernel lowers it to net.core.somaxconn.
         let most = i32::from(i16::MAX);

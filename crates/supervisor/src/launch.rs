@@ -19,6 +19,7 @@ use wire::generation::{Group, Identity};
 use crate::environment::{self, Interpreter};
 use crate::identity;
 use crate::installed::Installed;
+use crate::privileges;
 use crate::sys::{self, Inherit};
 
 /// What an interpreter is given to run (`python -c`).
@@ -83,6 +84,8 @@ impl Launch<'_> {
         SigSet::empty()
             .thread_set_mask()
             .map_err(|error| format!("cannot take signals: {error}"))?;
+        privileges::be_killed_like_httpd()
+            .map_err(|error| format!("cannot set oom_score_adj: {error}"))?;
         self.set_limits();
         if let Some(identity) = &group.identity {
             give_output_to(identity);

@@ -19,6 +19,7 @@ mod link;
 mod log;
 mod logic;
 mod output;
+mod privileges;
 mod shortage;
 mod spawn;
 mod startup;
@@ -43,6 +44,11 @@ fn main() -> ExitCode {
     let argument = std::env::args_os().nth(1);
     if argument.as_deref().is_some_and(|argument| argument == closing::CLOSE) {
         return closing::close_by_ending();
+    }
+    if argument.as_deref().is_some_and(|argument| argument == children::SIGNAL) {
+        let arguments =
+            std::env::args_os().skip(2).filter_map(|argument| argument.into_string().ok());
+        return children::signal_and_end(arguments);
     }
     if argument.as_deref().is_some_and(|argument| argument == CHECK) {
         return check_only();
@@ -97,6 +103,7 @@ fn leave_traces_behind() -> Result<(), StartError> {
 fn start() -> Result<Supervisor, StartError> {
     leave_traces_behind()?;
     leave_httpd()?;
+    privileges::spare_from_oom_killer();
     let signals = receive_signals()?;
     let limit = raise_descriptor_limit();
     let handover = startup::receive(rustix::stdio::stdin())?;

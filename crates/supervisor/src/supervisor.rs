@@ -27,6 +27,7 @@ use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
 use crate::output::Output;
+use crate::privileges;
 use crate::shortage::Shortages;
 use crate::startup::{Handover, StartError};
 
@@ -55,6 +56,8 @@ pub struct Supervisor {
     refusals: Throttle,
     shortages: Shortages,
     closer: Closer,
+    /// A sentence about the rights of root's that we do not have.
+    missing_rights: Option<String>,
     /// Ends with the last process of the generation. `None`: it has.
     lifeline: Option<OwnedFd>,
     /// The conversation with httpd's parent. `None`: it has ended, as the parent has.
@@ -87,6 +90,8 @@ impl Supervisor {
         let users: Vec<_> = users.map(Uid::from_raw).collect();
         let guests = if users.is_empty() { Guests::None } else { Guests::Several };
         let root = Uid::effective().is_root();
+        let chroots = groups.iter().any(|group| group.settings.root.is_some());
+        let missing_rights = root.then(|| privileges::keep_needed(chroots)).flatten();
         let directory = Directory::make(&directory, root.then_some(httpd), guests)?;
         let listen =
             || Ok((directory.listen(CONTROL, None, guests)?, directory.listen_privately(ADMIN)?));
@@ -111,6 +116,7 @@ impl Supervisor {
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
             shortages: Shortages::new(),
             closer: Closer::default(),
+            missing_rights,
             lifeline: Some(lifeline),
             parent: Some(Inbox::new()),
             finished: false,
@@ -120,6 +126,9 @@ impl Supervisor {
 
     /// Serves until the generation is over.
     pub fn run(mut self) -> ExitCode {
+        if let Some(sentence) = self.missing_rights.take() {
+            self.logs.main(Level::Info, &sentence);
+        }
         for stale in self.directory.remove_stale_siblings() {
             let line = format!("removed {}, left by a supervisor that was killed", stale.display());
             self.logs.main(Level::Info, &line);

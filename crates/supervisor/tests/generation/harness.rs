@@ -81,6 +81,15 @@ impl Generation {
 
     /// Starts a supervisor with a configuration that may be wrong.
     pub fn launch(
+        groups: Vec<Group>,
+        change: impl FnOnce(&mut Configuration),
+    ) -> (Self, Option<FromSupervisor>) {
+        Self::launch_by(Command::new(env!("CARGO_BIN_EXE_wsgi-supervisor")), groups, change)
+    }
+
+    /// Starts a supervisor by a command of the caller's.
+    pub fn launch_by(
+        mut command: Command,
         mut groups: Vec<Group>,
         change: impl FnOnce(&mut Configuration),
     ) -> (Self, Option<FromSupervisor>) {
@@ -106,7 +115,7 @@ impl Generation {
 
         let log = File::options().create(true).append(true).open(place.join("log")).unwrap();
         let (httpd, stdin) = UnixStream::pair().unwrap();
-        let supervisor = Command::new(env!("CARGO_BIN_EXE_wsgi-supervisor"))
+        let supervisor = command
             .env("USER", "root")
             .env_remove("LOGNAME")
             .env("LD_PRELOAD", "")

@@ -375,6 +375,60 @@ fn a_worker_has_its_own_rights_and_nothing_of_ours() {
     generation.end();
 }
 
+/// The effective capabilities of a process, and how likely it is taken when memory runs out.
+fn rights(pid: u32) -> (u64, String) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    (u64::from_str_radix(capabilities.trim(), 16).unwrap(), score.trim().to_owned())
+}
+
+#[test]
+fn it_keeps_what_it_needs_and_is_spared() {
+    if !is_root() {
+        return;
+    }
+    let (own, score) = rights(std::process::id());
+    let generation = Generation::start(vec![group("blog", "")]);
+    generation.granted("blog", "");
+    // CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID, SYS_NICE, SYS_RESOURCE (linux/capability.h).
+    let needed = [0, 1, 5, 6, 7, 23, 24].iter().fold(0, |all, bit| all | 1 << bit);
+    let (capabilities, spared) = rights(generation.supervisor.id());
+    assert_eq!(capabilities, own & needed);
+    if own & 1 << 24 != 0 {
+        assert_eq!(spared, "-900");
+    }
+    let line = generation.logged("I am ");
+    assert!(line.contains(&format!(" oom {score} ")), "{line}");
+    generation.end();
+}
+
+#[test]
+fn it_serves_with_few_rights_and_says_what_it_does_without() {
+    if !is_root() {
+        return;
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-all,+setuid,+setgid"]);
+    command.arg(env!("CARGO_BIN_EXE_wsgi-supervisor"));
+    let mut deaf = group("deaf", "deaf");
+    deaf.settings.limits.shutdown_timeout = 1;
+    let (generation, answer) = Generation::launch_by(command, vec![group("blog", ""), deaf], |c| {
+        (c.httpd_uid, c.httpd_gid) = (1, 1);
+    });
+    assert_eq!(answer, Some(FromSupervisor::Ready), "{}", generation.log());
+    let line = generation.logged("httpd has not all rights of root's");
+    assert!(line.contains("without CAP_CHOWN, any user can reach") && line.contains("CAP_KILL"));
+    assert!(ask_as(&generation, 1).starts_with("served by "), "{}", generation.log());
+    assert!(ask_as(&generation, 2).starts_with("Err("));
+    generation.logged("of uid 2: only httpd's user may ask");
+    // A worker that has to be killed.
+    let socket = generation.granted("deaf", "");
+    let pid = who_serves(&socket);
+    let log = generation.end();
+    assert!(log.contains("killed: it did not exit within 2 s") && !is_alive(pid), "{log}");
+}
+
 #[test]
 fn what_cannot_be_served_is_refused_at_the_start() {
     let check = |change: fn(&mut wire::generation::Configuration), expected: &str| {
