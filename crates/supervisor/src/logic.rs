@@ -24,7 +24,7 @@ mod stop;
 mod tests;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -212,6 +212,11 @@ pub enum Shortage {
 #[derive(Debug)]
 pub struct Logic {
     groups: Vec<Group>,
+    by_name: HashMap<Vec<u8>, GroupIndex>,
+    /// Groups whose workers are to be started beforehand, when those of others are ready.
+    to_begin: VecDeque<GroupIndex>,
+    /// How many workers start at the same time, as long as no request needs more.
+    starts_at_once: usize,
     sets: BTreeMap<SetId, Set>,
     workers: BTreeMap<WorkerId, Worker>,
     fates: Fates,
@@ -222,9 +227,14 @@ pub struct Logic {
 }
 
 impl Logic {
-    /// Knows the groups, and has done nothing yet.
-    pub fn new(plans: Vec<Plan>) -> Self {
+    /// Knows the groups, and has done nothing yet. So many workers for which no request waits start
+    /// at the same time.
+    pub fn new(plans: Vec<Plan>, starts_at_once: usize) -> Self {
+        let names = plans.iter().enumerate().rev();
         Self {
+            by_name: names.map(|(index, plan)| (plan.name.clone(), index)).collect(),
+            to_begin: VecDeque::new(),
+            starts_at_once,
             groups: plans.into_iter().map(Group::new).collect(),
             sets: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -267,6 +277,7 @@ impl Logic {
             Event::Drain(cause) => self.drain(cause, now),
             Event::Tick => self.tick(now),
         }
+        self.begin_more(now);
         self.finish_when_empty();
         std::mem::take(&mut self.actions)
     }

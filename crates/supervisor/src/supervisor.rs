@@ -4,6 +4,7 @@ mod act;
 mod sources;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -103,7 +104,7 @@ impl Supervisor {
         Ok(Self {
             installed: Installed::open(),
             descriptors,
-            logic: Logic::new(groups.iter().map(plan).collect()),
+            logic: Logic::new(groups.iter().map(plan).collect(), starts_at_once()),
             logs: Logs::new(logs, main_level(&groups)),
             directory,
             broker,
@@ -189,6 +190,11 @@ fn patience(settings: &Settings) -> usize {
     let runs = u64::from(settings.threads) * u64::from(settings.processes);
     let all = settings.backlog.map_or(u64::MAX, |waits| runs + u64::from(waits));
     usize::try_from(all).unwrap_or(usize::MAX)
+}
+
+/// As many as there are processors, as a worker that starts computes.
+fn starts_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 fn plan(group: &Group) -> Plan {

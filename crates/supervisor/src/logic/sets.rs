@@ -1,5 +1,6 @@
 //! Process groups and application groups: who asks for workers, and how many there have to be.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use wire::exchange::Level;
@@ -28,6 +29,12 @@ pub struct Group {
     pub(super) plan: Plan,
     /// How many workers without an application group there should be.
     reserve: usize,
+    /// Its application groups.
+    sets: BTreeSet<SetId>,
+    /// Its workers, until they have been waited for.
+    pub(super) workers: BTreeSet<WorkerId>,
+    /// Whether what is to be there before the first request has been started.
+    has_begun: bool,
     pub(super) backoff: Backoff,
     failure_lines: Throttle,
     eviction_lines: Throttle,
@@ -58,6 +65,9 @@ impl Group {
         Self {
             reserve: if plan.prestart { plan.processes as usize } else { 0 },
             plan,
+            sets: BTreeSet::new(),
+            workers: BTreeSet::new(),
+            has_begun: false,
             backoff: Backoff::default(),
             failure_lines: Throttle::new(LOUD_LINES, QUIET),
             eviction_lines: Throttle::new(LOUD_LINES, QUIET),
@@ -87,8 +97,22 @@ impl Group {
 
 impl Logic {
     pub(super) fn start(&mut self, now: Instant) {
-        for group in 0..self.groups.len() {
-            self.refill(group, now);
+        self.to_begin = (0..self.groups.len()).collect();
+        self.begin_more(now);
+    }
+
+    /// Starts what is to be there before the first request, a few workers at a time: more of them
+    /// would only be slower together, and those that requests wait for are among them.
+    pub(super) fn begin_more(&mut self, now: Instant) {
+        while !self.to_begin.is_empty() {
+            let starting = self.workers.values().filter(|worker| worker.is_starting()).count();
+            if starting >= self.starts_at_once {
+                return;
+            }
+            if let Some(group) = self.to_begin.pop_front() {
+                self.groups[group].has_begun = true;
+                self.refill(group, now);
+            }
         }
     }
 
@@ -102,7 +126,7 @@ impl Logic {
         if !matches!(self.stop, Stop::No) {
             return self.refuse(ticket, "the supervisor is shutting down".to_owned(), 1);
         }
-        let Some(group) = self.groups.iter().position(|g| g.plan.name == process_group) else {
+        let Some(group) = self.by_name.get(process_group).copied() else {
             let name = String::from_utf8_lossy(process_group);
             return self.refuse(ticket, format!("there is no process group '{name}'"), 60);
         };
@@ -110,11 +134,7 @@ impl Logic {
             let name = self.groups[group].display_name();
             return self.refuse(ticket, format!("{name} is a service without requests"), 60);
         }
-        let existing = self
-            .sets
-            .iter()
-            .find(|(_, set)| set.group == group && set.application_group == application_group);
-        let id = match existing.map(|(id, _)| *id) {
+        let id = match self.find_set(group, &application_group) {
             Some(id) => id,
             None => match self.open_set(group, application_group, now) {
                 Ok(id) => id,
@@ -194,7 +214,8 @@ impl Logic {
         if !matches!(self.stop, Stop::No) {
             return;
         }
-        if self.groups[group].backoff.wait(now).is_none() {
+        let has_begun = self.groups[group].has_begun;
+        if has_begun && self.groups[group].backoff.wait(now).is_none() {
             for name in self.missing_imports(group) {
                 self.insert_set(group, name);
             }
@@ -215,7 +236,8 @@ impl Logic {
             self.settle(id, now);
             self.renew(id, now);
         }
-        while self.spare(group).count() < self.groups[group].reserve
+        while has_begun
+            && self.spare(group).count() < self.groups[group].reserve
             && self.groups[group].backoff.wait(now).is_none()
         {
             self.spawn(group, now);
@@ -239,13 +261,10 @@ impl Logic {
     /// Whether so many workers of a set are about to exit that the next one waits for that. Workers
     /// say themselves when they want to be replaced, and need not go when they have.
     pub(super) fn is_crowded(&self, id: SetId) -> bool {
-        let of_set = |worker: &&Worker| worker.set == Some(id);
-        let mut workers = self.workers.values().filter(of_set);
-        let Some(group) = workers.clone().next().map(|worker| worker.group) else {
-            return false;
-        };
-        let most = 2 * self.groups[group].plan.processes as usize + MAX_LEAVING;
-        workers.by_ref().filter(|worker| worker.is_leaving()).count() >= most
+        let Some(set) = self.sets.get(&id) else { return false };
+        let most = 2 * self.groups[set.group].plan.processes as usize + MAX_LEAVING;
+        let workers = self.workers_of(set.group).filter(|(_, worker)| worker.set == Some(id));
+        workers.filter(|(_, worker)| worker.is_leaving()).count() >= most
     }
 
     /// Ends a set: its socket is closed, its workers finish; their requests have `grace` seconds.
@@ -258,6 +277,7 @@ impl Logic {
         let Some(set) = self.sets.remove(&id) else {
             return Vec::new();
         };
+        self.groups[set.group].sets.remove(&id);
         self.actions.push(Action::CloseSet(id));
         set.waiting
     }
@@ -299,6 +319,7 @@ impl Logic {
             acquired: 0,
         };
         self.sets.insert(id, set);
+        self.groups[group].sets.insert(id);
         self.actions.push(Action::OpenSet(id, group));
         id
     }
@@ -306,9 +327,7 @@ impl Logic {
     /// Application groups with scripts to load that have no set: at the start, or because their
     /// socket could not be made.
     fn missing_imports(&self, group: GroupIndex) -> Vec<Vec<u8>> {
-        let has_set = |name: &Vec<u8>| {
-            self.sets.values().any(|set| set.group == group && set.application_group == *name)
-        };
+        let has_set = |name: &Vec<u8>| self.find_set(group, name).is_some();
         self.groups[group].plan.imports.iter().filter(|name| !has_set(name)).cloned().collect()
     }
 
@@ -325,11 +344,10 @@ impl Logic {
             format!("{name} has {MAX_SETS} application groups already, none can give way");
         // Those that are replaced within a set that stays are no sign of a flood.
         let gives_way = |worker: &Worker| {
-            worker.group == group
-                && worker.phase == Phase::Leaving(Why::Asked)
+            worker.phase == Phase::Leaving(Why::Asked)
                 && worker.set.is_none_or(|set| !self.sets.contains_key(&set))
         };
-        if self.workers.values().any(gives_way) {
+        if self.workers_of(group).any(|(_, worker)| gives_way(worker)) {
             return Err(crowded);
         }
         // Those that were started beforehand have been asked for by name in the configuration.
@@ -383,23 +401,32 @@ impl Logic {
     }
 
     fn sets_of(&self, group: GroupIndex) -> Vec<SetId> {
-        self.sets.iter().filter(|(_, set)| set.group == group).map(|(id, _)| *id).collect()
+        self.groups[group].sets.iter().copied().collect()
+    }
+
+    fn find_set(&self, group: GroupIndex, application_group: &[u8]) -> Option<SetId> {
+        let has_name = |id: &SetId| {
+            self.sets.get(id).is_some_and(|set| set.application_group == application_group)
+        };
+        self.groups[group].sets.iter().copied().find(has_name)
+    }
+
+    /// The workers of a group.
+    fn workers_of(&self, group: GroupIndex) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        let workers = self.groups[group].workers.iter();
+        workers.filter_map(|id| Some((*id, self.workers.get(id)?)))
     }
 
     /// The workers of a set, without those about to exit.
     pub(super) fn members(&self, id: SetId) -> impl Iterator<Item = (WorkerId, &Worker)> {
-        self.workers
-            .iter()
-            .filter(move |(_, worker)| worker.set == Some(id) && !worker.is_leaving())
-            .map(|(id, worker)| (*id, worker))
+        let workers = self.sets.get(&id).map(|set| self.workers_of(set.group));
+        let belongs = move |worker: &Worker| worker.set == Some(id) && !worker.is_leaving();
+        workers.into_iter().flatten().filter(move |(_, worker)| belongs(worker))
     }
 
     /// The workers of a group that belong to no application group, without those about to exit.
     fn spare(&self, group: GroupIndex) -> impl Iterator<Item = (WorkerId, &Worker)> {
-        self.workers
-            .iter()
-            .filter(move |(_, w)| w.group == group && w.set.is_none() && !w.is_leaving())
-            .map(|(id, worker)| (*id, worker))
+        self.workers_of(group).filter(|(_, worker)| worker.set.is_none() && !worker.is_leaving())
     }
 
     /// The spare worker that will serve soonest.

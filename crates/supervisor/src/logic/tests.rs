@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::world::{PATIENCE, World, plan};
+use self::world::{PATIENCE, STARTS_AT_ONCE, World, plan};
 use super::*;
 
 /// What a random run does next. Numbers choose among what there is.
@@ -438,6 +438,22 @@ fn workers_that_fail_after_a_request_are_not_started_without_end() {
         world.pass(Duration::from_millis(10));
     }
     assert!((100..=132).contains(&failures), "{failures} in a minute");
+}
+
+#[test]
+fn many_groups_are_started_a_few_at_a_time_and_those_that_are_asked_for_first() {
+    let names: Vec<_> = (0..100).map(|number| format!("group {number}")).collect();
+    let mut world = World::with(names.iter().map(|name| plan(name, 1, true)).collect());
+    assert_eq!(world.alive(), STARTS_AT_ONCE);
+    world.acquire(99, 0);
+    assert_eq!(world.alive(), STARTS_AT_ONCE + 1);
+    world.tell(10, |id| Event::Ready(id, "3.14".to_owned()));
+    world.tell(10, Event::Serving);
+    assert_eq!(world.granted, 1);
+    world.exit(0, Exit::Status(1));
+    assert_eq!(world.alive(), STARTS_AT_ONCE + 1, "one that fails is no obstacle");
+    world.cooperate();
+    assert_eq!(world.alive(), 100);
 }
 
 #[test]

@@ -96,6 +96,11 @@ impl Worker {
         self.pid
     }
 
+    /// Whether Python is being started in it.
+    pub fn is_starting(&self) -> bool {
+        self.phase == Phase::Starting
+    }
+
     /// Whether only its exit is awaited.
     pub fn is_leaving(&self) -> bool {
         self.phase.is_leaving()
@@ -131,8 +136,15 @@ impl Logic {
             scripts: Scripts::default(),
         };
         self.workers.insert(id, worker);
+        self.groups[group].workers.insert(id);
         self.actions.push(Action::Spawn(id, group));
         id
+    }
+
+    fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.workers.remove(&id)?;
+        self.groups[worker.group].workers.remove(&id);
+        Some(worker)
     }
 
     /// Makes a worker that belongs to nobody part of a set.
@@ -197,7 +209,7 @@ impl Logic {
     }
 
     pub(super) fn not_started(&mut self, id: WorkerId, reason: String, now: Instant) {
-        let Some(worker) = self.workers.remove(&id) else {
+        let Some(worker) = self.remove(id) else {
             return;
         };
         if !worker.is_leaving() && !self.renewal_failed(worker.replaces, &reason, Level::Error) {
@@ -317,7 +329,7 @@ impl Logic {
 
     pub(super) fn exited(&mut self, id: WorkerId, exit: Exit, last_words: &str, now: Instant) {
         let name = self.name(id);
-        let Some(worker) = self.workers.remove(&id) else {
+        let Some(worker) = self.remove(id) else {
             return;
         };
         let group = worker.group;

@@ -377,10 +377,11 @@ fn a_worker_has_its_own_rights_and_nothing_of_ours() {
 
 /// The effective capabilities of a process, and how likely it is taken when memory runs out.
 fn rights(pid: u32) -> (u64, String) {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-    let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
-    (u64::from_str_radix(capabilities.trim(), 16).unwrap(), score.trim().to_owned())
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let capabilities =
+        status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("it runs");
+    let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("it runs");
+    (u64::from_str_radix(capabilities.trim(), 16).expect("it runs"), score.trim().to_owned())
 }
 
 #[test]

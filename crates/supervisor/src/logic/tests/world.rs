@@ -13,6 +13,9 @@ const UNKNOWN: &str = "unknown";
 /// How many may wait for one application group.
 pub const PATIENCE: usize = 40;
 
+/// How many workers start at the same time, while no request waits for them.
+pub const STARTS_AT_ONCE: usize = 10;
+
 pub struct World {
     logic: Logic,
     plans: Vec<Plan>,
@@ -82,7 +85,7 @@ impl World {
     /// Nothing has happened in it yet.
     pub fn silent(plans: Vec<Plan>) -> Self {
         Self {
-            logic: Logic::new(plans.clone()),
+            logic: Logic::new(plans.clone(), STARTS_AT_ONCE),
             plans,
             now: Instant::now(),
             processes: BTreeMap::new(),
