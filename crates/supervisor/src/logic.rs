@@ -24,7 +24,7 @@ mod stop;
 mod tests;
 mod workers;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -208,6 +208,14 @@ pub enum Shortage {
     Machine,
 }
 
+/// The groups that something concerns.
+#[derive(Debug, Clone, Copy)]
+enum Concerns {
+    Nothing,
+    One(GroupIndex),
+    All,
+}
+
 /// All decisions of one generation.
 #[derive(Debug)]
 pub struct Logic {
@@ -215,10 +223,14 @@ pub struct Logic {
     by_name: HashMap<Vec<u8>, GroupIndex>,
     /// Groups whose workers are to be started beforehand, when those of others are ready.
     to_begin: VecDeque<GroupIndex>,
+    /// The workers that others wait for, and when they do no longer.
+    starting: BTreeMap<WorkerId, Instant>,
     /// How many workers start at the same time, as long as no request needs more.
     starts_at_once: usize,
     sets: BTreeMap<SetId, Set>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// When something is due in each group in which something is.
+    due: BTreeSet<(Instant, GroupIndex)>,
     fates: Fates,
     stop: Stop,
     actions: Vec<Action>,
@@ -234,10 +246,12 @@ impl Logic {
         Self {
             by_name: names.map(|(index, plan)| (plan.name.clone(), index)).collect(),
             to_begin: VecDeque::new(),
+            starting: BTreeMap::new(),
             starts_at_once,
             groups: plans.into_iter().map(Group::new).collect(),
             sets: BTreeMap::new(),
             workers: BTreeMap::new(),
+            due: BTreeSet::new(),
             fates: Fates::default(),
             stop: Stop::No,
             actions: Vec::new(),
@@ -247,6 +261,7 @@ impl Logic {
 
     /// Decides what to do about `event`. Events about workers that are gone are ignored.
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let concerns = self.concerns(&event);
         match event {
             Event::Start => self.start(now),
             Event::Acquire { ticket, process_group, application_group } => {
@@ -278,16 +293,65 @@ impl Logic {
             Event::Tick => self.tick(now),
         }
         self.begin_more(now);
+        match concerns {
+            Concerns::Nothing => {}
+            Concerns::One(group) => self.note_due(group),
+            Concerns::All => (0..self.groups.len()).for_each(|group| self.note_due(group)),
+        }
         self.finish_when_empty();
         std::mem::take(&mut self.actions)
     }
 
     /// When [`Event::Tick`] is wanted, if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        let workers = self.workers.values().filter_map(Worker::deadline);
-        let retries = (0..self.groups.len()).filter_map(|group| self.next_retry(group));
-        let others = self.stop.deadline().into_iter().chain(self.fates.deadline());
-        workers.chain(retries).chain(others).min()
+        let in_groups = self.due.first().map(|(deadline, _)| *deadline);
+        let begins = self.starting.values().min().filter(|_| !self.to_begin.is_empty());
+        let others = [self.stop.deadline(), self.fates.deadline(), begins.copied()];
+        others.into_iter().chain([in_groups]).flatten().min()
+    }
+
+    /// The groups in which an event can change what is due.
+    fn concerns(&self, event: &Event) -> Concerns {
+        let worker = match event {
+            Event::Acquire { process_group, .. } => {
+                let group = self.by_name.get(process_group).copied();
+                return group.map_or(Concerns::Nothing, Concerns::One);
+            }
+            Event::SetFailed(set, _) => {
+                let set = self.sets.get(set);
+                return set.map_or(Concerns::Nothing, |set| Concerns::One(set.group));
+            }
+            Event::Inquire(..) | Event::Abandoned(_) => return Concerns::Nothing,
+            Event::Start | Event::Reload(_) | Event::Drain(_) | Event::Tick => {
+                return Concerns::All;
+            }
+            Event::Started(worker, _)
+            | Event::NotStarted(worker, _)
+            | Event::Ready(worker, _)
+            | Event::Serving(worker)
+            | Event::Proven(worker)
+            | Event::Retire(worker, ..)
+            | Event::Loaded(worker, _)
+            | Event::Unfit(worker, ..)
+            | Event::Failed(worker, _)
+            | Event::Drained(worker)
+            | Event::Broken(worker, _)
+            | Event::Silent(worker)
+            | Event::Exited(worker, ..) => worker,
+        };
+        self.workers.get(worker).map_or(Concerns::Nothing, |worker| Concerns::One(worker.group))
+    }
+
+    /// Notes when something is due in a group.
+    fn note_due(&mut self, group: GroupIndex) {
+        let workers = self.groups[group].workers.iter();
+        let workers = workers.filter_map(|id| self.workers.get(id)?.deadline());
+        let deadline = workers.chain(self.next_retry(group)).min();
+        let before = std::mem::replace(&mut self.groups[group].due, deadline);
+        if before != deadline {
+            before.map(|before| self.due.remove(&(before, group)));
+            self.due.extend(deadline.map(|deadline| (deadline, group)));
+        }
     }
 
     /// Whether what this worker prints tells nothing new: it has not served yet, and its group

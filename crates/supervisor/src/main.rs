@@ -26,6 +26,7 @@ mod startup;
 mod supervisor;
 #[expect(unsafe_code, reason = "system calls that no library makes safe; all of them are here")]
 mod sys;
+mod watch;
 
 use std::process::ExitCode;
 

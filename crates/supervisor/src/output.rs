@@ -14,6 +14,10 @@ const BYTES_PER_TURN: usize = 4 << 10;
 /// Longest text, in bytes, that is waited for to become a line; longer ones are passed on in pieces.
 const LONGEST: usize = 8000;
 
+/// Number of one of a worker's two pipes. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OutputId(pub u64);
+
 /// Our end of one of a worker's two pipes. It may outlive the worker, in processes that the
 /// application started.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 mod act;
 mod sources;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -27,10 +27,11 @@ use crate::installed::Installed;
 use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
-use crate::output::Output;
+use crate::output::{Output, OutputId};
 use crate::privileges;
 use crate::shortage::Shortages;
 use crate::startup::{Handover, StartError};
+use crate::watch::Watch;
 
 /// Lines about peers that were turned away: the first ones at once, then one a minute.
 const LOUD_REFUSALS: u32 = 5;
@@ -51,8 +52,14 @@ pub struct Supervisor {
     admin: Admin,
     signals: SignalFd,
     sets: BTreeMap<SetId, OpenSet>,
+    /// Those where whoever connects is sent away, as no worker will come soon.
+    hanging_up: BTreeSet<SetId>,
     links: BTreeMap<WorkerId, Link>,
-    outputs: Vec<Output>,
+    /// Those to which something is still to be sent.
+    slow: BTreeSet<WorkerId>,
+    outputs: BTreeMap<OutputId, Output>,
+    last_output: u64,
+    watch: Watch,
     events: VecDeque<Event>,
     refusals: Throttle,
     shortages: Shortages,
@@ -71,8 +78,6 @@ pub struct Supervisor {
 struct OpenSet {
     listener: OwnedFd,
     secret: Secret,
-    /// Whether who connects is sent away, as no worker will come soon.
-    hangs_up: bool,
 }
 
 impl Supervisor {
@@ -85,6 +90,8 @@ impl Supervisor {
         signals: SignalFd,
         descriptors: Rlimit,
     ) -> Result<Self, StartError> {
+        let watch = Watch::new()
+            .map_err(|source| StartError::System { action: "watch workers", source })?;
         let Configuration { secret, directory, httpd_uid, httpd_gid, groups, .. } = configuration;
         let httpd = (Uid::from_raw(httpd_uid), Gid::from_raw(httpd_gid));
         let users = groups.iter().filter_map(|group| group.settings.socket_user);
@@ -111,8 +118,12 @@ impl Supervisor {
             admin: Admin::new(admin),
             signals,
             sets: BTreeMap::new(),
+            hanging_up: BTreeSet::new(),
             links: BTreeMap::new(),
-            outputs: Vec::new(),
+            slow: BTreeSet::new(),
+            outputs: BTreeMap::new(),
+            last_output: 0,
+            watch,
             events: VecDeque::new(),
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
             shortages: Shortages::new(),

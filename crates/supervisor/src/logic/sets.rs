@@ -18,6 +18,10 @@ pub const MAX_SETS: usize = 64;
 /// shall have: until one of them is gone, no other is started.
 const MAX_LEAVING: usize = 8;
 
+/// How long a worker that starts keeps those of other groups from being started. One that takes
+/// longer may never be ready.
+const HEAD_START: Duration = Duration::from_secs(2);
+
 /// How many failures in a row are logged each. Then they are logged once per [`QUIET`]; so are
 /// application groups that have to give way.
 const LOUD_LINES: u32 = 3;
@@ -35,6 +39,8 @@ pub struct Group {
     pub(super) workers: BTreeSet<WorkerId>,
     /// Whether what is to be there before the first request has been started.
     has_begun: bool,
+    /// When something is due in it.
+    pub(super) due: Option<Instant>,
     pub(super) backoff: Backoff,
     failure_lines: Throttle,
     eviction_lines: Throttle,
@@ -68,6 +74,7 @@ impl Group {
             sets: BTreeSet::new(),
             workers: BTreeSet::new(),
             has_begun: false,
+            due: None,
             backoff: Backoff::default(),
             failure_lines: Throttle::new(LOUD_LINES, QUIET),
             eviction_lines: Throttle::new(LOUD_LINES, QUIET),
@@ -105,13 +112,16 @@ impl Logic {
     /// would only be slower together, and those that requests wait for are among them.
     pub(super) fn begin_more(&mut self, now: Instant) {
         while !self.to_begin.is_empty() {
-            let starting = self.workers.values().filter(|worker| worker.is_starting()).count();
-            if starting >= self.starts_at_once {
+            let Self { starting, workers, .. } = self;
+            let starts = |id: &WorkerId| workers.get(id).is_some_and(Worker::is_starting);
+            starting.retain(|id, until| *until > now && starts(id));
+            if starting.len() >= self.starts_at_once {
                 return;
             }
             if let Some(group) = self.to_begin.pop_front() {
                 self.groups[group].has_begun = true;
                 self.refill(group, now);
+                self.note_due(group);
             }
         }
     }
@@ -265,6 +275,13 @@ impl Logic {
         let most = 2 * self.groups[set.group].plan.processes as usize + MAX_LEAVING;
         let workers = self.workers_of(set.group).filter(|(_, worker)| worker.set == Some(id));
         workers.filter(|(_, worker)| worker.is_leaving()).count() >= most
+    }
+
+    /// A worker is being started.
+    pub(super) fn note_start(&mut self, id: WorkerId, now: Instant) {
+        if !self.to_begin.is_empty() {
+            self.starting.insert(id, now + HEAD_START);
+        }
     }
 
     /// Ends a set: its socket is closed, its workers finish; their requests have `grace` seconds.

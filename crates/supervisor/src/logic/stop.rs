@@ -62,6 +62,7 @@ impl Logic {
             self.actions.push(Action::Log(None, Level::Error, line));
         }
         self.workers.clear();
+        self.groups.iter_mut().for_each(|group| group.workers.clear());
     }
 
     pub(super) fn finish_when_empty(&mut self) {

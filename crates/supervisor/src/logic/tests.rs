@@ -454,6 +454,11 @@ fn many_groups_are_started_a_few_at_a_time_and_those_that_are_asked_for_first() 
     assert_eq!(world.alive(), STARTS_AT_ONCE + 1, "one that fails is no obstacle");
     world.cooperate();
     assert_eq!(world.alive(), 100);
+
+    // Nor is one that is never ready.
+    let mut world = World::with(names.iter().map(|name| plan(name, 1, true)).collect());
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.alive(), 100);
 }
 
 #[test]

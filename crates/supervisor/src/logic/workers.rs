@@ -137,6 +137,7 @@ impl Logic {
         };
         self.workers.insert(id, worker);
         self.groups[group].workers.insert(id);
+        self.note_start(id, now);
         self.actions.push(Action::Spawn(id, group));
         id
     }

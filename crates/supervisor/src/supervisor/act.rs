@@ -11,8 +11,9 @@ use crate::children;
 use crate::directory::Guests;
 use crate::link::{Link, NotReading};
 use crate::logic::{Action, Event, Fate, Known, SetId, WorkerId};
-use crate::output::Output;
+use crate::output::{Output, OutputId};
 use crate::spawn::{Spawned, spawn};
+use crate::watch::Watched;
 
 impl Supervisor {
     pub(super) fn act(&mut self, action: Action) {
@@ -24,14 +25,17 @@ impl Supervisor {
                 }
             }
             Action::CloseSet(set) => {
+                self.hanging_up.remove(&set);
                 if let Some(open) = self.sets.remove(&set) {
                     self.directory.unlink(&socket_name(set));
                     self.closer.close_listener(open.listener);
                 }
             }
             Action::HangUp(set, hangs_up) => {
-                if let Some(set) = self.sets.get_mut(&set) {
-                    set.hangs_up = hangs_up;
+                if hangs_up {
+                    self.hanging_up.insert(set);
+                } else {
+                    self.hanging_up.remove(&set);
                 }
             }
             Action::Assign(worker, set, name, preload) => self.assign(worker, set, name, preload),
@@ -81,8 +85,11 @@ impl Supervisor {
         }
     }
 
-    /// Deals with a worker that could not be told something.
+    /// Deals with a worker that could not be told something, or not at once.
     fn note(&mut self, worker: WorkerId, sent: Result<(), NotReading>) {
+        if self.links.get(&worker).is_some_and(Link::has_outgoing) {
+            self.slow.insert(worker);
+        }
         if let Err(error) = sent {
             self.events.push_back(Event::Broken(worker, error.to_string()));
         }
@@ -94,17 +101,32 @@ impl Supervisor {
                 let mut link = Link::new(group, pid, control);
                 let settings = Box::new(self.groups[group].settings.clone());
                 let sent = link.send(&ToWorker::Configure(settings), None);
+                let watched = self.watch.add(&link, Watched::Link(worker));
                 self.links.insert(worker, link);
                 // Not info: httpd writes notices to a file whatever the LogLevel is, and what an
                 // application prints must be there.
-                self.outputs.push(Output::new(worker, group, pid, Level::Notice, stdout));
-                self.outputs.push(Output::new(worker, group, pid, Level::Error, stderr));
+                let outputs = [(Level::Notice, stdout), (Level::Error, stderr)];
+                let watched = outputs.into_iter().fold(watched, |watched, (level, pipe)| {
+                    watched.and(self.listen_to(Output::new(worker, group, pid, level, pipe)))
+                });
                 self.note(worker, sent);
+                if let Err(error) = watched {
+                    let reason = format!("it cannot be watched: {error}");
+                    self.events.push_back(Event::Broken(worker, reason));
+                }
                 Event::Started(worker, pid)
             }
             Err(reason) => Event::NotStarted(worker, reason),
         };
         self.events.push_back(event);
+    }
+
+    fn listen_to(&mut self, output: Output) -> std::io::Result<()> {
+        self.last_output += 1;
+        let id = OutputId(self.last_output);
+        self.watch.add(&output, Watched::Output(id))?;
+        self.outputs.insert(id, output);
+        Ok(())
     }
 
     fn open_set(&mut self, set: SetId, group: usize) -> Result<(), String> {
@@ -118,7 +140,7 @@ impl Supervisor {
         let guests = owner.map_or(Guests::None, Guests::Owner);
         let listener = self.directory.listen(&socket_name(set), settings.backlog, guests);
         let listener = listener.map_err(|error| error.to_string())?;
-        self.sets.insert(set, OpenSet { listener, secret: Secret::new(random), hangs_up: false });
+        self.sets.insert(set, OpenSet { listener, secret: Secret::new(random) });
         Ok(())
     }
 

@@ -11,12 +11,14 @@ use wire::control::FromWorker;
 use wire::exchange::Level;
 use wire::generation::{FromSupervisor, ToSupervisor};
 
-use super::{OpenSet, Supervisor};
+use super::Supervisor;
 use crate::admin::Wish;
 use crate::broker::Outcome;
 use crate::children;
 use crate::link::Ended;
 use crate::logic::{Event, SetId, Ticket, WorkerId};
+use crate::output::{Output, OutputId};
+use crate::watch::Watched;
 
 /// Pipes of workers that have exited, held open by processes that applications started. More than
 /// so many are not listened to.
@@ -35,9 +37,10 @@ pub(super) enum Source {
     Listener,
     Client(Ticket),
     Set(SetId),
-    Link(WorkerId),
-    /// By its place in the list.
-    Output(usize),
+    /// What a worker can take now.
+    Outgoing(WorkerId),
+    /// What workers have said or printed.
+    Workers,
 }
 
 impl Supervisor {
@@ -64,8 +67,8 @@ impl Supervisor {
             sources.push(Source::Listener);
             polled.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
         }
-        let hangs_up = |set: &OpenSet| set.hangs_up && !self.closer.is_full();
-        for (id, set) in self.sets.iter().filter(|(_, set)| hangs_up(set)) {
+        let hanging_up = self.hanging_up.iter().filter(|_| !self.closer.is_full());
+        for (id, set) in hanging_up.filter_map(|id| Some((id, self.sets.get(id)?))) {
             sources.push(Source::Set(*id));
             polled.push(PollFd::new(&set.listener, PollFlags::IN));
         }
@@ -73,15 +76,13 @@ impl Supervisor {
             sources.push(Source::Client(ticket));
             polled.push(PollFd::from_borrowed_fd(client, PollFlags::IN));
         }
-        for (worker, link) in self.links.iter().filter(|(_, link)| link.is_open()) {
-            let out = if link.has_outgoing() { PollFlags::OUT } else { PollFlags::empty() };
-            sources.push(Source::Link(*worker));
-            polled.push(PollFd::new(link, PollFlags::IN | out));
+        let slow = self.slow.iter().filter_map(|worker| Some((worker, self.links.get(worker)?)));
+        for (worker, link) in slow {
+            sources.push(Source::Outgoing(*worker));
+            polled.push(PollFd::new(link, PollFlags::OUT));
         }
-        for (place, output) in self.outputs.iter().enumerate() {
-            sources.push(Source::Output(place));
-            polled.push(PollFd::new(output, PollFlags::IN));
-        }
+        sources.push(Source::Workers);
+        polled.push(PollFd::new(&self.watch, PollFlags::IN));
 
         let deadlines = [self.logic.deadline(), self.broker.deadline()];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
@@ -99,7 +100,6 @@ impl Supervisor {
     /// Reads from all that are ready, and turns what came into events. Deaths come last: what a
     /// worker said before it died is older.
     pub(super) fn read(&mut self, ready: &[Source]) {
-        let mut ended_outputs = Vec::new();
         for source in ready {
             match *source {
                 Source::Signals => {}
@@ -120,16 +120,23 @@ impl Supervisor {
                     }
                 }
                 Source::Set(set) => self.hang_up(set),
-                Source::Link(worker) => self.read_link(worker),
-                Source::Output(place) => {
-                    if !self.read_output(place) {
-                        ended_outputs.push(place);
+                Source::Outgoing(worker) => {
+                    if let Some(link) = self.links.get_mut(&worker) {
+                        link.flush();
+                        if !link.has_outgoing() {
+                            self.slow.remove(&worker);
+                        }
+                    }
+                }
+                Source::Workers => {
+                    for watched in self.watch.ready() {
+                        match watched {
+                            Watched::Link(worker) => self.read_link(worker),
+                            Watched::Output(output) => self.read_output(output),
+                        }
                     }
                 }
             }
-        }
-        for place in ended_outputs.into_iter().rev() {
-            self.outputs.remove(place);
         }
         if ready.iter().any(|source| matches!(source, Source::Signals)) {
             self.read_signals();
@@ -220,6 +227,10 @@ impl Supervisor {
         link.flush();
         let mut messages = Vec::new();
         let ended = link.receive(|message| messages.push(message));
+        if ended.is_some() {
+            self.watch.remove(&*link);
+            self.slow.remove(&worker);
+        }
         let (group, pid) = (link.group, link.pid);
         for message in messages {
             self.hear(worker, group, pid, message);
@@ -258,12 +269,17 @@ impl Supervisor {
         self.events.push_back(event);
     }
 
-    /// Reads a worker's output and logs it. Returns whether more can come.
-    fn read_output(&mut self, place: usize) -> bool {
-        let output = &mut self.outputs[place];
+    /// Reads a worker's output and logs it, until it ends.
+    fn read_output(&mut self, id: OutputId) {
+        let Some(output) = self.outputs.get_mut(&id) else {
+            return;
+        };
         let (worker, group, pid, level) = (output.worker, output.group, output.pid, output.level);
         let mut lines = Vec::new();
         let more = output.read(|line| lines.push(line.to_vec()));
+        if !more {
+            self.forget_output(id);
+        }
         let repeats = self.logic.is_repetition(worker, Instant::now());
         for line in lines {
             if let Some(link) = self.links.get_mut(&worker).filter(|_| level == Level::Error) {
@@ -273,7 +289,12 @@ impl Supervisor {
                 self.log(group, level, pid, &line);
             }
         }
-        more
+    }
+
+    fn forget_output(&mut self, id: OutputId) {
+        if let Some(output) = self.outputs.remove(&id) {
+            self.watch.remove(&output);
+        }
     }
 
     fn read_signals(&mut self) {
@@ -292,8 +313,12 @@ impl Supervisor {
             let Some(worker) = found else { continue };
             self.read_rest(worker);
             let mut last_words = String::new();
+            self.slow.remove(&worker);
             if let Some(mut link) = self.links.remove(&worker) {
                 last_words = link.last_words();
+                if link.is_open() {
+                    self.watch.remove(&link);
+                }
                 self.closer.close(link.into_socket());
             }
             self.events.push_back(Event::Exited(worker, exit, last_words));
@@ -304,23 +329,19 @@ impl Supervisor {
     /// Reads what a worker left behind when it died.
     fn read_rest(&mut self, worker: WorkerId) {
         self.read_link(worker);
-        for place in (0..self.outputs.len()).rev() {
-            if self.outputs[place].worker == worker && !self.read_output(place) {
-                self.outputs.remove(place);
-            }
+        let of_worker = |output: &Output| output.worker == worker;
+        let outputs = self.outputs.iter().filter(|(_, output)| of_worker(output));
+        for id in outputs.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.read_output(id);
         }
     }
 
     /// Closes the oldest pipes whose workers are gone, if there are too many.
     fn forget_orphaned_outputs(&mut self) {
-        let orphaned =
-            self.outputs.iter().filter(|output| !self.links.contains_key(&output.worker)).count();
-        let mut surplus = orphaned.saturating_sub(MAX_ORPHANED_OUTPUTS);
-        let links = &self.links;
-        self.outputs.retain(|output| {
-            let forget = surplus > 0 && !links.contains_key(&output.worker);
-            surplus -= usize::from(forget);
-            !forget
-        });
+        let is_orphaned = |output: &Output| !self.links.contains_key(&output.worker);
+        let orphaned = self.outputs.iter().filter(|(_, output)| is_orphaned(output));
+        let mut orphaned: Vec<_> = orphaned.map(|(id, _)| *id).collect();
+        orphaned.truncate(orphaned.len().saturating_sub(MAX_ORPHANED_OUTPUTS));
+        orphaned.into_iter().for_each(|id| self.forget_output(id));
     }
 }
