@@ -18,6 +18,9 @@ use crate::settings::{Application, Settings, Target};
 /// How long httpd may take to listen, and to end.
 const HTTPD: Duration = Duration::from_secs(10);
 
+/// What the supervisor says of a worker before the reason.
+const NEVER_STARTED: &str = ": cannot start: ";
+
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -152,9 +155,12 @@ fn probe(settings: &Settings, application: &Application, report: &mut Report) {
             if wrong.is_empty() {
                 wrong = log.lines().filter_map(text_of).collect();
             }
-            // The request had it loaded once more.
+            // The request had it loaded once more, or had another worker started.
             let again = wrong.iter().skip(1).position(|line| Some(line) == wrong.first());
             wrong.truncate(again.map_or(wrong.len(), |position| position + 1));
+            if let Some(last) = wrong.last().filter(|line| line.contains(NEVER_STARTED)).cloned() {
+                wrong = vec![last];
+            }
             if wrong.is_empty() {
                 wrong.push(match answer {
                     Ok((status, _)) => format!("it is answered with status {status}"),

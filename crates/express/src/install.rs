@@ -21,6 +21,9 @@ use crate::sources::Variables;
 const OURS: [&str; 6] =
     ["mod_wsgi_rs.so", "libmod_wsgi_rs-", "wsgi-", "wsgi_", "wsgictl", "mod_wsgi-rs"];
 
+/// The link to the interpreter of groups that name none.
+const PYTHON: &str = "python";
+
 /// Where Debian's httpd has modules that can be enabled.
 const DEBIAN: &str = "/etc/apache2/mods-available";
 /// Where Red Hat's httpd has the configuration of modules.
@@ -171,25 +174,16 @@ fn fill(from: &Path, to: &Path) -> Result<(), InstallError> {
         let (path, name) = (entry.path(), entry.file_name());
         let kind = entry.file_type().map_err(wrong(&path))?;
         let target = to.join(&name);
-        if kind.is_dir() && name == "workers" {
-            fs::create_dir(&target).map_err(wrong(&target))?;
-            fs::set_permissions(&target, Permissions::from_mode(0o755)).map_err(wrong(&target))?;
-            fill(&path, &target)?;
+        if name == PYTHON && kind.is_symlink() {
+            // What groups without an environment run in. Workers execute it with their own rights.
+            let leads = fs::read_link(&path).map_err(wrong(&path))?;
+            symlink(&leads, &target).map_err(wrong(&target))?;
             continue;
         }
         if !OURS.iter().any(|start| name.as_bytes().starts_with(start.as_bytes())) {
             continue;
         }
-        if kind.is_symlink() {
-            // To another file of the set, as the default worker is; nothing else is followed.
-            let leads = fs::read_link(&path).map_err(wrong(&path))?;
-            if leads.components().count() != 1 || !from.join(&leads).is_file() {
-                return Err(InstallError::Strange(path));
-            }
-            symlink(&leads, &target).map_err(wrong(&target))?;
-        } else {
-            copy_file(&path, &target)?;
-        }
+        copy_file(&path, &target)?;
     }
     Ok(())
 }
@@ -281,19 +275,14 @@ mod tests {
     fn a_copy_takes_the_place_of_an_earlier_one_whole() {
         let scratch = Scratch::new("copy");
         let (from, place) = (scratch.0.join("from"), scratch.0.join("place"));
-        fs::create_dir_all(from.join("workers")).unwrap();
-        for name in
-            [MODULE, "libmod_wsgi_rs-1.so", "wsgi-worker-3.11", "workers/wsgi_worker.so", "other"]
-        {
+        fs::create_dir_all(&from).unwrap();
+        for name in [MODULE, "libmod_wsgi_rs-1.so", "wsgi_worker.abi3.so", "other"] {
             fs::write(from.join(name), name).unwrap();
         }
-        symlink("wsgi-worker-3.11", from.join("wsgi-worker")).unwrap();
+        symlink("/usr/bin/python3", from.join(PYTHON)).unwrap();
         copy(&from, &place).unwrap();
-        assert!(place.join("workers/wsgi_worker.so").is_file() && !place.join("other").exists());
-        assert_eq!(
-            fs::read_link(place.join("wsgi-worker")).unwrap(),
-            Path::new("wsgi-worker-3.11")
-        );
+        assert!(place.join("wsgi_worker.abi3.so").is_file() && !place.join("other").exists());
+        assert_eq!(fs::read_link(place.join(PYTHON)).unwrap(), Path::new("/usr/bin/python3"));
         fs::rename(from.join("libmod_wsgi_rs-1.so"), from.join("libmod_wsgi_rs-2.so")).unwrap();
         copy(&from, &place).unwrap();
         assert!(place.join("libmod_wsgi_rs-2.so").is_file());
@@ -307,7 +296,7 @@ mod tests {
         let (from, place) = (scratch.0.join("from"), scratch.0.join("place"));
         fs::create_dir_all(&from).unwrap();
         symlink("/etc/passwd", from.join("wsgi-worker")).unwrap();
-        assert!(matches!(copy(&from, &place), Err(InstallError::Strange(_))));
+        assert!(copy(&from, &place).is_err());
         assert!(!place.exists() && fs::read_dir(&scratch.0).unwrap().count() == 1);
         fs::create_dir(&place).unwrap();
         fs::write(place.join("something"), "").unwrap();

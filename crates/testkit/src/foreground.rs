@@ -1,6 +1,7 @@
 //! A server that our `mod_wsgi-rs start-server` runs in the foreground.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -166,6 +167,17 @@ impl Foreground {
             found
         });
         found.unwrap_or_else(|| panic!("{path}: {last:?}\n{}", self.errors()))
+    }
+
+    /// Types into the command's standard input, if that is a pipe.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[track_caller]
+    pub fn type_in(&mut self, text: &str) {
+        let input = self.child.as_mut().and_then(|child| child.stdin.as_mut());
+        let input = input.expect("standard input is a pipe");
+        input.write_all(text.as_bytes()).expect("the command reads");
     }
 
     /// One GET request.

@@ -1,6 +1,12 @@
 //! Reloading, tracebacks in the browser, and checks.
 
-use testkit::{Workplace, until};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use nix::unistd::User;
+use testkit::{Connection, Foreground, Workplace, app_user, environment, running_as_root, until};
 
 use super::{WHERE, text};
 
@@ -39,6 +45,48 @@ fn debug_mode_shows_what_went_wrong() {
     let page = server.wait_for("/", 500).text();
     assert!(page.contains("app.wsgi&quot;, line 2") && page.contains("&lt;&amp;&gt;"), "{page}");
     server.wait_for_error("KeyError: '<&>'");
+}
+
+#[test]
+fn the_debugger_talks_to_the_terminal() {
+    let failing =
+        "def application(environ, start_response):\n    six = 6\n    raise KeyError('x')\n";
+    let workplace = Workplace::new(&[("app.wsgi", failing), ("open/x", "")]);
+    let open = workplace.dir().join("open");
+    fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("it is ours");
+    let program = environment::dist().join("mod_wsgi-rs");
+    let line = format!(
+        "exec {} start-server --enable-debugger app.wsgi --port={} --server-root={}/server",
+        program.display(),
+        workplace.port(),
+        open.display(),
+    );
+    let mut command = Command::new("script");
+    workplace.prepare(&mut command, &["--quiet", "--flush", "--command", &line, "/dev/null"]);
+    command.stdin(Stdio::piped());
+    if running_as_root() {
+        // The terminal has to belong to the user that the application runs as.
+        let user = User::from_name(&app_user().0).expect("the user database").expect("that user");
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+    let mut server = workplace.spawn(command);
+    let port = server.workplace().port();
+    let request = std::thread::spawn(move || {
+        Connection::open(port).and_then(|mut connection| connection.request("GET", "/", &[], b""))
+    });
+    let shows = |server: &Foreground, text: &str| {
+        let found = until(|| server.output().contains(text).then_some(()));
+        assert!(found.is_some(), "{text:?} is not in:\n{}", server.output());
+    };
+    shows(&server, "(Pdb)");
+    server.type_in("p six * 7\n");
+    shows(&server, "42");
+    server.type_in("c\n");
+    let response = request.join().expect("it returns").expect("an answer");
+    assert_eq!(response.status, 500);
+    // Ctrl-C, as the terminal makes a signal of it.
+    server.type_in("\x03");
+    server.end().expect("all of it ends");
 }
 
 #[test]
@@ -94,7 +142,7 @@ fn checks_tell_what_is_used_and_what_is_wrong() {
     let (status, table) = check(&["check", "app.wsgi", "--include-file=/none/such"]);
     assert_eq!(status, Some(1), "{table}");
     assert!(table.contains("WRONG  configuration") && table.contains("/none/such"), "{table}");
-    let left = std::fs::read_dir(workplace.dir()).expect("the folder").flatten();
+    let left = fs::read_dir(workplace.dir()).expect("the folder").flatten();
     let left: Vec<_> =
         left.filter(|entry| entry.file_name().to_string_lossy().contains("check")).collect();
     assert!(left.is_empty(), "{left:?}");
@@ -114,5 +162,5 @@ fn words_that_are_wrong_are_refused_before_anything_is_written() {
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         assert!(text(&output).contains(expected), "{words:?}: {}", text(&output));
     }
-    assert_eq!(std::fs::read_dir(workplace.dir()).expect("the folder").count(), 1);
+    assert_eq!(fs::read_dir(workplace.dir()).expect("the folder").count(), 1);
 }

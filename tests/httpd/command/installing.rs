@@ -27,6 +27,27 @@ fn lines_for_an_httpd_of_ones_own() {
 }
 
 #[test]
+fn a_python_package_has_the_module_and_names_its_environment() {
+    let package = "env/lib/python3.11/site-packages/mod_wsgi_rs";
+    let module = format!("{package}/mod_wsgi_rs.so");
+    let workplace = Workplace::new(&[
+        ("env/pyvenv.cfg", "home = /usr/bin\n"),
+        ("env/bin/x", ""),
+        (&module, ""),
+    ]);
+    let program = workplace.dir().join("env/bin/mod_wsgi-rs");
+    fs::copy(environment::dist().join("mod_wsgi-rs"), &program).expect("it can be copied");
+    let mut command = std::process::Command::new(program);
+    workplace.prepare(&mut command, &["module-config"]);
+    let lines =
+        String::from_utf8_lossy(&command.output().expect("it can be run").stdout).into_owned();
+    let folder = workplace.dir().display();
+    let expected =
+        format!("LoadModule wsgi_module \"{folder}/{module}\"\nWSGIPythonHome \"{folder}/env\"\n");
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn an_installed_copy_serves_and_what_others_can_change_is_refused() {
     if !running_as_root() {
         let output = Workplace::new(&[]).run(&["install-module", "--no-enable"]);
