@@ -14,7 +14,7 @@ mod services;
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -147,7 +147,8 @@ impl Root<'_> {
         let is_new = !path.exists();
         self.folder(path)?;
         match &self.settings.user {
-            Some(user) if is_new => chown(path, Some(user.ids.0), Some(user.ids.1))
+            // A link that has been put in its place meanwhile is not followed.
+            Some(user) if is_new => lchown(path, Some(user.ids.0), Some(user.ids.1))
                 .map_err(|source| GenerateError::Make { path: path.to_owned(), source }),
             _ => Ok(()),
         }

@@ -1,6 +1,7 @@
 //! Copies the module to a place that belongs to root, and enables it in httpd.
 //!
-//! root's httpd loads the module, so whoever can change a file of it, or a folder above, is root.
+//! root's httpd loads the module. A user who can change a file of it, or a folder above, is as good as
+//! root.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;

@@ -1,7 +1,12 @@
 //! Which environment of Python applications run in, from what is on the disk: it is not executed.
 
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+use rustix::fs::OFlags;
 
 use crate::options::Python;
 use crate::sources::Variables;
@@ -83,7 +88,7 @@ fn of_interpreter(program: &Path) -> Result<PathBuf, PythonError> {
 /// What an environment says about its version: that of `pyvenv.cfg`, or the one that has a standard
 /// library there.
 pub fn version(home: &Path) -> Option<String> {
-    let written = fs::read_to_string(home.join("pyvenv.cfg")).ok();
+    let written = regular(&home.join("pyvenv.cfg")).ok();
     let field = |line: &str| {
         let (name, value) = line.split_once('=')?;
         let is_version = ["version", "version_info"].contains(&name.trim());
@@ -98,6 +103,20 @@ pub fn version(home: &Path) -> Option<String> {
         });
         names.next()
     })
+}
+
+/// The beginning of a regular file: what belongs to an application's user may be anything, such as a
+/// pipe that never comes to its end.
+fn regular(path: &Path) -> io::Result<String> {
+    const MOST: u64 = 64 * 1024;
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = String::new();
+    file.take(MOST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -119,5 +138,18 @@ mod tests {
         let error = named(Path::new("/etc/passwd")).unwrap_err();
         assert!(error.to_string().contains("--python-home"), "{error}");
         assert!(named(Path::new("/nowhere")).is_err());
+    }
+
+    #[test]
+    fn versions_are_read_from_regular_files_alone() {
+        let home = env::temp_dir().join(format!("mod_wsgi-rs-home-{}", std::process::id()));
+        fs::create_dir_all(&home).unwrap();
+        let file = home.join("pyvenv.cfg");
+        fs::write(&file, "home = /usr/bin\nversion = 3.11.2.final.0\n").unwrap();
+        assert_eq!(version(&home).as_deref(), Some("3.11.2"));
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(version(&home), None);
+        fs::remove_dir_all(&home).unwrap();
     }
 }

@@ -4,11 +4,13 @@
 //! says it, and all of it is parsed as if it had been written there.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
+use nix::unistd::geteuid;
 use toml::Value;
 
 use crate::options::{self, Cli};
@@ -37,6 +39,17 @@ pub enum SourceError {
         path: PathBuf,
         /// What is wrong.
         message: String,
+    },
+    /// root would do what another user says.
+    #[error(
+        "{} belongs to user {owner}, and this is root: name it with --pyproject if root is to follow it",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The id of its owner.
+        owner: u32,
     },
     /// A line of an environment file.
     #[error("{}:{line}: it is not NAME=VALUE", path.display())]
@@ -320,7 +333,15 @@ fn project_table(named: Option<&Path>, usual: &Path) -> Result<toml::Table, Sour
     let found = all.get_mut("tool").and_then(|tool| tool.as_table_mut()?.remove("mod_wsgi_rs"));
     match found {
         None => Ok(toml::Table::new()),
-        Some(Value::Table(table)) => Ok(table),
+        Some(Value::Table(table)) => {
+            let owner = fs::metadata(path).map_or(0, |found| found.uid());
+            match named {
+                None if geteuid().is_root() && owner != 0 => {
+                    Err(SourceError::Foreign { path: path.to_owned(), owner })
+                }
+                _ => Ok(table),
+            }
+        }
         Some(_) => Err(wrong("tool.mod_wsgi_rs is no table".to_owned())),
     }
 }

@@ -45,6 +45,8 @@ fn debug_mode_shows_what_went_wrong() {
     let page = server.wait_for("/", 500).text();
     assert!(page.contains("app.wsgi&quot;, line 2") && page.contains("&lt;&amp;&gt;"), "{page}");
     server.wait_for_error("KeyError: '<&>'");
+    let conf = fs::read_to_string(server.workplace().dir().join("server/httpd.conf"));
+    assert!(conf.is_ok_and(|conf| conf.contains("\nListen 127.0.0.1:")));
 }
 
 #[test]
@@ -146,6 +148,32 @@ fn checks_tell_what_is_used_and_what_is_wrong() {
     let left: Vec<_> =
         left.filter(|entry| entry.file_name().to_string_lossy().contains("check")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn root_takes_no_options_of_other_users() {
+    if !running_as_root() {
+        testkit::skipped("only root can give files away");
+        return;
+    }
+    let workplace = Workplace::new(&[
+        ("app.wsgi", WHERE),
+        ("pyproject.toml", "[tool.mod_wsgi_rs]\nserver-root = \"elsewhere\"\n"),
+    ]);
+    let user = User::from_name(&app_user().0).expect("the user database").expect("that user");
+    let project = workplace.dir().join("pyproject.toml");
+    nix::unistd::chown(&project, Some(user.uid), None).expect("root can");
+    let output = workplace.run(&["setup-server", "app.wsgi"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output);
+    assert!(
+        said.contains(&format!("belongs to user {}", user.uid)) && said.contains("--pyproject"),
+        "{said}"
+    );
+    assert!(
+        workplace.run(&["setup-server", "app.wsgi", "--pyproject=pyproject.toml"]).status.success()
+    );
+    assert!(workplace.dir().join("elsewhere/httpd.conf").exists());
 }
 
 #[test]

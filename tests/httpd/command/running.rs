@@ -231,7 +231,7 @@ STATIC_ROOT = BASE_DIR / "files"
         ("manage.py", manage),
         ("files/a.css", "style"),
     ]);
-    // The site runs as another user, who cannot read a checkout.
+    // The site runs as another user, to which a checkout may be closed.
     copy_package(package.as_ref(), &workplace, "mod_wsgi_rs");
     let usual = workplace.usual();
     let words = ["manage.py", "runmodwsgi", "--threads=2"];

@@ -30,6 +30,8 @@ pub fn names(settings: &Settings, conf: &mut Conf) {
                 conf.line(&["Listen", &format!("[{host}]:{port}")]);
             }
             Some(host) => conf.line(&["Listen", &format!("{host}:{port}")]),
+            // Tracebacks are for the developer.
+            None if settings.debug => conf.line(&["Listen", &format!("127.0.0.1:{port}")]),
             None => conf.line(&["Listen", &port.to_string()]),
         }
     }

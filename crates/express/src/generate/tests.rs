@@ -61,7 +61,7 @@ fn settings(modules: &Modules, words: &[&str]) -> Result<Settings, SettingsError
     let httpd = Httpd::imagined(&modules.0, &["mod_unixd.c"]);
     let files = Files { folder: "/opt".into(), module: "/opt/mod_wsgi_rs.so".into() };
     let settings = Settings::with(*server, variables, Purpose::Setup, httpd, files, None)?;
-    // Whoever runs the tests.
+    // The tests are run by root, or by others.
     Ok(Settings { user: None, ..settings })
 }
 

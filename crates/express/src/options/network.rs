@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Network")]
 pub struct Network {
-    /// Address to listen on [default: all addresses]
+    /// Address to listen on [default: all; in debug mode this machine's own]
     #[arg(long, value_name = "ADDRESS")]
     pub host: Option<String>,
     /// Port for HTTP
