@@ -2,13 +2,18 @@
 //! refused.
 
 mod application;
+mod refusals;
+mod user;
 
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 
-use nix::unistd::{Gid, Group, Uid, geteuid};
+use nix::unistd::geteuid;
 
 pub use self::application::{Application, Target};
+use self::refusals::{notes, refuse};
+pub use self::user::User;
+use self::user::user;
 use crate::files::{Files, FilesError};
 use crate::httpd::{Httpd, HttpdError};
 use crate::options::Server;
@@ -45,17 +50,6 @@ pub struct Certificate {
     pub certificate: PathBuf,
     /// The private key's file.
     pub key: PathBuf,
-}
-
-/// User and group that httpd's children and workers run as.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// The user's name, or # and the id.
-    pub name: String,
-    /// The group's name, or # and the id.
-    pub group: String,
-    /// The same as numbers, for what belongs to them.
-    pub ids: (u32, u32),
 }
 
 /// A server with all decisions taken. Paths are absolute.
@@ -291,87 +285,6 @@ fn is_any(host: &str) -> bool {
     ["", "*", "0.0.0.0", "::", "[::]"].contains(&host)
 }
 
-/// Refuses what cannot be, or what has another way here.
-fn refuse(options: &Server) -> Result<(), SettingsError> {
-    let refused = |text: &str| Err(SettingsError::Refused(text.to_owned()));
-    let (network, debugging) = (&options.network, &options.debugging);
-    let tls = network.ssl_certificate.is_some()
-        || network.ssl_certificate_file.is_some()
-        || network.ssl_certificate_key_file.is_some()
-        || network.ssl_ca_certificate_file.is_some()
-        || network.ssl_certificate_chain_file.is_some();
-    if tls && network.https_port.is_none() {
-        return refused("there is a file for TLS, but no --https-port for it");
-    }
-    if debugging.enable_gdb || debugging.gdb_executable.is_some() {
-        return refused(
-            "--enable-gdb: httpd holds no Python here; attach gdb to a worker with `gdb -p PID`, \
-             where `wsgictl status` tells the PID",
-        );
-    }
-    if debugging.debugger_startup && !debugging.enable_debugger {
-        return refused("--debugger-startup needs --enable-debugger");
-    }
-    if debugging.disable_reloading && debugging.reload_on_changes {
-        return refused("--reload-on-changes and --disable-reloading contradict each other");
-    }
-    if options.content.with_php5 {
-        return refused(
-            "--with-php5: there is no module of PHP 5 any more; let --include-file name a file with \
-             what your PHP needs, such as SetHandler \"proxy:unix:/run/php/php-fpm.sock|fcgi://php\"",
-        );
-    }
-    if options.logging.enable_telemetry {
-        return refused(
-            "--enable-telemetry: start mod_wsgi-telemetry beside this server, and name its socket \
-             with --telemetry-service unix:PATH",
-        );
-    }
-    if options.logging.enable_docs {
-        return refused(
-            "--enable-docs: the documentation is not part of the server; see its pages",
-        );
-    }
-    for (services, option) in [
-        (&options.services.service_user, "--service-user"),
-        (&options.services.service_group, "--service-group"),
-        (&options.services.service_log_file, "--service-log-file"),
-    ] {
-        let known =
-            |name: &str| pairs(&options.services.service_script).any(|(known, _)| known == name);
-        if let Some((name, _)) = pairs(services).find(|(name, _)| !known(name)) {
-            let text = format!("{option} {name}: there is no --service-script of that name");
-            return Err(SettingsError::Refused(text));
-        }
-    }
-    Ok(())
-}
-
-/// What is accepted and done in another way, and what is dangerous.
-fn notes(options: &Server, user: Option<&User>) -> Vec<String> {
-    let mut notes = Vec::new();
-    if options.application.embedded_mode {
-        notes.push(
-            "--embedded-mode: httpd holds no Python; the application runs in the default process \
-             group, as httpd's user"
-                .to_owned(),
-        );
-    }
-    if options.installation.process_name.is_some() {
-        notes.push("--process-name has no effect: httpd keeps its own name".to_owned());
-    }
-    if options.debugging.verbose_debugging {
-        notes.push("--verbose-debugging has no effect; use --log-level wsgi:debug".to_owned());
-    }
-    if user.is_some() && options.services.user.is_none() {
-        notes.push(
-            "root starts this server without --user: it runs as the user that httpd was built for"
-                .to_owned(),
-        );
-    }
-    notes
-}
-
 /// Makes a server for a check private: nothing of it is seen by others, or left behind, and nothing
 /// but the loading of applications has effects.
 fn private(options: &mut Server) -> Result<Check, SettingsError> {
@@ -452,48 +365,6 @@ fn certificate(options: &Server) -> Result<Option<Certificate>, SettingsError> {
                 .to_owned(),
         )),
     }
-}
-
-/// Who runs the server; only root can choose.
-fn user(options: &Server) -> Result<Option<User>, SettingsError> {
-    if !geteuid().is_root() {
-        return Ok(None);
-    }
-    let named = options.services.user.as_deref();
-    let name = named.map(str::to_owned).or_else(|| {
-        let usual = ["www-data", "apache", "http", "daemon", "nobody"];
-        usual.into_iter().find(|name| user_ids(name).is_ok()).map(str::to_owned)
-    });
-    let Some(name) = name else { return Ok(None) };
-    let (uid, primary) = user_ids(&name)?;
-    let group = match &options.services.group {
-        Some(group) => group.clone(),
-        None => match Group::from_gid(primary) {
-            Ok(Some(group)) => group.name,
-            _ => format!("#{primary}"),
-        },
-    };
-    let gid = group_id(&group)?;
-    Ok(Some(User { name, group, ids: (uid.as_raw(), gid.as_raw()) }))
-}
-
-/// The ids of a user, given by name or as `#id`, and of the primary group.
-fn user_ids(name: &str) -> Result<(Uid, Gid), SettingsError> {
-    let unknown = || SettingsError::User(name.to_owned());
-    if let Some(id) = name.strip_prefix('#') {
-        let id: u32 = id.parse().map_err(|_| unknown())?;
-        return Ok((Uid::from_raw(id), Gid::from_raw(id)));
-    }
-    let user = nix::unistd::User::from_name(name).ok().flatten().ok_or_else(unknown)?;
-    Ok((user.uid, user.gid))
-}
-
-fn group_id(name: &str) -> Result<Gid, SettingsError> {
-    let unknown = || SettingsError::User(name.to_owned());
-    if let Some(id) = name.strip_prefix('#') {
-        return Ok(Gid::from_raw(id.parse().map_err(|_| unknown())?));
-    }
-    Ok(Group::from_name(name).ok().flatten().ok_or_else(unknown)?.gid)
 }
 
 /// The locale of workers: applications expect one with UTF-8.

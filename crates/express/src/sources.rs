@@ -3,16 +3,21 @@
 //! What the later ones say is put in front of the words of the command line, unless an earlier one
 //! says it, and all of it is parsed as if it had been written there.
 
-use std::collections::BTreeMap;
+mod values;
+mod variables;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
+use clap::{Arg, ArgMatches, FromArgMatches};
 use nix::unistd::geteuid;
 use toml::Value;
 
+use self::values::{listed, written};
+pub use self::variables::Variables;
+use self::variables::expand;
 use crate::options::{self, Cli};
 
 /// What the names of variables begin with.
@@ -70,71 +75,6 @@ pub enum SourceError {
     /// A line break, which would be the end of a directive.
     #[error("a value holds a line break: {0:?}")]
     LineBreak(String),
-}
-
-/// The variables of the environment, with those of `--env-file`.
-#[derive(Debug, Clone, Default)]
-pub struct Variables {
-    all: BTreeMap<String, String>,
-    /// The names that come from a file.
-    added: Vec<String>,
-}
-
-impl Variables {
-    fn of_process() -> Variables {
-        // What is not UTF-8 is nothing that is looked for here; programs inherit it all the same.
-        let all = env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Variables { all, added: Vec::new() }
-    }
-
-    /// The value of a variable, unless it is empty.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.all.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    /// What `--env-file` adds.
-    pub fn added(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.added.iter().map(|name| (name.as_str(), self.all[name].as_str()))
-    }
-
-    /// Takes the lines of a file, but for variables that are there already.
-    fn read(&mut self, path: &Path) -> Result<(), SourceError> {
-        let text = text_of(path)?;
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let line = line.strip_prefix("export ").unwrap_or(line);
-            let wrong = || SourceError::Line { path: path.to_owned(), line: number + 1 };
-            let (name, value) = line.split_once('=').ok_or_else(wrong)?;
-            let name = name.trim();
-            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            if name.is_empty() || !name.chars().all(is_name) {
-                return Err(wrong());
-            }
-            let value = value.trim();
-            // Quotes as in a shell; without, the value ends with the line.
-            let value = match value.chars().next() {
-                Some('"' | '\'') => shlex::split(value).ok_or_else(wrong)?.concat(),
-                _ => value.to_owned(),
-            };
-            if !self.all.contains_key(name) {
-                self.all.insert(name.to_owned(), value);
-                self.added.push(name.to_owned());
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<const N: usize> From<[(&str, &str); N]> for Variables {
-    fn from(all: [(&str, &str); N]) -> Variables {
-        let all = all.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Variables { all, added: Vec::new() }
-    }
 }
 
 /// Reads the command of this process. Ends it over a command that is wrong, and for help.
@@ -287,7 +227,7 @@ fn separated(words: Vec<String>, definition: &clap::Command) -> Vec<String> {
     let command = words.get(1).and_then(|name| definition.find_subcommand(name));
     let takes_two = |name: &str| {
         let mut args = command.into_iter().flat_map(clap::Command::get_arguments);
-        args.any(|arg| is_called(arg, name) && values(arg) == 2)
+        args.any(|arg| is_called(arg, name) && values_of(arg) == 2)
     };
     let separate =
         |word: String| match word.strip_prefix("--").and_then(|word| word.split_once('=')) {
@@ -303,7 +243,7 @@ fn is_called(arg: &Arg, name: &str) -> bool {
 }
 
 /// How many values an option takes each time.
-fn values(arg: &Arg) -> usize {
+fn values_of(arg: &Arg) -> usize {
     arg.get_num_args().map_or(1, |range| range.min_values())
 }
 
@@ -344,93 +284,6 @@ fn project_table(named: Option<&Path>, usual: &Path) -> Result<toml::Table, Sour
         }
         Some(_) => Err(wrong("tool.mod_wsgi_rs is no table".to_owned())),
     }
-}
-
-/// The words of the command line that say the same as this value.
-fn written(arg: &Arg, value: &Value) -> Result<Vec<String>, String> {
-    if matches!(arg.get_action(), ArgAction::SetTrue) {
-        return Ok(if flag(value)? { vec![format!("--{}", key(arg))] } else { Vec::new() });
-    }
-    let values = values(arg);
-    let words = match arg.get_action() {
-        ArgAction::Append => listed(value, values)?,
-        _ => vec![scalar(value)?],
-    };
-    if words.len() % values != 0 {
-        return Err(format!("it takes {values} values each time"));
-    }
-    Ok(match arg.get_long() {
-        None => words,
-        Some(long) if values == 1 => words.iter().map(|word| format!("--{long}={word}")).collect(),
-        Some(long) => words
-            .chunks(values)
-            .flat_map(|values| [&[format!("--{long}")], values].concat())
-            .collect(),
-    })
-}
-
-/// The values of an option that may be repeated, and takes so many of them each time.
-fn listed(value: &Value, values: usize) -> Result<Vec<String>, String> {
-    match value {
-        Value::String(text) => shlex::split(text).ok_or("its quotes are not closed".to_owned()),
-        Value::Array(items) => flat(items),
-        // As in url-alias = { "/static" = "files" }.
-        Value::Table(table) if values == 2 => {
-            let pairs = table.iter().map(|(name, value)| Ok([name.clone(), scalar(value)?]));
-            Ok(pairs.collect::<Result<Vec<_>, String>>()?.concat())
-        }
-        other => Ok(vec![scalar(other)?]),
-    }
-}
-
-/// The values in an array, and those in arrays in it.
-fn flat(items: &[Value]) -> Result<Vec<String>, String> {
-    let each = items.iter().map(|item| match item {
-        Value::Array(inner) => flat(inner),
-        other => Ok(vec![scalar(other)?]),
-    });
-    Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
-}
-
-fn scalar(value: &Value) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Integer(number) => Ok(number.to_string()),
-        Value::Float(number) => Ok(number.to_string()),
-        other => Err(format!("it takes no {}", other.type_str())),
-    }
-}
-
-fn flag(value: &Value) -> Result<bool, String> {
-    match value {
-        Value::Boolean(flag) => Ok(*flag),
-        Value::Integer(0) => Ok(false),
-        Value::Integer(1) => Ok(true),
-        Value::String(text) => match text.to_ascii_lowercase().as_str() {
-            "1" | "true" | "yes" | "on" => Ok(true),
-            "0" | "false" | "no" | "off" => Ok(false),
-            _ => Err(format!("{text:?} is neither true nor false")),
-        },
-        other => Err(format!("it takes true or false, and no {}", other.type_str())),
-    }
-}
-
-/// Puts the values of variables in the place of `$NAME` and `${NAME}`; unknown ones stay.
-fn expand(word: &str, variables: &Variables) -> String {
-    let mut parts = word.split('$');
-    let mut expanded = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let (name, rest) = match part.strip_prefix('{').and_then(|part| part.split_once('}')) {
-            Some(braced) => braced,
-            None => part.split_at(part.find(|c| !is_name(c)).unwrap_or(part.len())),
-        };
-        match variables.all.get(name) {
-            Some(value) => expanded.extend([value, rest]),
-            None => expanded.extend(["$", part]),
-        }
-    }
-    expanded
 }
 
 #[cfg(test)]
