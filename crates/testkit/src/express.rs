@@ -55,24 +55,45 @@ impl Express {
     }
 
     /// Sets a server up with this tool.
-    fn with(mut command: Command, application: &str, options: &[&str]) -> Result<Express> {
+    fn with(command: Command, application: &str, options: &[&str]) -> Result<Express> {
         let directory = Directory::new()?;
         directory.write("app.wsgi", application.as_bytes())?;
-        let (folder, port, tls_port) = (directory.path().to_owned(), free_port(), free_port());
-        command.args(["setup-server", "app.wsgi", "--port", &port.to_string(), "--server-root"]);
-        command.arg(folder.join("server")).current_dir(&folder);
+        let server = Express { directory, port: free_port(), tls_port: free_port() };
+        server.set_up(command, options)?;
+        Ok(server)
+    }
+
+    /// Sets it up once more, with our tool.
+    ///
+    /// # Errors
+    /// When the tool refuses.
+    pub fn set_up_again(&self, options: &[&str]) -> Result<()> {
+        self.set_up(Command::new(environment::dist().join("mod_wsgi-rs")), options)
+    }
+
+    fn set_up(&self, mut command: Command, options: &[&str]) -> Result<()> {
+        let folder = self.dir();
+        command.args([
+            "setup-server",
+            "app.wsgi",
+            "--port",
+            &self.port.to_string(),
+            "--server-root",
+        ]);
+        command.arg(folder.join("server")).current_dir(folder);
         if running_as_root() {
             let (user, group) = app_user();
             command.args(["--user", &user, "--group", &group]);
         }
         command.args(options.iter().map(|option| {
             let option = option.replace("{dir}", &folder.display().to_string());
-            option.replace("{port}", &port.to_string()).replace("{tls_port}", &tls_port.to_string())
+            let option = option.replace("{port}", &self.port.to_string());
+            option.replace("{tls_port}", &self.tls_port.to_string())
         }));
         // The locale that it would choose without is not on every machine.
         let output = command.env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").output()?;
         ensure!(output.status.success(), "{}", text(&output));
-        Ok(Express { directory, port, tls_port })
+        Ok(())
     }
 
     /// Writes the module under test into the `LoadModule` line of the generated configuration.

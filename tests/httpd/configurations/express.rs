@@ -171,6 +171,28 @@ fn changing_over_while_httpd_runs() {
 }
 
 #[test]
+fn set_up_again_by_ours_while_httpd_runs() {
+    if testkit::ours_only("our own tool") || Express::is_ours() {
+        return;
+    }
+    let options = ["--processes=2"];
+    let server = Express::setup_original(APPLICATION, &options).expect("mod_wsgi-express sets up");
+    server.write("server/envvars", "export HOME=/kept\n");
+    server.start("start");
+    let before = server.wait_for("/a", &[], 200).text();
+    server.set_up_again(&options).expect("mod_wsgi-rs sets up");
+    let kept = std::fs::read_to_string(server.dir().join("server/envvars"));
+    assert_eq!(kept.expect("it is there"), "export HOME=/kept\n");
+    server.control("configtest");
+    // The script is the new one, and httpd that of the old one.
+    server.start("restart");
+    assert_eq!(server.wait_for("/a", &[], 200).text(), before);
+    let below = Process::descendants(server.pid().expect("httpd runs"));
+    assert!(below.iter().any(|process| process.program == "wsgi-supervisor"), "{below:?}");
+    server.stop().expect("it stops");
+}
+
+#[test]
 fn embedded_mode() {
     check(&["--embedded-mode"], "/a", &[], &[", , , /a"]);
 }

@@ -75,11 +75,9 @@ pub fn notes(options: &Server, user: Option<&User>) -> Vec<String> {
     if options.debugging.verbose_debugging {
         notes.push("--verbose-debugging has no effect; use --log-level wsgi:debug".to_owned());
     }
-    if user.is_some() && options.services.user.is_none() {
-        notes.push(
-            "root starts this server without --user: it runs as the user that httpd was built for"
-                .to_owned(),
-        );
+    if let Some(user) = user.filter(|_| options.services.user.is_none()) {
+        let name = &user.name;
+        notes.push(format!("root starts this server without --user: it runs as {name}"));
     }
     notes
 }
