@@ -64,8 +64,12 @@ fn main() -> ExitCode {
 fn perform() -> Result<ExitCode, Failure> {
     let (Cli { command }, variables) = sources::read()?;
     match command {
-        Command::StartServer(options) if options.installation.check => check(*options, variables),
         Command::Check(options) => check(*options, variables),
+        Command::StartServer(options) | Command::SetupServer(options)
+            if options.installation.check =>
+        {
+            check(*options, variables)
+        }
         Command::StartServer(options) if !options.installation.setup_only => {
             let settings = Settings::resolve(*options, variables, Purpose::Start)?;
             run::vacate(&settings)?;

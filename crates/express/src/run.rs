@@ -192,7 +192,11 @@ pub fn foreground(settings: &Settings) -> Result<ExitCode, RunError> {
 /// Has httpd's outputs passed on. Each sends a word when it has come to its end.
 fn pass_on(settings: &Settings, output: PipeReader, errors: PipeReader, ended: &Sender<()>) {
     let coloured = shows_colours();
-    let greeting = summary(settings);
+    let mut greeting = summary(settings);
+    if settings.logs != Logs::Terminal {
+        // What says that httpd is ready goes elsewhere.
+        eprint!("{}", std::mem::take(&mut greeting));
+    }
     let ready = ended.clone();
     thread::spawn(move || {
         output::errors(errors, coloured, &greeting);

@@ -32,6 +32,23 @@ fn a_server_says_what_it_is_and_logs_to_the_terminal() {
 }
 
 #[test]
+fn logs_go_to_a_folder_where_one_is_named() {
+    let workplace = Workplace::new(&[(
+        "app.wsgi",
+        &WHERE.replace("    start_", "    print('said')\n    start_"),
+    )]);
+    let server = workplace.start(&["app.wsgi", "--log-directory=logs", "--access-log"]);
+    server.wait_for("/a", 200);
+    server.wait_for_error("/logs/error_log");
+    for (name, line) in [("error_log", "said"), ("access_log", "\"GET /a HTTP/1.1\" 200")] {
+        let path = server.workplace().dir().join("logs").join(name);
+        let log = || fs::read_to_string(&path).unwrap_or_default();
+        assert!(until(|| log().contains(line).then_some(())).is_some(), "{name}: {}", log());
+    }
+    assert_eq!(server.output(), "");
+}
+
+#[test]
 fn one_server_at_a_time_has_its_files_and_what_an_earlier_one_has_left_is_no_other() {
     let workplace = Workplace::new(&[("app.wsgi", WHERE)]);
     // As in a container that is started anew, where this process is another one.
