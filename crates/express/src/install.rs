@@ -25,10 +25,10 @@ const OURS: [&str; 6] =
 /// The link to the interpreter of groups that name none.
 const PYTHON: &str = "python";
 
-/// Where Debian's httpd has modules that can be enabled.
-const DEBIAN: &str = "/etc/apache2/mods-available";
-/// Where Red Hat's httpd has the configuration of modules.
-const RED_HAT: &str = "/etc/httpd/conf.modules.d";
+/// Where Debian's httpd has modules that can be enabled, below `/etc`.
+const DEBIAN: &str = "apache2/mods-available";
+/// Where Red Hat's httpd has the configuration of modules, below `/etc`.
+const RED_HAT: &str = "httpd/conf.modules.d";
 
 /// Why the module is not installed.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +129,7 @@ pub fn install(options: &Install, variables: &Variables) -> Result<String, Insta
     told += &format!("Copied to {}\n", place.display());
     match options.no_enable {
         true => told += &lines,
-        false => told += &enable(&lines)?,
+        false => told += &enable(&lines, Path::new("/etc"))?,
     }
     Ok(told)
 }
@@ -208,8 +208,8 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), InstallError> {
     target.set_permissions(Permissions::from_mode(mode)).map_err(wrong(to))
 }
 
-/// Has httpd load the module, in the way of the system. Returns what to tell.
-fn enable(lines: &str) -> Result<String, InstallError> {
+/// Has httpd load the module, in the way of the system whose `/etc` this is. Returns what to tell.
+fn enable(lines: &str, etc: &Path) -> Result<String, InstallError> {
     let write = |path: &Path| {
         let fresh = path.with_extension("new");
         fs::write(&fresh, lines)
@@ -217,10 +217,11 @@ fn enable(lines: &str) -> Result<String, InstallError> {
             .and_then(|()| fs::rename(&fresh, path))
             .map_err(|source| InstallError::Write { path: path.to_owned(), source })
     };
-    if Path::new(DEBIAN).is_dir() {
-        let file = Path::new(DEBIAN).join("mod_wsgi_rs.load");
+    let debian = etc.join(DEBIAN);
+    if debian.is_dir() {
+        let file = debian.join("mod_wsgi_rs.load");
         write(&file)?;
-        if Path::new(DEBIAN).with_file_name("mods-enabled").join("wsgi.load").exists() {
+        if debian.with_file_name("mods-enabled").join("wsgi.load").exists() {
             return Ok(format!(
                 "Written {}. Debian's mod_wsgi is enabled: `a2dismod wsgi && a2enmod mod_wsgi_rs` \
                  changes over.\n",
@@ -236,11 +237,16 @@ fn enable(lines: &str) -> Result<String, InstallError> {
             Ok(output) => {
                 Err(InstallError::Enable(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(format!(
+                "Written {0}. There is no a2enmod: put `Include {0}` into httpd's configuration.\n",
+                file.display()
+            )),
             Err(error) => Err(InstallError::Enable(error.to_string())),
         };
     }
-    if Path::new(RED_HAT).is_dir() {
-        let file = Path::new(RED_HAT).join("10-mod_wsgi_rs.conf");
+    let red_hat = etc.join(RED_HAT);
+    if red_hat.is_dir() {
+        let file = red_hat.join("10-mod_wsgi_rs.conf");
         write(&file)?;
         return Ok(format!(
             "Enabled by {}. Where another mod_wsgi is loaded there, remove its file. `apachectl \
@@ -302,6 +308,27 @@ mod tests {
         fs::create_dir(&place).unwrap();
         fs::write(place.join("something"), "").unwrap();
         assert!(matches!(copy(&from, &place), Err(InstallError::Taken(_))));
+    }
+
+    #[test]
+    fn httpd_is_told_in_the_way_of_the_system() {
+        let scratch = Scratch::new("enable");
+        let told = enable("LoadModule x\n", &scratch.0).unwrap();
+        assert!(told.contains("httpd's configuration:\nLoadModule x\n"), "{told}");
+        fs::create_dir_all(scratch.0.join(RED_HAT)).unwrap();
+        let told = enable("LoadModule y\n", &scratch.0).unwrap();
+        let file = scratch.0.join(RED_HAT).join("10-mod_wsgi_rs.conf");
+        assert!(told.contains(&file.display().to_string()), "{told}");
+        assert_eq!(fs::read_to_string(file).unwrap(), "LoadModule y\n");
+        // Debian's own mod_wsgi has to be disabled first.
+        let enabled = scratch.0.join("apache2/mods-enabled");
+        fs::create_dir_all(&enabled).unwrap();
+        fs::create_dir_all(scratch.0.join(DEBIAN)).unwrap();
+        fs::write(enabled.join("wsgi.load"), "").unwrap();
+        let told = enable("LoadModule z\n", &scratch.0).unwrap();
+        assert!(told.contains("a2dismod wsgi && a2enmod mod_wsgi_rs"), "{told}");
+        let file = scratch.0.join(DEBIAN).join("mod_wsgi_rs.load");
+        assert_eq!(fs::read_to_string(file).unwrap(), "LoadModule z\n");
     }
 
     #[test]
