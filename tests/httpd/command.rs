@@ -2,6 +2,7 @@
 
 mod developing;
 mod installing;
+mod options;
 mod running;
 
 use std::process::Output;

@@ -81,7 +81,7 @@ pub fn configuration(settings: &Settings) -> Result<String, HttpdError> {
     services::write(settings, &mut conf);
     hosts::write(settings, &mut conf);
     for file in &settings.options.content.include_file {
-        conf.line(&["Include", &conf::path(file)]);
+        conf.line(&["Include", &conf::absolute(file)]);
     }
     Ok(conf.text())
 }

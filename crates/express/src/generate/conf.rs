@@ -55,6 +55,11 @@ pub fn path(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// A path as a word, from the root: httpd would begin relative ones at its own.
+pub fn absolute(path: &Path) -> String {
+    self::path(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+}
+
 /// An option of a directive, `name=value`, with the value in quotes where it needs them. It goes into
 /// [`Conf::raw`].
 pub fn option(name: &str, value: &str) -> String {

@@ -78,11 +78,14 @@ pub fn limits(settings: &Settings, conf: &mut Conf) {
     });
 }
 
-/// The value of a part of `RequestReadTimeout`.
+/// The value of a part of `RequestReadTimeout`, which takes a longest time only with a rate.
 fn rate(first: u32, most: u32, bytes: u32) -> String {
-    let until = if most > 0 { format!("-{most}") } else { String::new() };
-    let rate = if first > 0 && bytes > 0 { format!(",MinRate={bytes}") } else { String::new() };
-    format!("{first}{until}{rate}")
+    match (first, bytes) {
+        (0, _) => "0".to_owned(),
+        (_, 0) => first.to_string(),
+        _ if most > first => format!("{first}-{most},MinRate={bytes}"),
+        _ => format!("{first},MinRate={bytes}"),
+    }
 }
 
 /// Processes and threads of httpd.
@@ -131,6 +134,8 @@ mod tests {
     fn times_for_requests() {
         assert_eq!(rate(15, 30, 500), "15-30,MinRate=500");
         assert_eq!(rate(15, 0, 500), "15,MinRate=500");
-        assert_eq!(rate(0, 0, 500), "0");
+        assert_eq!(rate(15, 10, 500), "15,MinRate=500");
+        assert_eq!(rate(15, 30, 0), "15");
+        assert_eq!(rate(0, 30, 500), "0");
     }
 }

@@ -1,6 +1,6 @@
 //! Which names and ports lead to the site, and TLS.
 
-use super::conf::{Conf, path};
+use super::conf::{Conf, absolute, path};
 use super::proxies;
 use crate::settings::{Certificate, Settings};
 
@@ -15,10 +15,7 @@ pub fn write(settings: &Settings, conf: &mut Conf) {
     if let Some((port, certificate)) = https.filter(|(port, _)| *port != 0) {
         if let Some(file) = &network.ssl_ca_certificate_file {
             conf.comment("TLS: clients need a certificate");
-            conf.line(&[
-                "SSLCACertificateFile",
-                &path(&std::path::absolute(file).unwrap_or_default()),
-            ]);
+            conf.line(&["SSLCACertificateFile", &absolute(file)]);
         }
         site(settings, port, Some(certificate), conf);
     }
@@ -82,10 +79,7 @@ fn tls(settings: &Settings, certificate: &Certificate, conf: &mut Conf) {
     conf.line(&["SSLCertificateFile", &path(&certificate.certificate)]);
     conf.line(&["SSLCertificateKeyFile", &path(&certificate.key)]);
     if let Some(chain) = &network.ssl_certificate_chain_file {
-        conf.line(&[
-            "SSLCertificateChainFile",
-            &path(&std::path::absolute(chain).unwrap_or_default()),
-        ]);
+        conf.line(&["SSLCertificateChainFile", &absolute(chain)]);
     }
     if network.ssl_environment {
         conf.raw("SSLOptions +StdEnvVars");

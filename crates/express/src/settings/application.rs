@@ -1,6 +1,6 @@
 //! Which applications a server has: where their code is, where they are served, and in which Python.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use super::SettingsError;
 use crate::options::Server;
@@ -139,7 +139,11 @@ fn target(
     kind: Option<Kind>,
     directory: &Path,
 ) -> Result<(Target, Option<String>), SettingsError> {
-    let file = |path: &str| directory.join(path);
+    // As it is typed; what is configured may mean the working directory.
+    let file = |path: &str| match absolute(path) {
+        Ok(here) if here.exists() || !directory.join(path).exists() => here,
+        _ => directory.join(path),
+    };
     // A name with a colon may be that of a file all the same.
     let (place, object) = match entry.split_once(':') {
         Some((place, object)) if !file(entry).exists() => (place, Some(object.to_owned())),
@@ -197,7 +201,7 @@ mod tests {
     fn what_is_not_there_is_named() {
         for entry in ["no.wsgi", "no/app.py", "a-b"] {
             let error = target(entry, None, Path::new("/etc")).unwrap_err().to_string();
-            assert!(error.contains(&format!("/etc/{entry} does not exist")), "{error}");
+            assert!(error.contains(&format!("/{entry} does not exist")), "{error}");
         }
     }
 
