@@ -264,14 +264,17 @@ impl Settings {
         }
     }
 
-    /// Requests that httpd serves at the same time.
+    /// Requests that httpd serves at the same time. Those that run and those that wait for a worker
+    /// (`listen-backlog=`) hold a thread of httpd each, and the module lets a group that waits have
+    /// seven eighths of all. mod_wsgi-express makes it about 20, with which fewer may wait.
     pub fn clients(&self) -> u32 {
         let capacity = &self.options.capacity;
-        let count = u32::try_from(self.applications.len().max(1)).unwrap_or(u32::MAX);
-        let python =
-            capacity.processes.unwrap_or(1).saturating_mul(capacity.threads).saturating_mul(count);
-        let usual = 10 + (python.saturating_mul(3) / 2).max(10);
-        capacity.max_clients.unwrap_or(usual).max(python)
+        let applications = u32::try_from(self.applications.len().max(1)).unwrap_or(u32::MAX);
+        let processes = capacity.processes.unwrap_or(1);
+        let running = processes.saturating_mul(capacity.threads).saturating_mul(applications);
+        let all = running.saturating_add(capacity.daemon_backlog);
+        let usual = all.saturating_add(all.div_ceil(7)).max(10 + running.saturating_mul(3) / 2);
+        capacity.max_clients.unwrap_or(usual).max(running)
     }
 }
 

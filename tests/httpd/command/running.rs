@@ -49,6 +49,19 @@ fn logs_go_to_a_folder_where_one_is_named() {
 }
 
 #[test]
+fn many_clients_may_wait_where_nothing_is_said_about_that() {
+    let slow = "import time\n\n\ndef application(environ, start_response):\n    time.sleep(0.05)\n    \
+                start_response('200 OK', [])\n    return [b'']\n";
+    let server = Workplace::new(&[("app.wsgi", slow)]).start(&["app.wsgi"]);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || server.get("/").map_or(0, |response| response.status);
+        let clients: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
+        clients.into_iter().map(|client| client.join().unwrap_or_default()).collect()
+    });
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}\n{}", server.errors());
+}
+
+#[test]
 fn one_server_at_a_time_has_its_files_and_what_an_earlier_one_has_left_is_no_other() {
     let workplace = Workplace::new(&[("app.wsgi", WHERE)]);
     // As in a container that is started anew, where this process is another one.

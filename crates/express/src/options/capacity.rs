@@ -15,8 +15,8 @@ pub struct Capacity {
     #[arg(long, value_name = "NUMBER", default_value_t = 5,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: u32,
-    /// Requests that httpd serves at the same time [default: 10, and 10 or half as many again as
-    /// there are Python threads]
+    /// Requests that httpd serves at the same time [default: those that may run and wait, and a
+    /// seventh of them]
     #[arg(long, value_name = "NUMBER")]
     pub max_clients: Option<u32>,
     /// Share of httpd's capacity that is started at once [default: 0.2; with prefork 0.05]
