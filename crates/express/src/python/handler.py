@@ -1,4 +1,7 @@
-"""Calls the application of this server. mod_wsgi-rs writes this file anew whenever it sets the server up."""
+"""Calls the application of this server.
+
+mod_wsgi-rs writes this file anew whenever it sets the server up.
+"""
 
 import os
 import sys

@@ -1,4 +1,7 @@
-"""Serves files by scripts for their extensions. mod_wsgi-rs writes this file anew whenever it sets the server up."""
+"""Serves files by scripts for their extensions.
+
+mod_wsgi-rs writes this file anew whenever it sets the server up.
+"""
 
 import os
 import types
