@@ -70,6 +70,11 @@ pub fn terminal() -> Option<String> {
     path.and_then(|path| path.into_os_string().into_string().ok())
 }
 
+/// Whether there is a terminal that controls this process.
+fn has_terminal() -> bool {
+    fs::File::open("/dev/tty").is_ok()
+}
+
 /// What there is to know about a server: a line for each point.
 pub fn summary(settings: &Settings) -> String {
     let mut lines = vec![("URL", settings.url())];
@@ -78,7 +83,7 @@ pub fn summary(settings: &Settings) -> String {
         lines.push(("HTTPS", format!("https://{name}:{port}/")));
     }
     for application in &settings.applications {
-        lines.push(("Application", described(application)));
+        lines.push(("Application", described(settings, application)));
     }
     if settings.applications.is_empty() {
         lines.push(("Files", settings.document_root.display().to_string()));
@@ -98,7 +103,7 @@ pub fn summary(settings: &Settings) -> String {
 }
 
 /// An application, where it is served, and its Python.
-fn described(application: &Application) -> String {
+fn described(settings: &Settings, application: &Application) -> String {
     let object = application.callable.as_ref().map(|name| format!(":{name}")).unwrap_or_default();
     let target = match &application.target {
         Target::Script(file) | Target::Paste(file) => file.display().to_string(),
@@ -106,7 +111,10 @@ fn described(application: &Application) -> String {
         Target::Welcome => "none yet".to_owned(),
     };
     let home = match &application.python_home {
-        None => "the system's Python".to_owned(),
+        None => match fs::read_link(settings.files.folder.join("python")) {
+            Ok(interpreter) => format!("the default Python, {}", interpreter.display()),
+            Err(_) => "the system's Python".to_owned(),
+        },
         Some(home) => {
             let version = python::version(home).map(|version| format!(" {version}"));
             format!("Python{} of {}", version.unwrap_or_default(), home.display())
@@ -165,9 +173,12 @@ pub fn foreground(settings: &Settings) -> Result<ExitCode, RunError> {
     let stopping = Arc::new(AtomicBool::new(false));
     let patience = Duration::from_secs(settings.options.timeouts.shutdown_timeout.into());
     let is_told = Arc::clone(&stopping);
+    let has_terminal = has_terminal();
     thread::spawn(move || {
         for signal in signals.forever() {
-            tell(httpd, signal, &is_told, patience);
+            // A terminal that is closed takes the server with it.
+            let is_end = signal == SIGHUP && has_terminal && !self::has_terminal();
+            tell(httpd, if is_end { SIGINT } else { signal }, &is_told, patience);
         }
     });
     if settings.options.debugging.reload_on_changes {

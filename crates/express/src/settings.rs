@@ -112,8 +112,13 @@ pub enum SettingsError {
     #[error("{0}")]
     Refused(String),
     /// The application is not there.
-    #[error("{0}")]
-    Application(String),
+    #[error("the {what} {} does not exist", path.display())]
+    Missing {
+        /// What it would be.
+        what: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// A folder cannot be found out.
     #[error("cannot find out the working directory: {0}")]
     Directory(#[from] io::Error),

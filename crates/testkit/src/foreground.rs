@@ -207,12 +207,17 @@ impl Foreground {
         kill(self.pid(), signal).expect("the command runs");
     }
 
+    /// The processes that the command has started, directly or not.
+    pub fn processes(&self) -> Vec<Process> {
+        Process::descendants(self.pid().as_raw())
+    }
+
     /// Waits for the end of the command, and of all that it has started.
     ///
     /// # Errors
     /// When a process survives.
     pub fn end(&mut self) -> Result<ExitStatus> {
-        let processes = Process::descendants(self.pid().as_raw());
+        let processes = self.processes();
         let mut child = self.child.take().context("it has been waited for")?;
         let ended = until(|| child.try_wait().ok().flatten());
         let left = || processes.iter().filter(|process| process.runs()).count();

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
 use nix::unistd::User;
 use testkit::{Connection, Foreground, Workplace, app_user, environment, running_as_root, until};
 
@@ -49,16 +50,13 @@ fn debug_mode_shows_what_went_wrong() {
     assert!(conf.is_ok_and(|conf| conf.contains("\nListen 127.0.0.1:")));
 }
 
-#[test]
-fn the_debugger_talks_to_the_terminal() {
-    let failing =
-        "def application(environ, start_response):\n    six = 6\n    raise KeyError('x')\n";
-    let workplace = Workplace::new(&[("app.wsgi", failing), ("open/x", "")]);
+/// Runs `app.wsgi` in a terminal, with its server root in the folder `open`.
+fn in_a_terminal(workplace: Workplace, option: &str) -> Foreground {
     let open = workplace.dir().join("open");
     fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("it is ours");
     let program = environment::dist().join("mod_wsgi-rs");
     let line = format!(
-        "exec {} start-server --enable-debugger app.wsgi --port={} --server-root={}/server",
+        "exec {} start-server {option} app.wsgi --port={} --server-root={}/server",
         program.display(),
         workplace.port(),
         open.display(),
@@ -71,7 +69,29 @@ fn the_debugger_talks_to_the_terminal() {
         let user = User::from_name(&app_user().0).expect("the user database").expect("that user");
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
-    let mut server = workplace.spawn(command);
+    workplace.spawn(command)
+}
+
+#[test]
+fn the_end_of_the_terminal_is_that_of_the_server() {
+    let workplace = Workplace::new(&[("app.wsgi", WHERE), ("open/x", "")]);
+    let mut server = in_a_terminal(workplace, "--threads=2");
+    server.wait_for("/", 200);
+    // They are others' when what holds the terminal has ended.
+    let processes = server.processes();
+    assert!(processes.len() > 2, "{processes:?}");
+    server.signal(Signal::SIGKILL);
+    server.end().expect("it ends");
+    let left = || processes.iter().filter(|process| process.runs()).collect::<Vec<_>>();
+    assert!(until(|| left().is_empty().then_some(())).is_some(), "{:?}", left());
+}
+
+#[test]
+fn the_debugger_talks_to_the_terminal() {
+    let failing =
+        "def application(environ, start_response):\n    six = 6\n    raise KeyError('x')\n";
+    let workplace = Workplace::new(&[("app.wsgi", failing), ("open/x", "")]);
+    let mut server = in_a_terminal(workplace, "--enable-debugger");
     let port = server.workplace().port();
     let request = std::thread::spawn(move || {
         Connection::open(port).and_then(|mut connection| connection.request("GET", "/", &[], b""))

@@ -18,7 +18,7 @@ fn a_server_says_what_it_is_and_logs_to_the_terminal() {
     let text = server.wait_for("/a", 200).text();
     assert!(text.starts_with(", /a, localhost:"), "{text}");
     let url = format!("http://localhost:{}/", server.workplace().port());
-    for said in [&*url, "/app.wsgi at / with the system's Python", "/server/apachectl", "said"] {
+    for said in [&*url, "/app.wsgi at / with the default Python, /", "/server/apachectl", "said"] {
         server.wait_for_error(said);
     }
     let logged = until(|| server.output().contains("\"GET /a HTTP/1.1\" 200").then_some(()));

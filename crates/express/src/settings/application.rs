@@ -149,17 +149,14 @@ fn target(
         Some((place, object)) if !file(entry).exists() => (place, Some(object.to_owned())),
         _ => (entry, None),
     };
-    let missing = |what: &str| {
-        let text = format!("{what} {} does not exist", file(place).display());
-        Err(SettingsError::Application(text))
-    };
+    let missing = |what| Err(SettingsError::Missing { what, path: file(place) });
     let target = match kind {
         Some(Kind::Module) => Target::Module(place.to_owned()),
         Some(Kind::Paste) if file(place).is_file() => Target::Paste(file(place)),
-        Some(Kind::Paste) => return missing("the configuration file"),
+        Some(Kind::Paste) => return missing("configuration file"),
         _ if file(place).is_file() => Target::Script(file(place)),
         None if is_module(place, object.is_some(), directory) => Target::Module(place.to_owned()),
-        _ => return missing("the WSGI script"),
+        _ => return missing("WSGI script"),
     };
     Ok((target, object))
 }
