@@ -380,7 +380,7 @@ fn all(httpd: &Running) {
 
 #[test]
 fn no_frame_harms_httpd() {
-    let worker = WORKER.replace("PROTOCOL_VERSION", &wire::VERSION.to_string());
+    let worker = program();
     let programs = Programs::with("hostile", |program| write_program(program, &worker));
     let httpd = Httpd::new()
         .dist(&programs.0)
@@ -412,6 +412,11 @@ fn no_frame_harms_httpd() {
     assert!(!httpd.error_log().contains("exit signal"));
 }
 
+/// The worker, speaking the version of the protocol that is tested.
+fn program() -> String {
+    WORKER.replace("PROTOCOL_VERSION", &wire::VERSION.to_string())
+}
+
 /// How an httpd ends what has no end, with a worker that does everything to have none.
 fn impatient(programs: &Programs, mpm: Mpm, conf: &str) -> Running {
     Httpd::new()
@@ -432,7 +437,7 @@ fn impatient(programs: &Programs, mpm: Mpm, conf: &str) -> Running {
 
 #[test]
 fn no_worker_holds_a_thread_for_ever() {
-    let programs = Programs::with("endless", |worker| write_program(worker, WORKER));
+    let programs = Programs::with("endless", |worker| write_program(worker, &program()));
     let httpd = impatient(&programs, Mpm::Event, "");
     let mut lingering = 0;
     let ends = |httpd: &Running| httpd.error_log().matches("said nothing for 2 s (").count();
@@ -464,7 +469,7 @@ fn no_worker_holds_a_thread_for_ever() {
 
 #[test]
 fn no_group_takes_more_threads_than_are_its_due() {
-    let programs = Programs::with("greedy", |worker| write_program(worker, WORKER));
+    let programs = Programs::with("greedy", |worker| write_program(worker, &program()));
     let one_child = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 16\nMaxSpareThreads 16";
     let httpd = impatient(&programs, Mpm::Event, &format!("{one_child}\nTimeout 60"));
     let mut clients = Vec::new();
@@ -479,7 +484,7 @@ fn no_group_takes_more_threads_than_are_its_due() {
 
 #[test]
 fn no_worker_makes_httpd_grow() {
-    let programs = Programs::with("growing", |worker| write_program(worker, WORKER));
+    let programs = Programs::with("growing", |worker| write_program(worker, &program()));
     let one_child = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 16\nMaxSpareThreads 16";
     let httpd = impatient(&programs, Mpm::Event, &format!("{one_child}\nTimeout 60"));
     let peak = || httpd.children().iter().map(Process::peak_memory).max().expect("a child");
