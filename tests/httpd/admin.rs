@@ -58,12 +58,11 @@ fn a_reload_of_one_group_loses_nothing_and_leaves_the_other_alone() {
     let [_, two] = pids(&httpd);
     nothing_is_lost(&httpd, || {
         let [before, _] = pids(&httpd);
-        assert_eq!(run(&httpd, &["reload", "one"]), "");
-        let replaced = until(|| (pids(&httpd)[0] != before).then_some(()));
-        assert!(replaced.is_some(), "{before} is still there");
+        assert_eq!(run(&httpd, &["reload", "one"]), "1 worker has been replaced\n");
+        assert_ne!(pids(&httpd)[0], before, "it is still there");
     });
     assert_eq!(pids(&httpd)[1], two);
-    assert_eq!(run(&httpd, &["reload"]), "");
+    assert_eq!(run(&httpd, &["reload", "--no-wait"]), "");
     assert!(until(|| (pids(&httpd)[1] != two).then_some(())).is_some());
 }
 
@@ -75,11 +74,63 @@ fn the_workers_are_listed() {
     let httpd = site();
     let [one, two] = pids(&httpd);
     let status = run(&httpd, &["status"]);
-    let lines: Vec<Vec<&str>> = status.lines().map(|line| line.split('\t').collect()).collect();
-    assert_eq!(lines.len(), 2, "{status}");
-    assert_eq!(lines[0][..4], ["one", "shop", &one, "serving"]);
-    assert_eq!(lines[1][..4], ["two", "%{GLOBAL}", &two, "serving"]);
-    assert!(lines.iter().all(|line| line[4].parse::<u64>().is_ok()), "{status}");
+    let lines: Vec<Vec<&str>> =
+        status.lines().map(|line| line.split_ascii_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 3, "{status}");
+    let head = ["GROUP", "APPLICATION", "PID", "STATE", "AGE", "MEMORY", "CPU", "PYTHON"];
+    assert_eq!(lines[0], head);
+    assert_eq!(lines[1][..4], ["one", "shop", &one, "serving"]);
+    assert_eq!(lines[2][..4], ["two", "%{GLOBAL}", &two, "serving"]);
+    for line in &lines[1..] {
+        let memory = line[line.len() - 5].parse::<u64>();
+        assert!(memory.is_ok_and(|memory| memory > 0), "{status}");
+        assert!(line[line.len() - 1].starts_with("3."), "{status}");
+    }
+    let of_two = run(&httpd, &["status", "two"]);
+    assert!(of_two.contains(&two) && !of_two.contains("shop"), "{of_two}");
+
+    let json = run(&httpd, &["status", "--json", "one"]);
+    for part in [
+        "\"version\": 1",
+        "\"process_group\": \"one\"",
+        "\"application_group\": \"shop\"",
+        &format!("\"pid\": {one}"),
+        "\"state\": \"serving\"",
+        "\"resident_bytes\": ",
+        "\"python\": \"3.",
+    ] {
+        assert!(json.contains(part), "no {part} in {json}");
+    }
+    assert!(run(&httpd, &["--version"]).starts_with("wsgictl "));
+}
+
+#[test]
+fn a_reload_of_code_that_cannot_be_loaded_is_told_with_its_traceback() {
+    if ours_only("wsgictl") {
+        return;
+    }
+    for (reload, status) in [("off", 500), ("keep", 200)] {
+        let httpd = Httpd::new()
+            .app("app.wsgi", PID)
+            .conf(&format!(
+                "WSGIDaemonProcess app user={{user}} group={{group}} reload={reload}\n\
+                 WSGIScriptAlias / {{apps}}/app.wsgi process-group=app application-group=%{{GLOBAL}}"
+            ))
+            .expect_log("[wsgi:error]")
+            .start();
+        httpd.get("/").assert(200);
+        httpd.replace_app("app.wsgi", "import no_such_module\n");
+        let Output { status: exit, stdout, stderr } =
+            wsgictl(&httpd, &["reload"]).output().expect("it starts");
+        let (said, told) = (String::from_utf8_lossy(&stderr), String::from_utf8_lossy(&stdout));
+        assert_eq!(exit.code(), Some(1), "{reload}: {said}{told}");
+        for part in ["Traceback (most", "import no_such_module", "ModuleNotFoundError"] {
+            assert!(said.contains(part), "{reload}: no '{part}' in {said}");
+            httpd.wait_for_log(&["[wsgi:error]", part]);
+        }
+        assert!(told.contains("new code could not be loaded"), "{reload}: {told}");
+        httpd.get("/").assert(status);
+    }
 }
 
 #[track_caller]

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod find;
+mod status;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,29 +12,69 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use channel::Inbox;
-use lexopt::Arg;
-use wire::admin::{FromAdmin, ToAdmin, Worker};
+use clap::{Parser, Subcommand};
+use wire::admin::{FromAdmin, ToAdmin};
 
-const HELP: &str = "\
-wsgictl [--prefix PATH] reload [GROUP]   replace the workers of a process group, or of all, one
-                                         after the other; no request is lost
-wsgictl [--prefix PATH] status           list the workers, a line for each: process group,
-                                         application group, process id, state, age in seconds
+/// How long the supervisor may take to answer a question, which it does at once.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
---prefix PATH   what WSGISocketPrefix says, or `wsgi` in DefaultRuntimeDir, as a full path; without
-                it, the places of the usual installations are tried
-The default process group is %{GLOBAL}. Only root and the user who started httpd may ask.
-";
-
-/// How long the supervisor may take to answer, which it does at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a reload may take: new workers load their scripts, and each set's one after the other.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Of the default process group, and of the application group that all share.
 const GLOBAL: &[u8] = b"%{GLOBAL}";
 
+/// Reloads process groups of mod_wsgi-rs without touching httpd, and lists their workers.
+///
+/// The default process group is %{GLOBAL}. Only root and the user who started httpd may ask.
+#[derive(Debug, Parser)]
+#[command(name = "wsgictl", version)]
+struct Arguments {
+    /// What WSGISocketPrefix says, or `wsgi` in DefaultRuntimeDir, as a full path; without it, the
+    /// places of the usual installations are tried
+    #[arg(long, global = true, value_name = "PATH")]
+    prefix: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Replaces the workers of a process group, or of all, one after the other; no request is lost
+    ///
+    /// Prints how many have been replaced. If new code cannot be loaded, prints its traceback and
+    /// exits with status 1; with reload=keep the code that was loaded before goes on.
+    Reload {
+        /// The process group
+        group: Option<OsString>,
+        /// Waits until the workers have been replaced, which is the default
+        #[arg(long, conflicts_with = "no_wait")]
+        wait: bool,
+        /// Returns as soon as the supervisor has begun
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Lists the workers of a process group, or of all
+    Status {
+        /// The process group
+        group: Option<OsString>,
+        /// Prints JSON: an object with `version`, the version of this format, and `workers`
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no mistakes. Standard output may be closed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&arguments) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("wsgictl: {error:#}");
             ExitCode::FAILURE
@@ -42,59 +82,60 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let mut arguments = lexopt::Parser::from_env();
-    let (mut prefix, mut words) = (None, Vec::<OsString>::new());
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Arg::Long("prefix") => prefix = Some(PathBuf::from(arguments.value()?)),
-            Arg::Long("help") | Arg::Short('h') => return print(HELP.as_bytes()),
-            Arg::Value(word) => words.push(word),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let (Command::Reload { group, .. } | Command::Status { group, .. }) = &arguments.command;
+    let group = group.as_deref();
+    let process_group = group.map(|group| match group.as_bytes() {
+        GLOBAL => b"",
+        name => name,
+    });
     let version = wire::VERSION;
-    let question = match *words {
-        [b"status"] => ToAdmin::Status { version },
-        [b"reload"] => ToAdmin::Reload { version, process_group: None },
-        [b"reload", GLOBAL] => ToAdmin::Reload { version, process_group: Some(b"") },
-        [b"reload", group] => ToAdmin::Reload { version, process_group: Some(group) },
-        _ => bail!("neither `reload [GROUP]` nor `status`; --help tells more"),
+    let (question, timeout) = match arguments.command {
+        Command::Status { .. } => (ToAdmin::Status { version, process_group }, ANSWER_TIMEOUT),
+        Command::Reload { no_wait: true, .. } => {
+            (ToAdmin::Reload { version, process_group, wait: false }, ANSWER_TIMEOUT)
+        }
+        Command::Reload { .. } => {
+            (ToAdmin::Reload { version, process_group, wait: true }, RELOAD_TIMEOUT)
+        }
     };
-    let supervisor = find::supervisor(prefix.as_deref())?;
+    let supervisor = find::supervisor(arguments.prefix.as_deref())?;
     channel::send_message(&supervisor, &question).context("cannot ask the supervisor")?;
-    let answer: FromAdmin = Inbox::new().wait(&supervisor, PATIENCE).context("no answer")?;
+    let answer: FromAdmin = Inbox::new().wait(&supervisor, timeout).context("no answer")?;
     match answer {
-        FromAdmin::Reloading => Ok(()),
-        FromAdmin::Workers(workers) => print(&workers.iter().flat_map(line).collect::<Vec<u8>>()),
+        FromAdmin::Reloading => Ok(ExitCode::SUCCESS),
+        FromAdmin::Reloaded { replaced, failures } => {
+            failures.iter().for_each(|failure| eprintln!("{failure}"));
+            println!("{}", summary(replaced, failures.len()));
+            Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        FromAdmin::Workers(workers) => {
+            let json = matches!(arguments.command, Command::Status { json: true, .. });
+            status::print(&workers, json).context("cannot write to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
         FromAdmin::UnknownGroup { process_groups } => {
-            let asked = words.last().map(|group| String::from_utf8_lossy(group));
-            let names: Vec<_> = process_groups
-                .iter()
-                .map(|name| String::from_utf8_lossy(or_global(name)).into_owned())
-                .collect();
-            let asked = asked.unwrap_or_default();
+            let asked = group.map(|group| group.to_string_lossy()).unwrap_or_default();
+            let names: Vec<_> = process_groups.iter().map(|name| status::or_global(name)).collect();
             bail!("there is no process group '{asked}', only {}", names.join(", "))
         }
         FromAdmin::WrongVersion { version: theirs } => {
-            bail!("the supervisor speaks version {theirs} of the protocol, this is {version}")
+            bail!(
+                "the supervisor speaks version {theirs} of the protocol, this is {version}; use the \
+                 wsgictl beside its mod_wsgi_rs.so"
+            )
         }
     }
 }
 
-/// A worker as a line, its fields separated by tabs.
-fn line(worker: &Worker) -> Vec<u8> {
-    let application_group = worker.application_group.as_deref().map_or(&b"-"[..], or_global);
-    let names = [or_global(&worker.process_group), application_group].join(&b'\t');
-    let rest = format!("\t{}\t{}\t{}\n", worker.pid, worker.state.name(), worker.age);
-    [names, rest.into_bytes()].concat()
-}
-
-fn or_global(name: &[u8]) -> &[u8] {
-    if name.is_empty() { GLOBAL } else { name }
-}
-
-fn print(text: &[u8]) -> Result<()> {
-    std::io::stdout().write_all(text).context("cannot write to standard output")
+/// What came of a reload, in a sentence.
+fn summary(replaced: u32, failures: usize) -> String {
+    let replaced = match replaced {
+        1 => "1 worker has been replaced".to_owned(),
+        many => format!("{many} workers have been replaced"),
+    };
+    match failures {
+        0 => replaced,
+        _ => format!("{replaced}; new code could not be loaded, see above"),
+    }
 }

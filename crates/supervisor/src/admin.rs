@@ -1,5 +1,6 @@
 //! The socket at which an administrator gives orders: root, or the user whom the supervisor runs as.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -7,6 +8,8 @@ use channel::Inbox;
 use nix::unistd::Uid;
 use rustix::net::SocketFlags;
 use wire::admin::{FromAdmin, ToAdmin};
+
+use crate::logic::Ticket;
 
 /// Connections at a time. Whoever comes beyond takes the place of the one that has been there for
 /// longest without a question.
@@ -17,6 +20,9 @@ const MAX_CLIENTS: usize = 8;
 pub struct Admin {
     listener: OwnedFd,
     clients: Vec<(OwnedFd, Inbox)>,
+    /// Those who wait for the end of a reload.
+    waiting: BTreeMap<Ticket, Order>,
+    last: u64,
 }
 
 /// What is asked, and by whom.
@@ -30,10 +36,10 @@ pub struct Order {
 /// What an administrator can ask.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// A reload of the group of that name, or of all.
-    Reload(Option<Vec<u8>>),
-    /// A list of the workers.
-    Status,
+    /// A reload of the group of that name, or of all, and whether its end is awaited.
+    Reload(Option<Vec<u8>>, bool),
+    /// A list of the workers of the group of that name, or of all.
+    Status(Option<Vec<u8>>),
     /// Something that another version knows.
     Foreign,
 }
@@ -41,13 +47,32 @@ pub enum Wish {
 impl Admin {
     /// Takes connections from `listener`.
     pub fn new(listener: OwnedFd) -> Self {
-        Self { listener, clients: Vec::new() }
+        Self { listener, clients: Vec::new(), waiting: BTreeMap::new(), last: 0 }
     }
 
     /// All that can become readable.
     pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let clients = self.clients.iter().map(|(stream, _)| stream.as_fd());
         std::iter::once(self.listener.as_fd()).chain(clients)
+    }
+
+    /// Keeps an order until its answer is known. Whoever has waited longest gives way to others.
+    pub fn keep(&mut self, order: Order) -> Ticket {
+        if self.waiting.len() >= MAX_CLIENTS
+            && let Some((_, oldest)) = self.waiting.pop_first()
+        {
+            oldest.answer(&FromAdmin::Reloading);
+        }
+        self.last += 1;
+        self.waiting.insert(Ticket(self.last), order);
+        Ticket(self.last)
+    }
+
+    /// Answers an order that was kept.
+    pub fn answer(&mut self, ticket: Ticket, answer: &FromAdmin) {
+        if let Some(order) = self.waiting.remove(&ticket) {
+            order.answer(answer);
+        }
     }
 
     /// Takes new connections, and reads from those that there are. Nothing of it waits.
@@ -103,10 +128,12 @@ fn wish(stream: &OwnedFd, inbox: &mut Inbox) -> io::Result<Option<Wish>> {
         Err(_) => return Ok(Some(Wish::Foreign)),
     };
     Ok(question.map(|question| match question {
-        ToAdmin::Reload { version: wire::VERSION, process_group } => {
-            Wish::Reload(process_group.map(<[u8]>::to_vec))
+        ToAdmin::Reload { version: wire::VERSION, process_group, wait } => {
+            Wish::Reload(process_group.map(<[u8]>::to_vec), wait)
         }
-        ToAdmin::Status { version: wire::VERSION } => Wish::Status,
+        ToAdmin::Status { version: wire::VERSION, process_group } => {
+            Wish::Status(process_group.map(<[u8]>::to_vec))
+        }
         _ => Wish::Foreign,
     }))
 }

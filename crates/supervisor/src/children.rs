@@ -69,6 +69,20 @@ pub fn signal_and_end(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Notes what the system knows of a worker: its memory and the processor time that it has used
+/// (proc_pid_stat(5)).
+pub fn measure(worker: &mut wire::admin::Worker) {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", worker.pid)).unwrap_or_default();
+    // The name, in parentheses, may have spaces. The state, which follows it, is field 3.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let field = |number: usize| -> u64 {
+        let mut fields = fields.split_ascii_whitespace();
+        fields.nth(number - 3).and_then(|field| field.parse().ok()).unwrap_or(0)
+    };
+    worker.memory = field(24) * rustix::param::page_size() as u64;
+    worker.cpu = (field(14) + field(15)) * 1000 / rustix::param::clock_ticks_per_second();
+}
+
 /// Sends SIGTERM to all children that are left, but for some, and returns how many those were.
 pub fn terminate_left_over(except: &[u32]) -> usize {
     let pid = std::process::id();

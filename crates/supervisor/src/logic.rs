@@ -7,6 +7,7 @@
 //! | `sets` | which application groups there are, and how many workers each wants |
 //! | `renewal` | how a worker that wants to be replaced gives way to a new one |
 //! | `keeping` | how a set goes on serving the code that it has served (`reload=keep`) |
+//! | `reloads` | what to answer whoever ordered a reload |
 //! | `backoff` | when to try again what has failed |
 //! | `fates` | what to answer who asks how a worker ended |
 //! | `roster` | what `wsgictl` is told of groups and workers |
@@ -16,6 +17,7 @@ mod backoff;
 mod deadlines;
 mod fates;
 mod keeping;
+mod reloads;
 mod renewal;
 mod roster;
 mod sets;
@@ -34,6 +36,8 @@ use wire::limits::{Cause, Limits};
 pub use self::backoff::Throttle;
 use self::fates::Fates;
 pub use self::fates::{Fate, Known};
+use self::reloads::Pending;
+pub use self::reloads::Reloaded;
 use self::sets::{Group, Set};
 use self::stop::Stop;
 use self::workers::Worker;
@@ -138,6 +142,10 @@ pub enum Event {
     Exited(WorkerId, Exit, String),
     /// The workers of this group, or of all, have to be replaced one after the other.
     Reload(Option<GroupIndex>),
+    /// The end of the reload that has just been ordered for this group, or for all, is awaited.
+    AwaitReload(Ticket, Option<GroupIndex>),
+    /// The worker could not load a script before it serves, for this reason.
+    Unloaded(WorkerId, String),
     /// Everything has to end, for the reason given here.
     Drain(&'static str),
     /// Time passed.
@@ -180,6 +188,8 @@ pub enum Action {
     Refuse(Ticket, String, u32),
     /// Answer how a worker ended.
     Tell(Ticket, Known),
+    /// Answer what came of a reload.
+    Reloaded(Ticket, Reloaded),
     /// Write a line to the log of the group, or to the main one.
     Log(Option<GroupIndex>, Level, String),
     /// Clean up and exit: all workers are gone, or given up.
@@ -227,6 +237,7 @@ pub struct Logic {
     starting: BTreeMap<WorkerId, Instant>,
     /// How many workers start at the same time, as long as no request needs more.
     starts_at_once: usize,
+    pending_reloads: Vec<Pending>,
     sets: BTreeMap<SetId, Set>,
     workers: BTreeMap<WorkerId, Worker>,
     /// When something is due in each group in which something is.
@@ -248,6 +259,7 @@ impl Logic {
             to_begin: VecDeque::new(),
             starting: BTreeMap::new(),
             starts_at_once,
+            pending_reloads: Vec::new(),
             groups: plans.into_iter().map(Group::new).collect(),
             sets: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -289,6 +301,8 @@ impl Logic {
             Event::Silent(id) => self.silent(id, now),
             Event::Exited(id, exit, last_words) => self.exited(id, exit, &last_words, now),
             Event::Reload(group) => self.reload(group, now),
+            Event::AwaitReload(ticket, group) => self.await_reload(ticket, group),
+            Event::Unloaded(id, reason) => self.unloaded(id, reason),
             Event::Drain(cause) => self.drain(cause, now),
             Event::Tick => self.tick(now),
         }
@@ -321,7 +335,10 @@ impl Logic {
                 let set = self.sets.get(set);
                 return set.map_or(Concerns::Nothing, |set| Concerns::One(set.group));
             }
-            Event::Inquire(..) | Event::Abandoned(_) => return Concerns::Nothing,
+            Event::Inquire(..)
+            | Event::Abandoned(_)
+            | Event::AwaitReload(..)
+            | Event::Unloaded(..) => return Concerns::Nothing,
             Event::Start | Event::Reload(_) | Event::Drain(_) | Event::Tick => {
                 return Concerns::All;
             }

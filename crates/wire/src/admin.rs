@@ -13,11 +13,15 @@ pub enum ToAdmin<'a> {
         version: u16,
         /// Name of the process group, empty for the default one; without it, all groups.
         process_group: Option<&'a [u8]>,
+        /// Whether to answer when they have been replaced, rather than at once.
+        wait: bool,
     },
     /// List the workers.
     Status {
         /// [`crate::VERSION`] of who asks.
         version: u16,
+        /// Name of the process group, empty for the default one; without it, all groups.
+        process_group: Option<&'a [u8]>,
     },
 }
 
@@ -26,6 +30,13 @@ pub enum ToAdmin<'a> {
 pub enum FromAdmin {
     /// The workers are being replaced.
     Reloading,
+    /// The workers have been replaced, or go on.
+    Reloaded {
+        /// How many have been replaced.
+        replaced: u32,
+        /// Why new code could not be loaded, with its traceback.
+        failures: Vec<String>,
+    },
     /// There is no process group of that name.
     UnknownGroup {
         /// Those that there are.
@@ -53,6 +64,12 @@ pub struct Worker {
     pub state: State,
     /// Seconds since it was started.
     pub age: u64,
+    /// Memory that it has resident, in bytes; 0 if that is unknown.
+    pub memory: u64,
+    /// Processor time that it has used, in milliseconds.
+    pub cpu: u64,
+    /// Its `sys.version`, empty until Python runs.
+    pub python: String,
 }
 
 /// What a worker does.
@@ -107,11 +124,15 @@ impl<'a> Message<'a> for ToAdmin<'a> {
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Reload { version, process_group } => {
+            Self::Reload { version, process_group, wait } => {
+                writer.u16(*version);
+                writer.option(*process_group, Writer::bytes);
+                writer.bool(*wait);
+            }
+            Self::Status { version, process_group } => {
                 writer.u16(*version);
                 writer.option(*process_group, Writer::bytes);
             }
-            Self::Status { version } => writer.u16(*version),
         }
     }
 
@@ -121,8 +142,12 @@ impl<'a> Message<'a> for ToAdmin<'a> {
             1 => Ok(Self::Reload {
                 version: reader.u16("version")?,
                 process_group: reader.option("process group", |r| r.bytes("process group"))?,
+                wait: reader.bool("wait")?,
             }),
-            2 => Ok(Self::Status { version: reader.u16("version")? }),
+            2 => Ok(Self::Status {
+                version: reader.u16("version")?,
+                process_group: reader.option("process group", |r| r.bytes("process group"))?,
+            }),
             _ => Err(unknown),
         }
     }
@@ -138,6 +163,7 @@ impl Message<'_> for FromAdmin {
             Self::UnknownGroup { .. } => 2,
             Self::Workers(_) => 3,
             Self::WrongVersion { .. } => 4,
+            Self::Reloaded { .. } => 5,
         }
     }
 
@@ -153,7 +179,14 @@ impl Message<'_> for FromAdmin {
                 writer.u32(worker.pid);
                 writer.u8(worker.state as u8);
                 writer.u64(worker.age);
+                writer.u64(worker.memory);
+                writer.u64(worker.cpu);
+                writer.bytes(worker.python.as_bytes());
             }),
+            Self::Reloaded { replaced, failures } => {
+                writer.u32(*replaced);
+                writer.list(failures, |writer, failure| writer.bytes(failure.as_bytes()));
+            }
             Self::WrongVersion { version } => writer.u16(*version),
         }
     }
@@ -166,9 +199,14 @@ impl Message<'_> for FromAdmin {
                 let name = |reader: &mut Reader<'_>| Ok(reader.bytes("process group")?.to_owned());
                 Ok(Self::UnknownGroup { process_groups: reader.list("process groups", 4, name)? })
             }
-            // The shortest has 4 bytes for a name, one for none, and 13 for the numbers.
-            3 => Ok(Self::Workers(reader.list("workers", 18, Worker::read)?)),
+            // The shortest has 4 bytes for each of two texts, one for none, and 29 for the numbers.
+            3 => Ok(Self::Workers(reader.list("workers", 38, Worker::read)?)),
             4 => Ok(Self::WrongVersion { version: reader.u16("version")? }),
+            5 => Ok(Self::Reloaded {
+                replaced: reader.u32("replaced")?,
+                failures: reader
+                    .list("failures", 4, |reader| Ok(reader.text("failure")?.to_owned()))?,
+            }),
             _ => Err(unknown),
         }
     }
@@ -183,6 +221,9 @@ impl Worker {
             pid: reader.u32("process id")?,
             state: State::read(reader)?,
             age: reader.u64("age")?,
+            memory: reader.u64("memory")?,
+            cpu: reader.u64("cpu")?,
+            python: reader.text("python")?.to_owned(),
         })
     }
 }

@@ -82,6 +82,11 @@ pub enum FromWorker {
         /// Its path.
         script: Vec<u8>,
     },
+    /// A script cannot be loaded before the worker serves.
+    Unloaded {
+        /// What is wrong, in lines for the error log.
+        text: String,
+    },
     /// Where `reload=keep`: a script cannot be loaded. [`ToWorker::Drain`] answers if others can
     /// stand in for this worker, and [`ToWorker::Alone`] if not.
     Unfit {
@@ -190,6 +195,7 @@ impl Message<'_> for FromWorker {
             Self::Proven => 7,
             Self::Loaded { .. } => 8,
             Self::Unfit { .. } => 9,
+            Self::Unloaded { .. } => 10,
         }
     }
 
@@ -210,7 +216,9 @@ impl Message<'_> for FromWorker {
                 writer.bytes(script);
                 writer.bytes(reason.as_bytes());
             }
-            Self::Failed { reason } => writer.bytes(reason.as_bytes()),
+            Self::Failed { reason: text } | Self::Unloaded { text } => {
+                writer.bytes(text.as_bytes());
+            }
             Self::Log { level, text } => {
                 level.write(writer);
                 writer.bytes(text.as_bytes());
@@ -239,6 +247,7 @@ impl Message<'_> for FromWorker {
                 script: reader.bytes("script")?.to_owned(),
                 reason: reader.text("reason")?.to_owned(),
             },
+            10 => Self::Unloaded { text: reader.text("text")?.to_owned() },
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of report", value: kind.into() });
             }

@@ -177,6 +177,11 @@ impl Monitor {
         }
     }
 
+    /// A script could not be loaded beforehand, for this reason.
+    pub fn note_unloaded(&self, text: String) {
+        self.reporter.unloaded(text);
+    }
+
     /// A signal or the supervisor asks for the worker to be replaced.
     pub fn ask(&self, cause: Cause) {
         let mut state = self.lock();

@@ -93,15 +93,8 @@ impl Logic {
     /// Starts a worker for the place of one of the set that wants to be replaced, unless one is
     /// about to take such a place already.
     pub(super) fn renew(&mut self, set: SetId, now: Instant) {
-        let is_renewed = self.members(set).any(|(_, worker)| worker.replaces.is_some());
-        if is_renewed || self.is_crowded(set) {
-            return;
-        }
-        let retires =
-            |worker: &Worker| worker.phase == Phase::Serving && worker.successor_loads.is_some();
         let Some((old, group, scripts)) = self
-            .members(set)
-            .find(|(_, worker)| retires(worker))
+            .next_to_renew(set)
             .map(|(id, worker)| (id, worker.group, worker.successor_loads.clone()))
         else {
             return;
@@ -115,6 +108,17 @@ impl Logic {
             worker.preload = scripts.unwrap_or_default();
         }
         self.adopt(new, set, now);
+    }
+
+    /// The worker of a set for whose place another one is to be started now.
+    pub(super) fn next_to_renew(&self, set: SetId) -> Option<(WorkerId, &Worker)> {
+        let is_renewed = self.members(set).any(|(_, worker)| worker.replaces.is_some());
+        if is_renewed || self.is_crowded(set) {
+            return None;
+        }
+        let retires =
+            |worker: &Worker| worker.phase == Phase::Serving && worker.successor_loads.is_some();
+        self.members(set).find(|(_, worker)| retires(worker))
     }
 
     /// A worker that serves takes the place of the one for which it was started, once it has all
@@ -171,6 +175,7 @@ impl Logic {
         }
         worker.successor_loads = None;
         worker.reload_ordered = false;
+        let traceback = worker.successor_failed.take();
         let (group, cause) = (worker.group, worker.cause.take());
         let name = self.name(old);
         let with = match cause {
@@ -179,6 +184,7 @@ impl Logic {
         };
         self.log(group, level, format!("{reason}; {name} keeps serving{with}"));
         self.actions.push(Action::Keep(old));
+        self.reload_ends_for(old, traceback.or_else(|| Some(reason.to_owned())));
         true
     }
 }

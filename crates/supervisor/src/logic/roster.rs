@@ -4,14 +4,17 @@ use std::time::Instant;
 
 use wire::admin::{self, State};
 
-use super::Logic;
 use super::workers::Phase;
+use super::{GroupIndex, Logic};
 
 impl Logic {
-    /// All workers whose process exists, by group and age.
-    pub fn roster(&self, now: Instant) -> Vec<admin::Worker> {
+    /// All workers of a group, or of all, whose process exists, by group and age. What only the
+    /// system knows of them is left out.
+    pub fn roster(&self, group: Option<GroupIndex>, now: Instant) -> Vec<admin::Worker> {
+        let workers =
+            self.workers.values().filter(|worker| group.is_none_or(|group| group == worker.group));
         let mut workers: Vec<_> =
-            self.workers.values().filter_map(|worker| Some((worker, worker.pid()?))).collect();
+            workers.filter_map(|worker| Some((worker, worker.pid()?))).collect();
         workers.sort_by_key(|(worker, _)| (worker.group, worker.started()));
         workers
             .into_iter()
@@ -27,6 +30,9 @@ impl Logic {
                     Phase::Leaving(_) => State::Finishing,
                 },
                 age: now.saturating_duration_since(worker.started()).as_secs(),
+                memory: 0,
+                cpu: 0,
+                python: worker.python.clone(),
             })
             .collect()
     }

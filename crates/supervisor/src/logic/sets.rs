@@ -254,7 +254,7 @@ impl Logic {
         }
     }
 
-    /// When the group's back-off ends, or ended, if workers are missing.
+    /// When the group's back-off ends, or ended, if workers are missing or wait for others.
     pub(super) fn next_retry(&self, group: GroupIndex) -> Option<Instant> {
         let state = &self.groups[group];
         let until = state.backoff.until().filter(|_| matches!(self.stop, Stop::No))?;
@@ -265,7 +265,8 @@ impl Logic {
                 .sets_of(group)
                 .into_iter()
                 .all(|id| self.members(id).count() >= processes || self.is_crowded(id));
-        (!full).then_some(until)
+        let renews = || self.sets_of(group).into_iter().any(|id| self.next_to_renew(id).is_some());
+        (!full || renews()).then_some(until)
     }
 
     /// Whether so many workers of a set are about to exit that the next one waits for that. Workers

@@ -14,6 +14,9 @@ use super::{Action, Exit, GroupIndex, Logic, SetId, WorkerId};
 /// How long a worker may live on after it said that it exits, or stopped talking to us.
 pub const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
+/// How much of what a worker says of its Python is kept, in characters.
+const LONGEST_PYTHON: usize = 200;
+
 /// A worker process.
 #[derive(Debug)]
 pub struct Worker {
@@ -23,6 +26,8 @@ pub struct Worker {
     application_group: Option<Vec<u8>>,
     pub(super) phase: Phase,
     pid: Option<u32>,
+    /// Its `sys.version`, once it is known.
+    pub(super) python: String,
     started: Instant,
     pub(super) serving_since: Option<Instant>,
     /// Whether it has served for [`super::deadlines::PROVEN_AFTER`].
@@ -38,6 +43,8 @@ pub struct Worker {
     pub(super) successor_loads: Option<Vec<Vec<u8>>>,
     /// It has been told to ask for its replacement, or will be as soon as it serves.
     pub(super) reload_ordered: bool,
+    /// Why the one that is to take its place could not load a script.
+    pub(super) successor_failed: Option<String>,
     /// Why it ends before its time, if it does.
     pub(super) doom: Option<Doom>,
     /// The worker whose place this one takes as soon as it serves.
@@ -121,6 +128,7 @@ impl Logic {
             application_group: None,
             phase: Phase::Starting,
             pid: None,
+            python: String::new(),
             started: now,
             serving_since: None,
             settled: false,
@@ -130,6 +138,7 @@ impl Logic {
             cause: None,
             successor_loads: None,
             reload_ordered: false,
+            successor_failed: None,
             doom: None,
             replaces: None,
             preload: Vec::new(),
@@ -143,8 +152,9 @@ impl Logic {
     }
 
     fn remove(&mut self, id: WorkerId) -> Option<Worker> {
-        let worker = self.workers.remove(&id)?;
+        let mut worker = self.workers.remove(&id)?;
         self.groups[worker.group].workers.remove(&id);
+        self.reload_ends_for(id, worker.successor_failed.take());
         Some(worker)
     }
 
@@ -231,6 +241,7 @@ impl Logic {
         }
         worker.phase = Phase::Idle;
         worker.limit = None;
+        worker.python = python.chars().take(LONGEST_PYTHON).collect();
         let (group, set, took) = (worker.group, worker.set, now - worker.started);
         let line =
             format!("{}: ready after {:.2} s, Python {python}", self.name(id), took.as_secs_f64());

@@ -2,6 +2,7 @@
 
 use nix::unistd::Uid;
 use wire::Secret;
+use wire::admin::FromAdmin;
 use wire::broker::FromBroker;
 use wire::control::ToWorker;
 use wire::exchange::Level;
@@ -10,7 +11,7 @@ use super::{OpenSet, Supervisor};
 use crate::children;
 use crate::directory::Guests;
 use crate::link::{Link, NotReading};
-use crate::logic::{Action, Event, Fate, Known, SetId, WorkerId};
+use crate::logic::{Action, Event, Fate, Known, Reloaded, SetId, WorkerId};
 use crate::output::{Output, OutputId};
 use crate::spawn::{Spawned, spawn};
 use crate::watch::Watched;
@@ -63,6 +64,9 @@ impl Supervisor {
                     Known::Nothing => FromBroker::Unknown,
                 };
                 self.broker.answer(ticket, answer);
+            }
+            Action::Reloaded(ticket, Reloaded { replaced, failures }) => {
+                self.admin.answer(ticket, &FromAdmin::Reloaded { replaced, failures });
             }
             Action::Log(None, level, text) => self.logs.main(level, &text),
             Action::Log(Some(group), level, text) => {

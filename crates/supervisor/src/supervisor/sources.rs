@@ -175,25 +175,39 @@ impl Supervisor {
     /// Does and answers what administrators ask.
     fn obey(&mut self) {
         for order in self.admin.read() {
-            let answer = match &order.wish {
-                Wish::Status => FromAdmin::Workers(self.logic.roster(Instant::now())),
-                Wish::Foreign => FromAdmin::WrongVersion { version: wire::VERSION },
-                Wish::Reload(None) => {
-                    self.events.push_back(Event::Reload(None));
-                    FromAdmin::Reloading
-                }
-                Wish::Reload(Some(name)) => {
-                    let mut names = self.groups.iter().map(|group| &group.settings.process_group);
-                    match names.position(|known| known == name) {
-                        Some(group) => {
-                            self.events.push_back(Event::Reload(Some(group)));
-                            FromAdmin::Reloading
-                        }
-                        None => FromAdmin::UnknownGroup { process_groups: self.group_names() },
-                    }
+            let process_group = match &order.wish {
+                Wish::Status(name) | Wish::Reload(name, _) => name.as_deref(),
+                Wish::Foreign => {
+                    order.answer(&FromAdmin::WrongVersion { version: wire::VERSION });
+                    continue;
                 }
             };
-            order.answer(&answer);
+            let mut names = self.groups.iter().map(|group| &group.settings.process_group);
+            let group = process_group.map(|name| names.position(|known| known == name));
+            let group = match group {
+                None => None,
+                Some(Some(group)) => Some(group),
+                Some(None) => {
+                    order.answer(&FromAdmin::UnknownGroup { process_groups: self.group_names() });
+                    continue;
+                }
+            };
+            match order.wish {
+                Wish::Reload(_, wait) => {
+                    self.events.push_back(Event::Reload(group));
+                    if wait {
+                        let ticket = self.admin.keep(order);
+                        self.events.push_back(Event::AwaitReload(ticket, group));
+                    } else {
+                        order.answer(&FromAdmin::Reloading);
+                    }
+                }
+                Wish::Status(_) | Wish::Foreign => {
+                    let mut workers = self.logic.roster(group, Instant::now());
+                    workers.iter_mut().for_each(children::measure);
+                    order.answer(&FromAdmin::Workers(workers));
+                }
+            }
         }
     }
 
@@ -258,6 +272,13 @@ impl Supervisor {
             FromWorker::Loaded { script } => Event::Loaded(worker, script),
             FromWorker::Unfit { script, reason } => Event::Unfit(worker, script, reason),
             FromWorker::Failed { reason } => Event::Failed(worker, reason),
+            FromWorker::Unloaded { text } => {
+                if !self.logic.is_repetition(worker, Instant::now()) {
+                    text.lines()
+                        .for_each(|line| self.log(group, Level::Error, pid, line.as_bytes()));
+                }
+                Event::Unloaded(worker, text)
+            }
             FromWorker::Drained => Event::Drained(worker),
             FromWorker::Log { level, text } => {
                 if !self.logic.is_repetition(worker, Instant::now()) {

@@ -310,6 +310,7 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
         (cause(), text(), vec(bytes(), 0..3))
             .prop_map(|(cause, reason, scripts)| FromWorker::Retire { cause, reason, scripts }),
         text().prop_map(|reason| FromWorker::Failed { reason }),
+        text().prop_map(|text| FromWorker::Unloaded { text }),
         (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
         Just(FromWorker::Drained),
         Just(FromWorker::Proven),
@@ -330,21 +331,20 @@ fn identity() -> impl Strategy<Value = Identity> {
 
 pub fn to_admin() -> impl Strategy<Value = ToAdmin<'static>> {
     prop_oneof![
+        (any::<u16>(), option::of(slice()), any::<bool>()).prop_map(
+            |(version, process_group, wait)| ToAdmin::Reload { version, process_group, wait }
+        ),
         (any::<u16>(), option::of(slice()))
-            .prop_map(|(version, process_group)| ToAdmin::Reload { version, process_group }),
-        any::<u16>().prop_map(|version| ToAdmin::Status { version }),
+            .prop_map(|(version, process_group)| ToAdmin::Status { version, process_group }),
     ]
 }
 
 pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
     let state = prop::sample::select(admin::State::ALL.as_slice());
-    let worker = (bytes(), option::of(bytes()), any::<(u32, u64)>(), state).prop_map(
-        |(process_group, application_group, (pid, age), state)| admin::Worker {
-            process_group,
-            application_group,
-            pid,
-            state,
-            age,
+    let numbers = any::<(u32, u64, u64, u64)>();
+    let worker = (bytes(), option::of(bytes()), numbers, state, text()).prop_map(
+        |(process_group, application_group, (pid, age, memory, cpu), state, python)| {
+            admin::Worker { process_group, application_group, pid, state, age, memory, cpu, python }
         },
     );
     prop_oneof![
@@ -352,6 +352,8 @@ pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
         vec(bytes(), 0..4).prop_map(|process_groups| FromAdmin::UnknownGroup { process_groups }),
         vec(worker, 0..4).prop_map(FromAdmin::Workers),
         any::<u16>().prop_map(|version| FromAdmin::WrongVersion { version }),
+        (any::<u32>(), vec(text(), 0..3))
+            .prop_map(|(replaced, failures)| FromAdmin::Reloaded { replaced, failures }),
     ]
 }
 

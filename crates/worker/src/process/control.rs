@@ -178,6 +178,12 @@ impl Reporter {
         self.send(&FromWorker::Failed { reason });
     }
 
+    /// Reports that a script could not be loaded beforehand, in lines for the log.
+    pub fn unloaded(&self, mut text: String) {
+        shorten(&mut text);
+        self.send(&FromWorker::Unloaded { text });
+    }
+
     /// Reports a log line that belongs to no request.
     pub fn log(&self, level: Level, mut text: String) {
         shorten(&mut text);

@@ -56,7 +56,7 @@ impl Context {
     pub fn preload(&self, py: Python<'_>, monitor: &Monitor, script: &[u8]) {
         match self.scripts.load(py, script, None) {
             Ok(_) => monitor.note_loaded(),
-            Err(ScriptError::Script(lines)) => eprintln!("{}", lines.join("\n")),
+            Err(ScriptError::Script(lines)) => monitor.note_unloaded(lines.join("\n")),
             Err(ScriptError::Python(error)) => error.print(py),
             Err(ScriptError::Elsewhere) => unreachable!("a worker that does not serve asks nobody"),
         }

@@ -48,6 +48,11 @@ impl Peers {
         self.reporter.send(&FromWorker::Loaded { script: script.to_vec() });
     }
 
+    /// Tells why a script cannot be loaded, with the traceback.
+    pub fn tell_why(&self, text: String) {
+        self.reporter.unloaded(text);
+    }
+
     /// Asks what becomes of this worker, which cannot load a script, and waits for the answer.
     pub fn ask(&self, py: Python<'_>, script: &[u8], reason: String) -> Answer {
         py.detach(|| {

@@ -136,7 +136,13 @@ impl Scripts {
         match &self.peers {
             Some(peers) if matches!(error, ScriptError::Script(_)) => {
                 match peers.ask(py, path, error.in_one_line()) {
-                    Answer::Leave => ScriptError::Elsewhere,
+                    // The request, which will run elsewhere, has no use for the traceback.
+                    Answer::Leave => {
+                        if let ScriptError::Script(lines) = &error {
+                            peers.tell_why(lines.join("\n"));
+                        }
+                        ScriptError::Elsewhere
+                    }
                     Answer::Alone => error,
                 }
             }
@@ -177,7 +183,12 @@ impl Scripts {
                 }
                 continue;
             }
-            self.load(py, path, None).map_err(|error| error.in_one_line())?;
+            self.load(py, path, None).map_err(|error| {
+                if let (Some(peers), ScriptError::Script(lines)) = (&self.peers, &error) {
+                    peers.tell_why(lines.join("\n"));
+                }
+                error.in_one_line()
+            })?;
             loaded();
         }
         Ok(())

@@ -134,3 +134,38 @@ fn who_retires_when_a_successor_is_on_its_way_is_replaced_by_that_one() {
     world.check_complete();
     assert_eq!(world.alive(), 1);
 }
+
+#[test]
+fn many_reloads_are_paced_and_all_come_to_their_end() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    for round in 1..=20 {
+        let before = world.serving();
+        world.feed(Event::Reload(None));
+        world.feed(Event::AwaitReload(Ticket(round), None));
+        world.cooperate();
+        world.pass(Duration::from_secs(1));
+        world.cooperate();
+        assert!(world.serving().is_disjoint(&before), "round {round}");
+    }
+    let replaced = Reloaded { replaced: 1, failures: Vec::new() };
+    assert_eq!(world.reloads, vec![replaced; 20]);
+}
+
+#[test]
+fn a_reload_whose_code_cannot_be_loaded_is_told_with_the_reason() {
+    let mut world = World::with(vec![plan("", 1, false)]);
+    world.acquire(0, 0);
+    world.cooperate();
+    world.feed(Event::Reload(None));
+    world.feed(Event::AwaitReload(Ticket(1), None));
+    world.cooperate_once();
+    let ready = |id| Event::Ready(id, "3.14".to_owned());
+    world.tell(1, ready);
+    world.tell(1, |id| Event::Unloaded(id, "SyntaxError".to_owned()));
+    assert_eq!(world.reloads, [], "it is not at its end");
+    world.cooperate();
+    let failures = vec!["SyntaxError".to_owned()];
+    assert_eq!(world.reloads, [Reloaded { replaced: 0, failures }]);
+}

@@ -34,6 +34,7 @@ pub struct World {
     pub code_is_broken: bool,
     pub granted: usize,
     pub refused: usize,
+    pub reloads: Vec<Reloaded>,
     pub fates: Vec<Known>,
     /// Those who asked for an end and have no answer.
     pub inquiries: BTreeSet<Ticket>,
@@ -99,6 +100,7 @@ impl World {
             code_is_broken: false,
             granted: 0,
             refused: 0,
+            reloads: Vec::new(),
             fates: Vec::new(),
             inquiries: BTreeSet::new(),
             drained: false,

@@ -96,6 +96,7 @@ impl World {
                 self.fates.push(fate);
                 assert!(self.inquiries.remove(&ticket), "{ticket:?} was answered twice");
             }
+            Action::Reloaded(_, outcome) => self.reloads.push(outcome),
             Action::Log(_, level, line) => self.lines.push((level, line)),
             Action::Finish => {
                 assert!(!self.finished && self.drained && self.sets.is_empty());
