@@ -50,6 +50,11 @@ impl Admin {
         Self { listener, clients: Vec::new(), waiting: BTreeMap::new(), last: 0 }
     }
 
+    /// Listens there from now on.
+    pub fn replace_listener(&mut self, listener: OwnedFd) {
+        self.listener = listener;
+    }
+
     /// All that can become readable.
     pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let clients = self.clients.iter().map(|(stream, _)| stream.as_fd());

@@ -98,6 +98,11 @@ impl Broker {
         self.clients.iter().map(|(ticket, client)| (*ticket, client.stream.as_fd()))
     }
 
+    /// Listens there from now on. Returns the socket at which it did before.
+    pub fn replace_listener(&mut self, listener: OwnedFd) -> OwnedFd {
+        std::mem::replace(&mut self.listener, listener)
+    }
+
     /// What closes its connections.
     pub fn closer(&self) -> &Closer {
         &self.closer

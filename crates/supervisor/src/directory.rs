@@ -130,6 +130,33 @@ impl Directory {
         Ok(Self { path: path.to_owned(), httpd, is_open })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Whether there is something of that name in it.
+    pub fn holds(&self, name: &str) -> bool {
+        self.socket(name).symlink_metadata().is_ok()
+    }
+
+    /// Makes it once more, with the directories above it, as it was made before.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn make_anew(&self, guests: Guests) -> Result<Self, DirectoryError> {
+        if let Some(parent) = self.path.parent() {
+            // What cannot be made is told by what follows.
+            let _ = std::fs::create_dir_all(parent);
+        }
+        Self::make(&self.path, self.httpd, guests)
+    }
+
     /// Where the socket of that name is.
     pub fn socket(&self, name: &str) -> PathBuf {
         self.path.join(name)

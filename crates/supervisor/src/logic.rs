@@ -113,6 +113,8 @@ pub enum Event {
     Abandoned(Ticket),
     /// The socket of a set could not be made.
     SetFailed(SetId, String),
+    /// The name of a set's socket is gone.
+    SetLost(SetId),
     /// The worker's process exists.
     Started(WorkerId, u32),
     /// The worker's process could not be made; there will be no [`Event::Exited`].
@@ -285,6 +287,7 @@ impl Logic {
                 self.forget_inquiry(ticket);
             }
             Event::SetFailed(set, reason) => self.set_failed(set, &reason, now),
+            Event::SetLost(set) => self.set_lost(set, now),
             Event::Started(id, pid) => self.started(id, pid),
             Event::NotStarted(id, reason) => self.not_started(id, reason, now),
             Event::Ready(id, python) => self.ready(id, &python, now),
@@ -331,7 +334,7 @@ impl Logic {
                 let group = self.by_name.get(process_group).copied();
                 return group.map_or(Concerns::Nothing, Concerns::One);
             }
-            Event::SetFailed(set, _) => {
+            Event::SetFailed(set, _) | Event::SetLost(set) => {
                 let set = self.sets.get(set);
                 return set.map_or(Concerns::Nothing, |set| Concerns::One(set.group));
             }
@@ -369,6 +372,11 @@ impl Logic {
             before.map(|before| self.due.remove(&(before, group)));
             self.due.extend(deadline.map(|deadline| (deadline, group)));
         }
+    }
+
+    /// Whether the end of the generation has begun.
+    pub fn is_over(&self) -> bool {
+        !matches!(self.stop, Stop::No)
     }
 
     /// Whether what this worker prints tells nothing new: it has not served yet, and its group

@@ -1,6 +1,7 @@
 //! The loop: waits for whatever happens, tells the logic, does what it decides.
 
 mod act;
+mod restore;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -64,6 +65,12 @@ pub struct Supervisor {
     refusals: Throttle,
     shortages: Shortages,
     closer: Closer,
+    /// Who may connect to the socket of the broker.
+    guests: Guests,
+    /// Tells when a socket's name goes.
+    names: Option<OwnedFd>,
+    /// When names that could not be restored are tried again.
+    restore_at: Option<Instant>,
     /// A sentence about the rights of root's that we do not have.
     missing_rights: Option<String>,
     /// Ends with the last process of the generation. `None`: it has.
@@ -107,6 +114,7 @@ impl Supervisor {
             // The error that led here is the one to tell.
             let _ = directory.remove();
         })?;
+        let names = restore::watch_names(directory.path()).ok();
         let broker = Broker::new(control, [&[httpd.0], users.as_slice()].concat(), secret);
         Ok(Self {
             installed: Installed::open(),
@@ -128,6 +136,9 @@ impl Supervisor {
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
             shortages: Shortages::new(),
             closer: Closer::default(),
+            guests,
+            names,
+            restore_at: None,
             missing_rights,
             lifeline: Some(lifeline),
             parent: Some(Inbox::new()),
@@ -171,6 +182,9 @@ impl Supervisor {
         let now = Instant::now();
         for outcome in self.broker.expire(now) {
             self.consider(outcome);
+        }
+        if self.restore_at.is_some_and(|at| at <= now) {
+            self.restore();
         }
         if self.logic.deadline().is_some_and(|deadline| deadline <= now) {
             self.events.push_back(Event::Tick);

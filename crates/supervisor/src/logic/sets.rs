@@ -186,6 +186,26 @@ impl Logic {
         self.refill(group, now);
     }
 
+    /// No request finds the workers of a set any more: others take over at another socket. Those
+    /// who wait go on waiting. A service has nothing to be found for.
+    pub(super) fn set_lost(&mut self, id: SetId, now: Instant) {
+        let Some(set) = self.sets.get(&id) else {
+            return;
+        };
+        let (group, name) = (set.group, set.application_group.clone());
+        let plan = &self.groups[group].plan;
+        if plan.is_service || self.is_over() {
+            return;
+        }
+        let (grace, acquired) = (plan.limits.graceful_timeout, set.acquired);
+        let waiting = self.close_set(id, grace, now);
+        let new = self.insert_set(group, name);
+        if let Some(set) = self.sets.get_mut(&new) {
+            (set.waiting, set.acquired) = (waiting, acquired);
+        }
+        self.refill(group, now);
+    }
+
     /// A worker of the group failed before it had proven itself: log why, and wait before the next.
     pub(super) fn count_failure(
         &mut self,

@@ -192,6 +192,6 @@ impl Supervisor {
     }
 }
 
-fn socket_name(set: SetId) -> String {
+pub(super) fn socket_name(set: SetId) -> String {
     format!("{}.sock", set.0)
 }

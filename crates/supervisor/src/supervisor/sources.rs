@@ -31,6 +31,7 @@ const HANG_UPS_PER_TURN: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     Lifeline,
+    Names,
     Parent,
     Signals,
     Admin,
@@ -53,6 +54,10 @@ impl Supervisor {
             sources.push(Source::Lifeline);
             // Its end is told in any case. What is written to it is not looked at.
             polled.push(PollFd::new(lifeline, PollFlags::empty()));
+        }
+        if let Some(names) = &self.names {
+            sources.push(Source::Names);
+            polled.push(PollFd::new(names, PollFlags::IN));
         }
         if self.parent.is_some() {
             sources.push(Source::Parent);
@@ -84,7 +89,7 @@ impl Supervisor {
         sources.push(Source::Workers);
         polled.push(PollFd::new(&self.watch, PollFlags::IN));
 
-        let deadlines = [self.logic.deadline(), self.broker.deadline()];
+        let deadlines = [self.logic.deadline(), self.broker.deadline(), self.restore_at];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
             let left = deadline.saturating_duration_since(now);
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
@@ -107,6 +112,7 @@ impl Supervisor {
                     self.lifeline = None;
                     self.events.push_back(Event::Drain("httpd's processes are gone"));
                 }
+                Source::Names => self.restore(),
                 Source::Parent => self.read_parent(),
                 Source::Admin => self.obey(),
                 Source::Listener => {

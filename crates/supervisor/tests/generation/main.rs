@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wire::Secret;
 use wire::admin::FromAdmin;
+use wire::broker::FromBroker;
 use wire::generation::{FromSupervisor, ToSupervisor};
 
 use crate::harness::{
@@ -278,6 +279,32 @@ fn an_administrator_of_another_version_hears_which_this_one_is() {
         let answer: FromAdmin = inbox.wait(&stream, PATIENCE).unwrap();
         assert_eq!(answer, FromAdmin::WrongVersion { version: wire::VERSION });
     }
+    generation.end();
+}
+
+#[test]
+fn sockets_whose_names_are_removed_come_back() {
+    let generation = Generation::start(vec![group("blog", "")]);
+    let socket = generation.granted("blog", "");
+    let pid = who_serves(&socket);
+    for whole in [false, true] {
+        if whole {
+            fs::remove_dir_all(&generation.directory).unwrap();
+        } else {
+            for entry in fs::read_dir(&generation.directory).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+        }
+        let serves = || match generation.ask(generation.secret, "blog", "") {
+            Ok(FromBroker::Granted { socket, .. }) => socket.exists().then_some(socket),
+            Ok(_) | Err(_) => None,
+        };
+        assert_ne!(who_serves(&until("workers that can be found", serves)), pid);
+        until("the administrator's socket", || {
+            generation.directory.join("admin.sock").exists().then_some(())
+        });
+    }
+    generation.logged("something has removed sockets in");
     generation.end();
 }
 
