@@ -291,3 +291,44 @@ fn the_last_reload_option_holds() {
     deploy(&httpd, &code("new"));
     assert_eq!(answer(&httpd).0, "new");
 }
+
+/// Takes a name that exists once on the machine, and fails where it is taken.
+const EXCLUSIVE: &str = r#"
+import os, socket
+
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("\0" + os.path.dirname(__file__))
+NUMBER = 1
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"%d %d" % (NUMBER, os.getpid())]
+"#;
+
+#[test]
+fn what_exists_once_is_handed_over_and_no_request_is_lost() {
+    if testkit::ours_only("mod_wsgi has no such option") {
+        return;
+    }
+    let httpd = Httpd::new()
+        .app("app.wsgi", EXCLUSIVE)
+        .conf(
+            "WSGIDaemonProcess app threads=4 reload=stop-first\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    let ask = || {
+        let text = httpd.get("/").assert(200).text().to_owned();
+        let (number, pid) = text.split_once(' ').expect("two words");
+        (number.to_owned(), pid.to_owned())
+    };
+    let before = ask();
+    assert_eq!(before.0, "1");
+    httpd.replace_app("app.wsgi", &EXCLUSIVE.replace("NUMBER = 1", "NUMBER = 2"));
+    let after = until(|| Some(ask()).filter(|(number, _)| number == "2")).expect("new code");
+    assert_ne!(before.1, after.1);
+    httpd.graceful();
+    let next = until(|| Some(ask()).filter(|(_, pid)| *pid != after.1));
+    assert!(next.is_some(), "the next generation has it");
+}

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid};
@@ -270,10 +269,29 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Whether a supervisor of an earlier generation of the same httpd is still there: it removes its
+    /// directory when its last worker has gone.
+    pub fn has_predecessor(&self) -> bool {
+        let (Some(parent), Some(ours)) = (self.path.parent(), Name::of(&self.path)) else {
+            return false;
+        };
+        let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).any(|path| {
+            Name::of(&path).is_some_and(|name| {
+                name.prefix == ours.prefix
+                    && name.pid == ours.pid
+                    && name.generation < ours.generation
+            }) && is_answered(&path)
+        })
+    }
+}
+
 /// The parts of a directory's name: prefix, process id of the httpd, number of the generation.
 struct Name<'a> {
     prefix: &'a [u8],
     pid: Pid,
+    generation: u64,
 }
 
 impl<'a> Name<'a> {
@@ -281,8 +299,8 @@ impl<'a> Name<'a> {
         let mut parts = path.file_name()?.as_bytes().rsplitn(3, |byte| *byte == b'.');
         let generation = std::str::from_utf8(parts.next()?).ok()?;
         let pid = std::str::from_utf8(parts.next()?).ok()?;
-        generation.parse::<u64>().ok()?;
-        Some(Self { prefix: parts.next()?, pid: Pid::from_raw(pid.parse().ok()?)? })
+        let generation = generation.parse().ok()?;
+        Some(Self { prefix: parts.next()?, pid: Pid::from_raw(pid.parse().ok()?)?, generation })
     }
 
     fn is_alive(&self) -> bool {
@@ -319,9 +337,16 @@ fn examine(path: &Path) -> Result<(), DirectoryError> {
     Err(DirectoryError::Foreign { path: path.to_owned(), what })
 }
 
-/// Whether a supervisor listens there: one whose httpd was killed may still serve its children.
+/// Whether a supervisor listens there: one whose httpd was killed may still serve its children. Not
+/// waited for: one that has too much to do is there, too.
 fn is_answered(path: &Path) -> bool {
-    UnixStream::connect(path.join(CONTROL)).is_ok()
+    let connected = || {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path.join(CONTROL))?)
+    };
+    matches!(connected(), Ok(()) | Err(rustix::io::Errno::AGAIN))
 }
 
 fn remove_sockets(path: &Path) {

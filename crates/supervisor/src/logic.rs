@@ -75,6 +75,8 @@ pub struct Plan {
     /// `reload=keep`: a worker is to load the scripts of the one that it replaces before it serves,
     /// and does not serve if it cannot.
     pub keeps: bool,
+    /// `reload=stop-first`: a worker starts only when the one whose place it takes has gone.
+    pub stops_first: bool,
     /// How long its workers may take to finish and to exit, among others.
     pub limits: Limits,
 }
@@ -98,6 +100,8 @@ impl Plan {
 pub enum Event {
     /// httpd has been told that we are ready.
     Start,
+    /// Supervisors of earlier generations have gone, and with them all of their workers.
+    Alone,
     /// An httpd child asks for the workers of an application group.
     Acquire {
         /// Whom to answer.
@@ -303,6 +307,7 @@ impl Logic {
             Event::Broken(id, reason) => self.broken(id, &reason, now),
             Event::Silent(id) => self.silent(id, now),
             Event::Exited(id, exit, last_words) => self.exited(id, exit, &last_words, now),
+            Event::Alone => self.alone(now),
             Event::Reload(group) => self.reload(group, now),
             Event::AwaitReload(ticket, group) => self.await_reload(ticket, group),
             Event::Unloaded(id, reason) => self.unloaded(id, reason),
@@ -342,7 +347,7 @@ impl Logic {
             | Event::Abandoned(_)
             | Event::AwaitReload(..)
             | Event::Unloaded(..) => return Concerns::Nothing,
-            Event::Start | Event::Reload(_) | Event::Drain(_) | Event::Tick => {
+            Event::Start | Event::Alone | Event::Reload(_) | Event::Drain(_) | Event::Tick => {
                 return Concerns::All;
             }
             Event::Started(worker, _)

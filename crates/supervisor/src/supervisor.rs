@@ -38,6 +38,9 @@ use crate::watch::Watch;
 const LOUD_REFUSALS: u32 = 5;
 const REFUSALS_QUIET: Duration = Duration::from_secs(60);
 
+/// How often to look whether an earlier generation has gone, where a group waits for that.
+const PREDECESSOR_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Everything that one generation has open.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -78,6 +81,8 @@ pub struct Supervisor {
     /// The conversation with httpd's parent. `None`: it has ended, as the parent has.
     parent: Option<Inbox>,
     finished: bool,
+    /// When to look again whether an earlier generation has gone.
+    predecessor_look: Option<Instant>,
 }
 
 /// The socket of an application group, and what its workers want to hear.
@@ -143,6 +148,7 @@ impl Supervisor {
             lifeline: Some(lifeline),
             parent: Some(Inbox::new()),
             finished: false,
+            predecessor_look: None,
             groups,
         })
     }
@@ -157,6 +163,7 @@ impl Supervisor {
             self.logs.main(Level::Info, &line);
         }
         self.events.push_back(Event::Start);
+        self.look_for_predecessor();
         self.decide();
         while !self.finished {
             let ready = self.wait();
@@ -177,9 +184,23 @@ impl Supervisor {
         self.closer.close_due();
     }
 
+    /// Tells the logic when no supervisor of an earlier generation is left, if a group waits for that.
+    fn look_for_predecessor(&mut self) {
+        let waits = self.groups.iter().any(|group| group.settings.reload == Reload::StopFirst);
+        self.predecessor_look = if waits && self.directory.has_predecessor() {
+            Some(Instant::now() + PREDECESSOR_INTERVAL)
+        } else {
+            self.events.push_back(Event::Alone);
+            None
+        };
+    }
+
     /// Deals with what has become due.
     fn expire(&mut self) {
         let now = Instant::now();
+        if self.predecessor_look.is_some_and(|look| look <= now) {
+            self.look_for_predecessor();
+        }
         for outcome in self.broker.expire(now) {
             self.consider(outcome);
         }
@@ -236,6 +257,7 @@ fn plan(group: &Group) -> Plan {
             .collect(),
         is_service: group.settings.threads == 0,
         keeps: group.settings.reload == Reload::Keep,
+        stops_first: group.settings.reload == Reload::StopFirst,
         limits: group.settings.limits,
     }
 }

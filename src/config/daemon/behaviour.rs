@@ -105,7 +105,8 @@ pub static OPTIONS: [DaemonOption; 16] = [
         what: "reload policy",
         default: "on",
         usage: "what a changed script does: `on`, a new worker loads it and takes over; `keep`, only \
-                if it can load it; `off`, nothing",
+                if it can load it; `stop-first`, as `on`, but the old worker goes first, for what can \
+                exist only once; `off`, nothing",
         compatibility: Compatibility::Better("an addition of ours"),
         set: reload,
     },
@@ -169,7 +170,8 @@ fn reload(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
         b"on" => Reload::On,
         b"keep" => Reload::Keep,
         b"off" => Reload::Off,
-        _ => return Err("is none of on, keep and off".into()),
+        b"stop-first" => Reload::StopFirst,
+        _ => return Err("is none of on, keep, stop-first and off".into()),
     };
     Ok(Verdict::Good)
 }

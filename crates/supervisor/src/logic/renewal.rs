@@ -93,6 +93,9 @@ impl Logic {
     /// Starts a worker for the place of one of the set that wants to be replaced, unless one is
     /// about to take such a place already.
     pub(super) fn renew(&mut self, set: SetId, now: Instant) {
+        if self.sets.get(&set).is_some_and(|set| self.groups[set.group].plan.stops_first) {
+            return self.stop_first(set, now);
+        }
         let Some((old, group, scripts)) = self
             .next_to_renew(set)
             .map(|(id, worker)| (id, worker.group, worker.successor_loads.clone()))
@@ -119,6 +122,22 @@ impl Logic {
         let retires =
             |worker: &Worker| worker.phase == Phase::Serving && worker.successor_loads.is_some();
         self.members(set).find(|(_, worker)| retires(worker))
+    }
+
+    /// Has a worker of the set that wants to be replaced finish, once all others of the set serve. When
+    /// it has gone, another one is missing. Requests wait for that one.
+    fn stop_first(&mut self, set: SetId, now: Instant) {
+        if self.members(set).any(|(_, worker)| worker.phase != Phase::Serving) {
+            return;
+        }
+        let Some((old, worker)) = self.next_to_renew(set) else { return };
+        let cause = worker.cause.unwrap_or(Cause::ReloadOrder);
+        let grace = self.groups[worker.group].plan.limits.grace(cause);
+        let scripts = worker.successor_loads.clone().unwrap_or_default();
+        if let Some(set) = self.sets.get_mut(&set) {
+            set.next_loads = scripts;
+        }
+        self.send_away(old, grace, now);
     }
 
     /// A worker that serves takes the place of the one for which it was started, once it has all

@@ -39,6 +39,9 @@ pub struct Group {
     pub(super) workers: BTreeSet<WorkerId>,
     /// Whether what is to be there before the first request has been started.
     has_begun: bool,
+    /// Whether an earlier generation may have workers of it, and there must be no others beside them
+    /// (`reload=stop-first`).
+    waits: bool,
     /// When something is due in it.
     pub(super) due: Option<Instant>,
     pub(super) backoff: Backoff,
@@ -59,6 +62,8 @@ pub struct Set {
     forsaken: bool,
     /// What its workers have loaded, where the group keeps what works: a new one has to load it, too.
     pub(super) scripts: Vec<Vec<u8>>,
+    /// What the next worker loads before it serves, as the one loaded it whose place it takes.
+    pub(super) next_loads: Vec<Vec<u8>>,
     /// Why the last of its workers failed that should have taken another one's place.
     pub(super) last_failure: String,
     /// Number of the last acquisition; the lowest one was the longest ago.
@@ -69,6 +74,7 @@ impl Group {
     /// Wants its first workers if the plan says so.
     pub fn new(plan: Plan) -> Self {
         Self {
+            waits: plan.stops_first,
             reserve: if plan.prestart { plan.processes as usize } else { 0 },
             plan,
             sets: BTreeSet::new(),
@@ -106,6 +112,15 @@ impl Logic {
     pub(super) fn start(&mut self, now: Instant) {
         self.to_begin = (0..self.groups.len()).collect();
         self.begin_more(now);
+    }
+
+    /// No worker of an earlier generation is left: what exists once is free.
+    pub(super) fn alone(&mut self, now: Instant) {
+        for group in 0..self.groups.len() {
+            if std::mem::take(&mut self.groups[group].waits) {
+                self.refill(group, now);
+            }
+        }
     }
 
     /// Starts what is to be there before the first request, a few workers at a time: more of them
@@ -241,7 +256,7 @@ impl Logic {
     /// Starts and assigns what the group lacks, as far as its back-off allows, and answers those
     /// who can be answered now.
     pub(super) fn refill(&mut self, group: GroupIndex, now: Instant) {
-        if !matches!(self.stop, Stop::No) {
+        if !matches!(self.stop, Stop::No) || self.groups[group].waits {
             return;
         }
         let has_begun = self.groups[group].has_begun;
@@ -293,9 +308,14 @@ impl Logic {
     /// say themselves when they want to be replaced, and need not go when they have.
     pub(super) fn is_crowded(&self, id: SetId) -> bool {
         let Some(set) = self.sets.get(&id) else { return false };
-        let most = 2 * self.groups[set.group].plan.processes as usize + MAX_LEAVING;
+        let plan = &self.groups[set.group].plan;
+        let processes = plan.processes as usize;
         let workers = self.workers_of(set.group).filter(|(_, worker)| worker.set == Some(id));
-        workers.filter(|(_, worker)| worker.is_leaving()).count() >= most
+        let leaving = workers.filter(|(_, worker)| worker.is_leaving()).count();
+        if plan.stops_first {
+            return leaving > 0 && self.members(id).count() + leaving >= processes;
+        }
+        leaving >= 2 * processes + MAX_LEAVING
     }
 
     /// A worker is being started.
@@ -352,6 +372,7 @@ impl Logic {
             application_group,
             waiting: Vec::new(),
             scripts: Vec::new(),
+            next_loads: Vec::new(),
             last_failure: String::new(),
             forsaken: false,
             acquired: 0,

@@ -161,7 +161,8 @@ impl Logic {
     /// Makes a worker that belongs to nobody part of a set.
     pub(super) fn adopt(&mut self, id: WorkerId, set_id: SetId, now: Instant) {
         let has_imports = self.sets.get(&set_id).is_some_and(|set| self.has_imports(set));
-        let (Some(worker), Some(set)) = (self.workers.get_mut(&id), self.sets.get(&set_id)) else {
+        let (Some(worker), Some(set)) = (self.workers.get_mut(&id), self.sets.get_mut(&set_id))
+        else {
             return;
         };
         worker.set = Some(set_id);
@@ -170,6 +171,7 @@ impl Logic {
             worker.phase = Phase::Assigned;
             let name = set.application_group.clone();
             let mut preload = std::mem::take(&mut worker.preload);
+            preload.append(&mut set.next_loads);
             let others = set.scripts.iter().filter(|script| !preload.contains(script));
             preload.extend(others.cloned().collect::<Vec<_>>());
             worker.scripts.tell(&preload);

@@ -212,11 +212,13 @@ pub enum Reload {
     Keep = 1,
     /// Nothing.
     Off = 2,
+    /// A new worker loads them once the old one has gone: what they hold exists once.
+    StopFirst = 3,
 }
 
 impl Reload {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::On, Self::Keep, Self::Off];
+    pub const ALL: [Self; 4] = [Self::On, Self::Keep, Self::Off, Self::StopFirst];
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let value = reader.u8("reload")?;

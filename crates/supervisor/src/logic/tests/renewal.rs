@@ -169,3 +169,28 @@ fn a_reload_whose_code_cannot_be_loaded_is_told_with_the_reason() {
     let failures = vec!["SyntaxError".to_owned()];
     assert_eq!(world.reloads, [Reloaded { replaced: 0, failures }]);
 }
+
+#[test]
+fn what_exists_once_is_never_there_twice() {
+    for processes in [1, 2] {
+        let plan = Plan { stops_first: true, ..plan("", processes, true) };
+        let mut world = World::with(vec![plan]);
+        world.acquire(0, 0);
+        world.cooperate();
+        assert_eq!(world.alive(), 0, "an earlier generation may have it");
+        world.feed(Event::Alone);
+        world.cooperate();
+        let before = world.serving();
+        assert_eq!(before.len(), processes as usize);
+        for number in 0..u8::try_from(processes).unwrap() {
+            world.tell(number, |id| retire(id, Cause::ScriptReload));
+            assert!(world.alive() <= processes as usize, "none starts beside it");
+        }
+        world.acquire(0, 0);
+        world.cooperate();
+        assert!(world.most_alive <= processes as usize);
+        let after = world.serving();
+        assert_eq!((after.len(), after.is_disjoint(&before)), (processes as usize, true));
+        assert_eq!(world.lines_at(Level::Error), [""; 0]);
+    }
+}

@@ -28,6 +28,8 @@ pub struct World {
     tickets: BTreeMap<Ticket, bool>,
     lines: Vec<(Level, String)>,
     last_id: u64,
+    /// How many processes there have been at a time, at most.
+    pub most_alive: usize,
     pub spawns_fail: bool,
     pub sockets_fail: bool,
     /// Whether scripts cannot be loaded.
@@ -66,9 +68,10 @@ pub fn plan(name: &str, processes: u32, prestart: bool) -> Plan {
         eviction_timeout: 20,
         ..Limits::default()
     };
-    let (patience, imports, is_service, keeps) = (PATIENCE, Vec::new(), false, false);
+    let (patience, imports) = (PATIENCE, Vec::new());
+    let (is_service, keeps, stops_first) = (false, false, false);
     let name = name.as_bytes().to_vec();
-    Plan { name, processes, patience, prestart, imports, is_service, keeps, limits }
+    Plan { name, processes, patience, prestart, imports, is_service, keeps, stops_first, limits }
 }
 
 impl World {
@@ -95,6 +98,7 @@ impl World {
             tickets: BTreeMap::new(),
             lines: Vec::new(),
             last_id: 0,
+            most_alive: 0,
             spawns_fail: false,
             sockets_fail: false,
             code_is_broken: false,

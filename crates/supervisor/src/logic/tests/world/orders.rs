@@ -15,6 +15,7 @@ impl World {
                     return Some(Event::NotStarted(id, "no such file".to_owned()));
                 }
                 self.processes.insert(id, Process::default());
+                self.most_alive = self.most_alive.max(self.processes.len());
                 return Some(Event::Started(id, pid(id)));
             }
             Action::OpenSet(id, _) => {
