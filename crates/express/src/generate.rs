@@ -105,12 +105,18 @@ impl Root<'_> {
             _ => {}
         }
         let found = fs::symlink_metadata(path).map_err(wrong)?;
-        let is_ours = found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0;
+        // A user's folders are often writable for a group of which no other user is.
+        let others = if geteuid().is_root() { 0o022 } else { 0o002 };
+        let is_ours = found.uid() == geteuid().as_raw() && found.mode() & others == 0;
         if !found.is_dir() || !is_ours {
             return Err(GenerateError::Foreign { path: path.clone(), owner: found.uid() });
         }
-        // Workers of other users read here, whatever our umask says.
-        fs::set_permissions(path, Permissions::from_mode(found.mode() | 0o055)).map_err(wrong)
+        match self.settings.user {
+            None => Ok(()),
+            // Workers of another user read here, whatever our umask says.
+            Some(_) => fs::set_permissions(path, Permissions::from_mode(found.mode() | 0o055))
+                .map_err(wrong),
+        }
     }
 
     /// Writes a file with these permissions: a new one, since another one may be in use.
