@@ -3,8 +3,9 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-use testkit::{Workplace, environment, running_as_root};
+use testkit::{Apache, Workplace, environment, running_as_root};
 
 use super::{WHERE, text};
 
@@ -37,7 +38,7 @@ fn a_python_package_has_the_module_and_names_its_environment() {
     ]);
     let program = workplace.dir().join("env/bin/mod_wsgi-rs");
     fs::copy(environment::dist().join("mod_wsgi-rs"), &program).expect("it can be copied");
-    let mut command = std::process::Command::new(program);
+    let mut command = Command::new(program);
     workplace.prepare(&mut command, &["module-config"]);
     let lines =
         String::from_utf8_lossy(&command.output().expect("it can be run").stdout).into_owned();
@@ -76,13 +77,35 @@ fn an_installed_copy_serves_and_what_others_can_change_is_refused() {
     let usual = workplace.usual();
     let words = ["start-server", "app.wsgi"].into_iter().chain(usual.iter().map(String::as_str));
     let words: Vec<&str> = words.collect();
-    let mut command = std::process::Command::new(copy.join("mod_wsgi-rs"));
+    let mut command = Command::new(copy.join("mod_wsgi-rs"));
     workplace.prepare(&mut command, &words);
     let server = workplace.spawn(command);
     server.wait_for("/a", 200);
     let conf = server.workplace().dir().join("server/httpd.conf");
     let conf = fs::read_to_string(conf).expect("it has been written");
     assert!(conf.contains(&format!("\"{}/mod_wsgi_rs.so\"", copy.display())), "{conf}");
+}
+
+#[test]
+fn without_httpd_the_command_says_what_installs_it() {
+    // Only root can hide it, where that is permitted.
+    let hides = Command::new("unshare").args(["--mount", "true"]).status();
+    if !hides.is_ok_and(|status| status.success()) {
+        testkit::skipped("httpd cannot be hidden here");
+        return;
+    }
+    let workplace = Workplace::new(&[("app.wsgi", WHERE), ("empty/x", "")]);
+    let httpd = Apache::find().expect("there is an httpd");
+    let hidden = httpd.program.parent().expect("a folder").display();
+    let program = environment::dist().join("mod_wsgi-rs");
+    let line =
+        format!("mount --bind empty {hidden} && exec {} start-server app.wsgi", program.display());
+    let mut command = Command::new("unshare");
+    workplace.prepare(&mut command, &["--mount", "sh", "-c", &line]);
+    let output = command.output().expect("it can be run");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(said.contains("httpd is not installed") && said.lines().count() == 1, "{said}");
 }
 
 #[test]
