@@ -127,4 +127,4 @@ pub fn definition() -> clap::Command {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -19,7 +19,8 @@ fn of_express() -> Vec<(&'static str, usize, bool)> {
         .collect()
 }
 
-fn parsed(words: &[&str]) -> Result<Server, clap::Error> {
+/// The options of a server that these words make.
+pub fn parsed(words: &[&str]) -> Result<Server, clap::Error> {
     let words = [&["mod_wsgi-rs", "setup-server"], words].concat();
     let cli = Cli::from_arg_matches(&definition().try_get_matches_from(words)?)?;
     match cli.command {

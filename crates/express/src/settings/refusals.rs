@@ -79,5 +79,29 @@ pub fn notes(options: &Server, user: Option<&User>) -> Vec<String> {
         let name = &user.name;
         notes.push(format!("root starts this server without --user: it runs as {name}"));
     }
+    if user.is_none() && options.services.user.is_some() {
+        notes.push("--user has no effect: only root can run a server as another user".to_owned());
+    }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::tests::parsed;
+
+    #[track_caller]
+    fn check(words: &[&str], user: Option<&User>, expected: &str) {
+        let notes = notes(&parsed(words).unwrap(), user).join("\n");
+        assert!(notes.contains(expected) && notes.is_empty() == expected.is_empty(), "{notes}");
+    }
+
+    #[test]
+    fn users_are_for_root_to_choose() {
+        let daemon = User { name: "daemon".into(), group: "daemon".into(), ids: (1, 1) };
+        check(&["--user=daemon"], None, "only root can");
+        check(&["--user=daemon"], Some(&daemon), "");
+        check(&[], Some(&daemon), "it runs as daemon");
+        check(&[], None, "");
+    }
 }
