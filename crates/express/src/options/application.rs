@@ -57,6 +57,9 @@ pub struct Application {
     /// A variable of this command's environment for the application's environ
     #[arg(long, value_name = "NAME")]
     pub passenv: Vec<String>,
+    /// File with NAME=VALUE lines for the server's environment
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
     /// Language and locale of the worker processes [default: those of the environment, or a UTF-8
     /// one]
     #[arg(long, alias = "lang", value_name = "NAME")]

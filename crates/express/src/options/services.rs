@@ -1,7 +1,5 @@
 //! Options about services: scripts that run beside the application.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 /// Scripts that run in processes of their own, and who they run as.
@@ -26,7 +24,4 @@ pub struct Services {
     /// Group for the same [default: that of the user]
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
-    /// File with NAME=VALUE lines for the server's environment
-    #[arg(long, value_name = "FILE")]
-    pub env_file: Vec<PathBuf>,
 }
