@@ -38,8 +38,12 @@ pub fn log_request_from(request: Request<'_>, level: u8, (path, line): (&[u8], u
     write(request, path.as_ptr(), c_int::try_from(line).unwrap_or(0), level, text);
 }
 
+/// `APLOG_NOTICE` in `http_log.h`.
+const NOTICE: u8 = 5;
+
 fn write(request: Request<'_>, path: *const c_char, line: c_int, level: u8, text: &[u8]) {
-    if level > request.log_level() {
+    // httpd writes notices to a file whatever the LogLevel is, and prints are notices.
+    if level > request.log_level() && level != NOTICE {
         return;
     }
     let text = without_nul(text);

@@ -70,6 +70,16 @@ fn lines(httpd: &Running, log: &str, id: &str) -> Vec<(String, String)> {
 }
 
 #[test]
+fn what_is_printed_is_logged_whatever_the_level() {
+    let source = "def application(environ, start_response):\n    print('printed')\n    \
+                  start_response('200 OK', [])\n    return [b'']\n";
+    let conf = "LogLevel error\nWSGIScriptAlias / {apps}/app.wsgi";
+    let httpd = Httpd::new().app("app.wsgi", source).conf(conf).start();
+    httpd.get("/").assert(200);
+    httpd.wait_for_log(&["printed"]);
+}
+
+#[test]
 fn each_line_has_its_level_and_the_id_of_its_request() {
     if testkit::later_than_debians("there is a handler for logging") {
         return;
