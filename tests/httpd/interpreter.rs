@@ -123,7 +123,7 @@ fn other_groups_of_the_same_user_see_nothing() {
              WSGIScriptAlias /one {apps}/tell.wsgi process-group=one\n\
              WSGIScriptAlias /two {apps}/tell.wsgi process-group=two",
         )
-        .expect_log("Error")
+        .expect_log("[wsgi:error]")
         .start();
     let one = told(httpd.get(&format!("/one{}", ask(&["os.getpid()"])))).concat();
     for secret in ["environ", "mem", "maps", "fd", "cwd"] {
@@ -134,4 +134,38 @@ fn other_groups_of_the_same_user_see_nothing() {
         let response = httpd.get(&format!("/two{}", ask(&[&attempt])));
         assert_eq!(response.status, 500, "{secret}: {}", response.text());
     }
+}
+
+/// Forks, and ends the child at once, before Python has had a chance to see to it.
+const ENDS_CHILDREN: &str = r#"
+import os, signal
+
+
+def application(environ, start_response):
+    statuses = set()
+    for _ in range(200):
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        os.kill(pid, signal.SIGTERM)
+        statuses.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{os.getpid()} {statuses <= {0, -signal.SIGTERM}}".encode()]
+"#;
+
+#[test]
+fn a_signal_for_a_process_just_forked_is_not_the_workers() {
+    if testkit::ours_only("how mod_wsgi hears of signals is its own affair") {
+        return;
+    }
+    let httpd = Httpd::new()
+        .app("app.wsgi", ENDS_CHILDREN)
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group}\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    let first = httpd.get("/").assert(200).text().to_owned();
+    assert!(first.ends_with(" True"), "{first}");
+    assert_eq!(httpd.get("/").assert(200).text(), first, "it is the same worker");
 }

@@ -2,7 +2,9 @@
 #![expect(unsafe_code, reason = "the one file of this program that may")]
 
 use std::ffi::{CStr, CString, c_char};
+use std::io;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use channel::Bytes;
@@ -73,6 +75,25 @@ impl Arguments {
         // SAFETY: as above, and `length` is less than there is room for; the text is elsewhere.
         unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), start, length) };
     }
+}
+
+/// Writes a byte to `descriptor` whenever a signal comes. A process that the application has just forked
+/// has the same handler and the same descriptor: for it, the signal does what it does by default.
+///
+/// # Errors
+/// The system's error.
+pub fn note_signal(number: i32, descriptor: OwnedFd) -> io::Result<()> {
+    let worker = std::process::id();
+    let note = move || {
+        if std::process::id() == worker {
+            let _ = rustix::io::write(&descriptor, b"x");
+        } else {
+            let _ = signal_hook::low_level::emulate_default_handler(number);
+        }
+    };
+    // SAFETY: the handler only makes system calls, and one function that is meant for handlers
+    // (signal-safety(7), `emulate_default_handler`); it neither allocates nor takes a lock.
+    unsafe { signal_hook::low_level::register(number, note) }.map(drop)
 }
 
 /// Gives SIGINT its default effect again, instead of `KeyboardInterrupt` (`Modules/signalmodule.c`).

@@ -82,7 +82,7 @@ impl Control {
         let note = |meaning, numbers: &[i32]| -> io::Result<_> {
             let (signals, noted) = UnixStream::pair()?;
             for number in numbers {
-                signal_hook::low_level::pipe::register(*number, noted.try_clone()?)?;
+                crate::ffi::note_signal(*number, noted.try_clone()?.into())?;
             }
             Ok((meaning, signals))
         };
