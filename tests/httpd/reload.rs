@@ -140,7 +140,7 @@ fn errors(httpd: &Running) -> Vec<String> {
 
 #[test]
 fn broken_code_with_reload_keep_loses_nothing() {
-    let httpd = site_with(1, "reload=keep").expect_log("half of it is missing").start();
+    let httpd = with_traceback(site_with(1, "reload=keep")).start();
     answer(&httpd);
     for _ in 0..2 {
         deploy(&httpd, "raise ImportError('half of it is missing')\n");
@@ -148,20 +148,33 @@ fn broken_code_with_reload_keep_loses_nothing() {
             assert_eq!(answer(&httpd).0, "old");
         }
     }
-    let line = httpd.wait_for_log(&["[wsgi:error]", "half of it is missing"]);
+    let line = httpd.wait_for_log(&["[wsgi:error]", "half of it is missing", "keeps serving"]);
     for part in ["app.wsgi'", "ImportError", "keeps serving the code that it has loaded"] {
         assert!(line.contains(part), "{line}");
     }
     deploy(&httpd, &code("mended"));
     let mended = until(|| (answer(&httpd).0 == "mended").then_some(()));
     assert!(mended.is_some());
-    assert_eq!(errors(&httpd), [line]);
+    let errors = errors(&httpd);
+    assert_eq!(errors.iter().filter(|error| **error == line).count(), 1);
+    // The traceback, once, in front of that line.
+    let tracebacks = errors.iter().filter(|error| error.contains("Traceback"));
+    assert_eq!((tracebacks.count(), errors.last()), (1, Some(&line)));
+}
+
+/// A site whose code cannot be loaded for a while, of which the log has the traceback.
+fn with_traceback(site: Httpd) -> Httpd {
+    ["half of it is missing", "cannot load WSGI script", "Traceback", ", line "]
+        .into_iter()
+        .fold(site, |site, text| site.expect_log(text))
+        .expect_log("from site_code import")
 }
 
 #[test]
 fn a_worker_that_dies_while_the_code_is_broken_is_missed_until_it_is_mended() {
     // Whatever is said about the group meanwhile.
-    let httpd = site_with(1, "reload=keep").expect_log("rocess group 'app'").start();
+    let site = with_traceback(site_with(1, "reload=keep"));
+    let httpd = site.expect_log("rocess group 'app'").start();
     answer(&httpd);
     deploy(&httpd, "raise ImportError('half of it is missing')\n");
     let pid = answer(&httpd).1.parse().expect("a process id");
@@ -234,7 +247,8 @@ fn wait_for_word_of_all(httpd: &Running, word: &str) {
 
 #[test]
 fn a_worker_that_cannot_load_what_another_one_has_takes_no_requests() {
-    let httpd = lazy_site(&code_for_one("first")).expect_log("OSError").start();
+    let site = with_traceback(lazy_site(&code_for_one("first")));
+    let httpd = site.expect_log("OSError").expect_log("once.bind").start();
     warm_up(&httpd);
     assert_eq!(answer(&httpd).0, "first");
     all_workers_say(&httpd, "first");
@@ -249,9 +263,8 @@ fn a_worker_that_cannot_load_what_another_one_has_takes_no_requests() {
 #[test]
 fn workers_that_have_not_been_asked_yet_keep_what_one_has_loaded() {
     let told = "print('loaded', file=__import__('sys').stderr, flush=True)\n";
-    let httpd = lazy_site(&format!("{told}{}", code("old")))
+    let httpd = with_traceback(lazy_site(&format!("{told}{}", code("old"))))
         .expect_log("loaded")
-        .expect_log("half of it is missing")
         .expect_log(" died after ")
         .expect_log("another worker")
         .start();

@@ -41,6 +41,18 @@ impl Logic {
         self.answer_reloads();
     }
 
+    /// Whether this is what a worker of the same set has said last, of a script that it cannot load. Each
+    /// worker, and each attempt, finds out for itself; the log has it once.
+    pub fn has_been_said(&mut self, id: WorkerId, text: &str) -> bool {
+        let set = self.workers.get(&id).and_then(|worker| worker.set);
+        let Some(set) = set.and_then(|set| self.sets.get_mut(&set)) else { return false };
+        if set.last_traceback == text {
+            return true;
+        }
+        text.clone_into(&mut set.last_traceback);
+        false
+    }
+
     /// A worker has said that a script cannot be loaded.
     pub(super) fn unloaded(&mut self, id: WorkerId, text: String) {
         let Some(old) = self.workers.get(&id).and_then(|worker| worker.replaces) else {

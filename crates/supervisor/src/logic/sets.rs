@@ -66,6 +66,8 @@ pub struct Set {
     pub(super) next_loads: Vec<Vec<u8>>,
     /// Why the last of its workers failed that should have taken another one's place.
     pub(super) last_failure: String,
+    /// The last traceback of a script that its workers could not load beforehand.
+    pub(super) last_traceback: String,
     /// Number of the last acquisition; the lowest one was the longest ago.
     acquired: u64,
 }
@@ -373,6 +375,7 @@ impl Logic {
             waiting: Vec::new(),
             scripts: Vec::new(),
             next_loads: Vec::new(),
+            last_traceback: String::new(),
             last_failure: String::new(),
             forsaken: false,
             acquired: 0,

@@ -280,7 +280,8 @@ impl Supervisor {
             FromWorker::Unfit { script, reason } => Event::Unfit(worker, script, reason),
             FromWorker::Failed { reason } => Event::Failed(worker, reason),
             FromWorker::Unloaded { text } => {
-                if !self.logic.is_repetition(worker, Instant::now()) {
+                let is_known = self.logic.has_been_said(worker, &text);
+                if !is_known && !self.logic.is_repetition(worker, Instant::now()) {
                     text.lines()
                         .for_each(|line| self.log(group, Level::Error, pid, line.as_bytes()));
                 }
