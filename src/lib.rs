@@ -1,6 +1,6 @@
 //! mod_wsgi_rs: the httpd module that serves Python WSGI applications from worker processes.
 //!
-//! `ffi` is the way in and out: httpd calls it, and it calls [`Wsgi`], below. A request goes through
+//! `ffi` is the way in and out: httpd calls it, and it calls `Wsgi`, below. A request goes through
 //! `mapping` (which script?), `access` (may it?) and `handler` (which workers, and back); `config` has
 //! the directives; `generation` starts the supervisor. `docs/ARCHITECTURE.md` tells the whole story.
 #![deny(unsafe_code)]

@@ -5,6 +5,9 @@ use anyhow::Result;
 use crate::shell;
 use crate::{python, requirements, tidy};
 
+/// Private items are documented, too, and may be linked to.
+const RUSTDOC: &str = "--deny warnings --allow rustdoc::private_intra_doc_links";
+
 /// Runs the command.
 pub fn run() -> Result<()> {
     requirements::ensure()?;
@@ -19,7 +22,7 @@ pub fn run() -> Result<()> {
     )?;
     let mut documentation = shell::cargo();
     python.build_environment(&mut documentation);
-    shell::run(documentation.env("RUSTDOCFLAGS", "--deny warnings").args([
+    shell::run(documentation.env("RUSTDOCFLAGS", RUSTDOC).args([
         "doc",
         "--quiet",
         "--workspace",
