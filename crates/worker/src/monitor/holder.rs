@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ffi;
+use crate::process::setup;
 use crate::slot::Slot;
 
 /// A waiting thread looks up from its wait every few milliseconds; one of so many looks at it finds
@@ -34,6 +35,9 @@ pub fn find<'s>(slots: &'s [Arc<Slot>], waiting: Option<i32>) -> Holder<'s> {
         let runner = slots.iter().find(|slot| slot.thread_state() == state);
         return runner.map_or(Holder::Other, Holder::Runner);
     }
+    // Files of a process that is hidden belong to root. To look takes milliseconds, and happens before
+    // the worker is ended.
+    let _shown = setup::show();
     let Some(place) = waiting.and_then(|thread| looks(thread).next()) else {
         return Holder::Unknown;
     };

@@ -20,6 +20,23 @@ pub fn hide() {
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
+/// A process that is [hidden](hide()) again when this is dropped.
+#[derive(Debug)]
+pub struct Shown(());
+
+/// Lets this process read its own files in `/proc` that no other user's process may read.
+#[must_use]
+pub fn show() -> Shown {
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
+    Shown(())
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        hide();
+    }
+}
+
 /// Confines the process to `root`, the group's `chroot=`, and sets umask and working directory in
 /// there. (Without a `chroot=`, the supervisor has seen to these.)
 ///
