@@ -101,6 +101,10 @@ impl Constants {
         // What 4.x and 5.x had, and 6.x has not.
         entries.set_item("GATEWAY_INTERFACE", "CGI/1.1")?;
         entries.set_item("mod_wsgi.enable_sendfile", "0")?;
+        entries.set_item("mod_wsgi.script_reloading", "1")?;
+        entries.set_item("mod_wsgi.ignore_activity", "0")?;
+        entries.set_item("mod_wsgi.daemon_connects", "1")?;
+        entries.set_item("mod_wsgi.daemon_restarts", "0")?;
         Ok(Self { entries: entries.unbind(), of_hooks: of_hooks.unbind() })
     }
 }
@@ -150,19 +154,20 @@ impl Environ {
         times: Times,
         total: u64,
     ) -> PyResult<()> {
-        let number = |number: u32| match number {
-            0 => intern!(py, "0").clone(),
-            1 => intern!(py, "1").clone(),
-            more => PyString::new(py, &more.to_string()),
-        };
-        let texts = [
-            (intern!(py, "mod_wsgi.script_reloading"), number(request.script_reloading.into())),
-            (intern!(py, "mod_wsgi.ignore_activity"), number(request.ignore_activity.into())),
-            (intern!(py, "mod_wsgi.daemon_connects"), number(request.connects)),
-            (intern!(py, "mod_wsgi.daemon_restarts"), number(request.restarts)),
-        ];
-        for (name, text) in texts {
-            environ.set_item(name, text)?;
+        // Those that are as nearly always are there as constants.
+        if !request.script_reloading {
+            environ.set_item(intern!(py, "mod_wsgi.script_reloading"), intern!(py, "0"))?;
+        }
+        if request.ignore_activity {
+            environ.set_item(intern!(py, "mod_wsgi.ignore_activity"), intern!(py, "1"))?;
+        }
+        if request.connects != 1 {
+            let connects = request.connects.to_string();
+            environ.set_item(intern!(py, "mod_wsgi.daemon_connects"), connects)?;
+        }
+        if request.restarts != 0 {
+            let restarts = request.restarts.to_string();
+            environ.set_item(intern!(py, "mod_wsgi.daemon_restarts"), restarts)?;
         }
         environ.set_item(intern!(py, "mod_wsgi.script_start"), times.taken.to_string())?;
         environ.set_item(intern!(py, "mod_wsgi.total_requests"), total)?;
