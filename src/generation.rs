@@ -4,6 +4,7 @@
 mod check;
 mod describe;
 mod lifeline;
+mod metrics;
 mod scoreboard;
 
 use std::collections::HashMap;
@@ -60,6 +61,8 @@ pub struct GroupFacts {
     pub root: Option<Root>,
     /// Whose scripts it runs, if not anybody's.
     pub script_owner: Option<ScriptOwner>,
+    /// `ServerName` of where it is defined.
+    pub server: Vec<u8>,
     /// How to speak with its workers.
     pub options: ConnectionOptions,
     /// How many requests the workers of one of its application groups run at a time.
@@ -90,6 +93,7 @@ pub struct ConnectionOptions {
 static CURRENT: RwLock<Option<Arc<Generation>>> = RwLock::new(None);
 
 pub use self::check::check;
+pub use self::metrics::{child, metrics};
 
 /// What only httpd's parent process uses.
 static PARENT: Mutex<Option<Parent>> = Mutex::new(None);
@@ -153,6 +157,7 @@ pub fn start(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
 fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     let generation = describe::generation(pool, main)?;
     let groups = describe::facts(main);
+    metrics::begin(groups.iter());
     *CURRENT.write().unwrap_or_else(PoisonError::into_inner) =
         Some(Arc::new(Generation { groups, ..generation }));
 
@@ -194,11 +199,12 @@ fn spawn(parent: &mut Parent, main: Server<'_>) -> Result<(), String> {
     let generation = current().ok_or("there is no configuration")?;
     let (configuration, logs) = describe::configuration(main, &generation)?;
     let program = install_directory().join("wsgi-supervisor");
+    let metrics = metrics().map(|metrics| (metrics.begin_supervisor(), metrics.file()));
     let newborn = lifeline.execute(&program)?;
     process::watch_child(main, newborn.pid, ended);
     parent.running.push(Running::new(newborn.pid, Program::Supervisor));
     parent.watch = None;
-    parent.watch = Some(newborn.tell(configuration, logs)?);
+    parent.watch = Some(newborn.tell(configuration, logs, metrics)?);
     Ok(())
 }
 
@@ -257,6 +263,9 @@ pub fn look_after() {
             }
         }
         open_scoreboard(parent);
+        if let Some(metrics) = metrics() {
+            metrics.forget_dead_children();
+        }
     });
 }
 
@@ -280,6 +289,7 @@ pub fn enter_child() {
     if let Some(parent) = lock_parent().as_mut() {
         parent.watch = None;
     }
+    metrics::enter_child();
 }
 
 /// Lets workers ask for the scoreboard, if any may, and there is one.

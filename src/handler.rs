@@ -1,5 +1,6 @@
 //! The handler: from a request that httpd has mapped to a WSGI script, to its response.
 
+mod account;
 mod admission;
 mod dispatch;
 mod environ;
@@ -35,6 +36,11 @@ use target::{Target, TargetError};
 
 pub use environ::Environ;
 pub use inquiry::ask;
+
+/// The `log_transaction` hook.
+pub fn log(request: Request<'_>) {
+    account::Account::note_sent(request);
+}
 
 /// Note on a request whose body a worker has been offered.
 const BODY_OFFERED: &CStr = c"mod_wsgi_rs: body";

@@ -2,7 +2,8 @@
 //!
 //! `ffi` is the way in and out: httpd calls it, and it calls `Wsgi`, below. A request goes through
 //! `mapping` (which script?), `access` (may it?) and `handler` (which workers, and back); `config` has
-//! the directives; `generation` starts the supervisor. `docs/ARCHITECTURE.md` tells the whole story.
+//! the directives; `generation` starts the supervisor; `status` tells
+//! how all of it does. `docs/ARCHITECTURE.md` tells the whole story.
 #![deny(unsafe_code)]
 
 mod access;
@@ -13,6 +14,7 @@ mod generation;
 mod handler;
 mod log;
 mod mapping;
+mod status;
 mod url;
 
 use config::{DirConfig, ServerConfig};
@@ -63,7 +65,15 @@ impl Module for Wsgi {
     }
 
     fn handle(request: Request<'_>) -> i32 {
-        handler::handle(request)
+        status::handle(request).unwrap_or_else(|| handler::handle(request))
+    }
+
+    fn show_status(request: Request<'_>, short: bool) -> String {
+        status::show(request, short)
+    }
+
+    fn log(request: Request<'_>) {
+        handler::log(request);
     }
 
     fn check_access(request: Request<'_>) -> i32 {

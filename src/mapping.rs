@@ -1,6 +1,9 @@
 //! From URL to script: the alias that maps a request.
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::ffi::CStr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{Alias, ServerConfig};
@@ -24,7 +27,7 @@ pub fn translate(request: Request<'_>) -> i32 {
         return DECLINED;
     };
     request.set_target(&filename, HANDLER);
-    request.remember(Arc::clone(alias));
+    request.remember(Memory { alias: Some(Arc::clone(alias)), account: RefCell::default() });
     // Says that the handler comes from an alias, as mod_alias does for ScriptAlias: access to the
     // script is then decided by the target's directory, and `Options ExecCGI` is not needed.
     request.notes().set(FORCED_TYPE, HANDLER.to_bytes());
@@ -38,9 +41,26 @@ fn find(request: Request<'_>) -> Option<(&Arc<Alias>, Vec<u8>)> {
     config.aliases.iter().find_map(|alias| Some((alias, alias.map(pool, uri)?)))
 }
 
+/// What is remembered of a request.
+pub struct Memory {
+    /// What mapped it.
+    alias: Option<Arc<Alias>>,
+    /// What the handler counts of it, until httpd forgets the request.
+    pub account: RefCell<Option<Rc<dyn Any>>>,
+}
+
+/// What is remembered of a request that a handler runs.
+pub fn memory(request: Request<'_>) -> &Memory {
+    let new = || {
+        request.remember(Memory { alias: None, account: RefCell::default() });
+        request.remembered()
+    };
+    request.remembered().or_else(new).expect("it has just been remembered")
+}
+
 /// The alias that mapped the request, if one did.
 pub fn alias(request: Request<'_>) -> Option<&Alias> {
-    request.remembered::<Arc<Alias>>().map(|alias| &**alias)
+    request.remembered::<Memory>()?.alias.as_deref()
 }
 
 /// Finds the alias of a request again that httpd has turned into another one by a fast internal
@@ -52,6 +72,6 @@ pub fn recall(request: Request<'_>) {
         && alias(request).is_none()
         && let Some((alias, _)) = find(request)
     {
-        request.remember(Arc::clone(alias));
+        request.remember(Memory { alias: Some(Arc::clone(alias)), account: RefCell::default() });
     }
 }

@@ -223,6 +223,8 @@ pub struct DirConfig {
     pub location_redirect: Option<bool>,
     /// `WSGIMapHEADToGET`.
     pub map_head_to_get: Option<MapHead>,
+    /// `WSGIStatusLocal`.
+    pub status_local: Option<bool>,
     /// `WSGITrustedProxyHeaders`.
     pub trusted_proxy_headers: Option<Arc<[TrustedHeader]>>,
     /// `WSGITrustedProxies`.
@@ -311,6 +313,7 @@ impl Settings for DirConfig {
             pass_authorization: inner.pass_authorization.or(outer.pass_authorization),
             chunked_request: inner.chunked_request.or(outer.chunked_request),
             error_override: inner.error_override.or(outer.error_override),
+            status_local: inner.status_local.or(outer.status_local),
             location_redirect: inner.location_redirect.or(outer.location_redirect),
             map_head_to_get: inner.map_head_to_get.or(outer.map_head_to_get),
             trusted_proxy_headers: over(&inner.trusted_proxy_headers, &outer.trusted_proxy_headers),

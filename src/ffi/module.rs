@@ -51,6 +51,13 @@ pub trait Module: 'static {
     /// Answers a request.
     fn handle(request: Request<'_>) -> i32;
 
+    /// What is to be on the page of mod_status: a piece of HTML, or lines `Key: value` if that is to be
+    /// `short` (`status_hook`).
+    fn show_status(request: Request<'_>, short: bool) -> String;
+
+    /// When a request and its response are over (`log_transaction`).
+    fn log(request: Request<'_>);
+
     /// Says whether the client may have this at all (`access_checker`).
     fn check_access(request: Request<'_>) -> i32;
 
@@ -146,6 +153,9 @@ impl Drop for Attached {
     }
 }
 
+/// `ap_HOOK_status_hook_t`.
+type StatusHook = unsafe extern "C" fn(*mut c::request_rec, c_int) -> c_int;
+
 /// Names of modules that a hook runs before or after, with a null behind the last one.
 pub(super) struct Names<const N: usize>(pub(super) [*const c_char; N]);
 
@@ -182,6 +192,16 @@ unsafe extern "C" fn register_hooks<M: Module>(pool: *mut c::apr_pool_t) {
         unsafe { c::ap_hook_translate_name(Some(translate_name::<M>), before, after, middle) };
         // SAFETY: as above.
         unsafe { c::ap_hook_handler(Some(handler::<M>), none, none, middle) };
+        // SAFETY: as above.
+        unsafe { c::ap_hook_log_transaction(Some(log_transaction::<M>), none, none, middle) };
+        let show: StatusHook = status_hook::<M>;
+        // SAFETY: from one kind of function pointer to another one. mod_status calls it as what it is,
+        // its `status_hook` (mod_status.h); this is what the macro APR_OPTIONAL_HOOK does.
+        let show = unsafe { std::mem::transmute::<StatusHook, unsafe extern "C" fn()>(show) };
+        // SAFETY: the name is a literal.
+        unsafe {
+            c::apr_optional_hook_add(c"status_hook".as_ptr(), Some(show), none, none, middle)
+        };
         super::stopping::register();
         super::waking::register::<M>();
         // SAFETY: the pool of the configuration cycle.
@@ -346,5 +366,32 @@ unsafe extern "C" fn handler<M: Module>(request: *mut c::request_rec) -> c_int {
         // SAFETY: the request that httpd is handling in this thread.
         let request = unsafe { Request::from_raw(request) };
         M::handle(request)
+    })
+}
+
+/// When a request and its response are over.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `log_transaction` (http_protocol.h).
+unsafe extern "C" fn log_transaction<M: Module>(request: *mut c::request_rec) -> c_int {
+    guard(c::DECLINED, || {
+        // SAFETY: the request that httpd is done with, in this thread.
+        let request = unsafe { Request::from_raw(request) };
+        M::log(request);
+        c::DECLINED
+    })
+}
+
+/// mod_status makes its page.
+///
+/// # Safety
+/// Called by mod_status alone, as its hook `status_hook` (mod_status.h).
+unsafe extern "C" fn status_hook<M: Module>(request: *mut c::request_rec, flags: c_int) -> c_int {
+    guard(c::OK, || {
+        // SAFETY: the request that httpd is handling in this thread.
+        let request = unsafe { Request::from_raw(request) };
+        let text = M::show_status(request, flags & c::AP_STATUS_SHORT as c_int != 0);
+        request.write(text.as_bytes());
+        c::OK
     })
 }

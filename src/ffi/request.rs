@@ -189,6 +189,43 @@ impl<'r> Request<'r> {
         unsafe { (*first.frec).ftype < c::AP_FTYPE_PROTOCOL }
     }
 
+    /// Address of the other end of the connection, whoever it speaks for.
+    pub fn peer_ip(self) -> &'r [u8] {
+        // SAFETY: a C string of the connection.
+        unsafe { string::bytes(self.connection().client_ip) }.unwrap_or_default()
+    }
+
+    /// Appends to the response of the handler that runs (`ap_rwrite`).
+    pub fn write(self, text: &[u8]) {
+        let length = c_int::try_from(text.len()).unwrap_or(c_int::MAX);
+        // SAFETY: the request is alive, and the text as long as stated. A client that has gone shows
+        // in what the handler does next.
+        unsafe { c::ap_rwrite(text.as_ptr().cast(), length, self.as_ptr()) };
+    }
+
+    /// `r->status`.
+    pub fn status(self) -> u16 {
+        u16::try_from(self.rec().status).unwrap_or(0)
+    }
+
+    /// How much of a response body has been sent, in bytes.
+    pub fn sent_bytes(self) -> u64 {
+        u64::try_from(self.rec().bytes_sent).unwrap_or(0)
+    }
+
+    /// This request, and what httpd has made out of it by internal redirects, one after the other.
+    pub fn and_next(self) -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(self), |request| {
+            let raw = NonNull::new(request.rec().next)?;
+            Some(Self { raw, lifetime: PhantomData })
+        })
+    }
+
+    /// The last of [`Self::and_next`].
+    pub fn last(self) -> Self {
+        self.and_next().last().unwrap_or(self)
+    }
+
     /// Lets the response go out whole, whatever parts of it the client asks for: without httpd's filter
     /// for `Range` (`ap_byterange_filter`).
     pub fn forbid_ranges(self) {

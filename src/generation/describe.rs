@@ -89,8 +89,9 @@ fn sees_scoreboard(group: &DaemonProcess, globals: &Globals) -> bool {
 
 /// What httpd's children need to know of each group.
 pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
-    let facts_of = |group: &DaemonProcess, only_for| GroupFacts {
+    let facts_of = |group: &DaemonProcess, server: Server<'_>, only_for| GroupFacts {
         only_for,
+        server: server.name().to_vec(),
         not_served: group.why_not_served(),
         root: group.chroot.clone(),
         script_owner: group.script_owner,
@@ -105,14 +106,14 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
         },
         capacity: capacity(group) as usize,
     };
-    let default = facts_of(&DaemonProcess::default(), None);
+    let default = facts_of(&DaemonProcess::default(), main, None);
     let mut facts = HashMap::from([(Vec::new(), default)]);
     for (server, settings) in main.with_own_settings::<ServerConfig>() {
         for group in &settings.groups {
             // The default group may be used from everywhere, wherever its definition stands.
             let is_shared = group.name.is_empty() || !server.is_virtual();
             let only_for = (!is_shared).then(|| server.name().to_vec());
-            facts.insert(group.name.clone(), facts_of(group, only_for));
+            facts.insert(group.name.clone(), facts_of(group, server, only_for));
         }
     }
     facts

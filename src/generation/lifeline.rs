@@ -116,7 +116,8 @@ impl Watch {
 }
 
 impl Newborn<'_> {
-    /// Tells it the configuration, with the log files that belong to it, and waits until it is ready.
+    /// Tells it the configuration, with the log files that belong to it, its number and the memory for
+    /// metrics, and waits until it is ready.
     ///
     /// # Errors
     /// What is wrong, as a sentence.
@@ -124,10 +125,11 @@ impl Newborn<'_> {
         self,
         configuration: Configuration,
         logs: Vec<BorrowedFd<'_>>,
+        metrics: Option<(u64, BorrowedFd<'_>)>,
     ) -> Result<Watch, String> {
         let pid = self.pid;
         let mut inbox = Inbox::new();
-        match self.ask(configuration, logs, START_TIMEOUT, &mut inbox)? {
+        match self.ask(configuration, (logs, metrics), START_TIMEOUT, &mut inbox)? {
             FromSupervisor::Ready => {
                 Ok(Watch { conversation: self.conversation, inbox, misses: 0 })
             }
@@ -148,13 +150,13 @@ impl Newborn<'_> {
         logs: Vec<BorrowedFd<'_>>,
         timeout: Duration,
     ) -> Result<FromSupervisor, String> {
-        self.ask(configuration, logs, timeout, &mut Inbox::new())
+        self.ask(configuration, (logs, None), timeout, &mut Inbox::new())
     }
 
     fn ask(
         &self,
         configuration: Configuration,
-        logs: Vec<BorrowedFd<'_>>,
+        (logs, metrics): (Vec<BorrowedFd<'_>>, Option<(u64, BorrowedFd<'_>)>),
         timeout: Duration,
         inbox: &mut Inbox,
     ) -> Result<FromSupervisor, String> {
@@ -162,7 +164,8 @@ impl Newborn<'_> {
         let told = |error| format!("wsgi-supervisor (pid {pid}) does not listen: {error}");
         let logs = logs.into_iter().map(|log| (ToSupervisor::LogFile, log));
         let lifeline = (ToSupervisor::Lifeline, self.lifeline.read.as_fd());
-        for (message, descriptor) in std::iter::once(lifeline).chain(logs) {
+        let metrics = metrics.map(|(number, file)| (ToSupervisor::Metrics { number }, file));
+        for (message, descriptor) in std::iter::once(lifeline).chain(metrics).chain(logs) {
             let mut frame = Vec::new();
             wire::encode(&message, &mut frame);
             self.send(&frame, Some(descriptor)).map_err(told)?;

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use wire::exchange::{Request as Message, ToWorker};
 
+use super::account::Account;
 use super::environ::Environ;
 use super::exchange::{Body, Exchange};
 use super::search::{Destination, Search};
@@ -13,7 +14,7 @@ use super::workers::Connection;
 use crate::ffi::request::Request;
 use crate::generation::Generation;
 
-/// Runs the request and passes its response on.
+/// Runs the request, passes its response on, and counts it.
 ///
 /// # Errors
 /// The HTTP status of the page that httpd is to answer with.
@@ -23,22 +24,43 @@ pub fn run(
     generation: &Generation,
     has_body: bool,
 ) -> Result<i32, i32> {
-    let mut body = Body::new(request, has_body);
-    if has_body {
-        body.await_beginning()?;
-    }
-    let environ = Environ::of(request, target);
     let destination = Destination::new(
         target.process_group.clone(),
         target.application_group.clone(),
         (target.options, target.capacity),
     );
+    let account = Account::open(request, destination.place, has_body);
+    let mut body = Body::new(request, has_body);
+    let answer =
+        serve(request, (target, &destination), generation, account.as_deref(), &mut body, has_body);
+    if let Some(account) = account {
+        let page = answer.err().and_then(|status| u16::try_from(status).ok());
+        account.close(page.unwrap_or_else(|| request.status()), body.received());
+    }
+    answer
+}
+
+fn serve<'r>(
+    request: Request<'r>,
+    (target, destination): (&Target, &Destination),
+    generation: &Generation,
+    account: Option<&Account>,
+    body: &mut Body<'r>,
+    has_body: bool,
+) -> Result<i32, i32> {
+    if has_body {
+        body.await_beginning()?;
+    }
+    let environ = Environ::of(request, target);
     // A safe method may be asked for twice (RFC 9110, section 9.2.2).
     let is_safe = matches!(request.method(), b"GET" | b"HEAD");
     let repeatable = is_safe && target.options.retry.unwrap_or(true);
     // Its thread counts as held also while a client takes its time for the rest of a response.
-    let mut search = Search::new(request, &destination, generation, repeatable);
+    let mut search = Search::new(request, destination, generation, repeatable);
     search.queue.exclude(body.spent());
+    if let Some(account) = account {
+        account.is_ready(body.spent());
+    }
     loop {
         let mut connection = search.next_worker()?;
         let mut rest = None;
@@ -47,6 +69,9 @@ pub fn run(
                 break 'turn Outcome::Failed(status);
             }
             search.queue.exclude(body.spent());
+            if let Some(account) = account {
+                account.note_spent(body.spent());
+            }
             let attempt = search.attempt();
             let message = ToWorker::Request(Message {
                 script: &target.script,
@@ -70,7 +95,7 @@ pub fn run(
             let Connection { stream, inbox, worker, windows, .. } = &mut connection;
             let turn = search.turn((stream, worker));
             let (outcome, unsent) =
-                Exchange::new(request, target, turn, windows, &mut body).run(inbox);
+                Exchange::new(request, target, (turn, account), windows, body).run(inbox);
             rest = unsent;
             outcome
         };
@@ -82,6 +107,7 @@ pub fn run(
             _ => None,
         };
         if let ControlFlow::Break(answer) = search.judge(connection, outcome) {
+            search.flight = None;
             if let Some(location) = location {
                 body.finish();
                 request.redirect(&location);

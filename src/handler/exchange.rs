@@ -23,6 +23,7 @@ pub use self::delivery::Rest;
 
 use self::delivery::Delivery;
 use self::response::{keep_in_error_page, tell_of_redirects};
+use super::account::Account;
 use super::fault::Fault;
 use super::head::Head;
 use super::presence::Presence;
@@ -54,6 +55,7 @@ impl Page {
 pub struct Exchange<'r, 'c> {
     request: Request<'r>,
     turn: Turn<'r, 'c>,
+    account: Option<&'c Account>,
     /// `WSGIErrorOverride`.
     overrides_errors: bool,
     /// `WSGILocationRedirect`.
@@ -96,13 +98,14 @@ impl<'r, 'c> Exchange<'r, 'c> {
     pub fn new(
         request: Request<'r>,
         target: &Target,
-        turn: Turn<'r, 'c>,
+        (turn, account): (Turn<'r, 'c>, Option<&'c Account>),
         windows: &'c mut Windows,
         body: &'c mut Body<'r>,
     ) -> Self {
         Self {
             request,
             turn,
+            account,
             overrides_errors: target.error_override,
             redirects: target.location_redirect,
             page: None,
@@ -180,6 +183,11 @@ impl<'r, 'c> Exchange<'r, 'c> {
             Err(halt) => return Ok(Some(self.halt(halt))),
         }
         match message {
+            FromWorker::Ran { begun, ended } => {
+                if let Some(account) = self.account {
+                    account.note_run(*begun, *ended);
+                }
+            }
             FromWorker::Refused(refusal) => {
                 let why = format!("refuses: {refusal:?}");
                 return Ok(Some(self.broken(Fault::ApplicationFailed, &why)));

@@ -8,8 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use metrics::{Place, Reason};
 use tracing::{debug, error, warn};
 
+use super::account::{self, Flight};
 use super::admission::Permit;
 use super::fate;
 use super::fault::Fault;
@@ -39,6 +41,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Destination {
     key: Key,
     options: ConnectionOptions,
+    /// Where what becomes of it is counted.
+    pub place: Option<Place>,
     capacity: usize,
 }
 
@@ -74,6 +78,8 @@ pub struct Search<'r, 's> {
     lost_once: bool,
     attempt: Attempt,
     workers: Option<Arc<Workers>>,
+    /// It is with the workers, or waits for them.
+    pub flight: Option<Flight>,
 }
 
 impl<'r, 's> Search<'r, 's> {
@@ -100,6 +106,7 @@ impl<'r, 's> Search<'r, 's> {
             attempt: Attempt { may_wait: permit.may_wait, ..Attempt::default() },
             permit,
             workers: None,
+            flight: destination.place.and_then(Flight::begin),
         }
     }
 
@@ -316,6 +323,13 @@ impl<'r, 's> Search<'r, 's> {
     /// There is no worker for the request: says so, and when to try again.
     fn unavailable(&self, problem: &Unavailable) -> i32 {
         static FULL: Throttle = Throttle::new();
+        self.count_refusal(match problem {
+            Unavailable::Full => Reason::Full,
+            Unavailable::NotAdmitted => Reason::NoThread,
+            Unavailable::Refused { .. } | Unavailable::NoConnection { .. } => Reason::NoWorker,
+            Unavailable::NoSupervisor { .. } => Reason::NoSupervisor,
+            Unavailable::GivenUp(_) => Reason::GivenUp,
+        });
         if let Unavailable::GivenUp(why) = problem {
             debug!("No worker has begun the request: {why}.");
             return Fault::Unavailable.status();
@@ -336,9 +350,16 @@ impl<'r, 's> Search<'r, 's> {
         Fault::Unavailable.status()
     }
 
+    fn count_refusal(&self, reason: Reason) {
+        if let Some(slot) = self.destination.place.and_then(account::slot) {
+            slot.count_refusal(reason);
+        }
+    }
+
     /// The request has waited for too long, and has not been begun.
     fn late(&self) -> i32 {
         static LATE: Throttle = Throttle::new();
+        self.count_refusal(Reason::QueueTimeout);
         if let Some(more) = LATE.pass() {
             let (destination, limit) = (self.destination, self.queue.limit().unwrap_or_default());
             let limit = limit.as_secs();
@@ -359,7 +380,8 @@ impl Destination {
         application_group: Vec<u8>,
         (options, capacity): (ConnectionOptions, usize),
     ) -> Self {
-        Self { key: (process_group, application_group), options, capacity }
+        let place = account::place(&process_group, &application_group);
+        Self { key: (process_group, application_group), options, capacity, place }
     }
 }
 

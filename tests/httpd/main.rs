@@ -35,6 +35,7 @@ mod limits;
 mod loading;
 mod logs;
 mod mapping;
+mod metrics;
 mod neighbours;
 mod output;
 mod overload;

@@ -89,6 +89,14 @@ pub fn look_for_mpm_itk() {
     }
 }
 
+/// Sees to promtool, with which a test checks metrics.
+pub fn ensure_promtool() -> Result<()> {
+    match shell::on_path("promtool") {
+        Some(_) => Ok(()),
+        None => install(&["prometheus"], "promtool: a test checks metrics with it"),
+    }
+}
+
 /// Installs Debian packages when we may, otherwise says how to.
 pub fn install(packages: &[&str], why: &str) -> Result<()> {
     let list = packages.join(" ");

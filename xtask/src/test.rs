@@ -38,6 +38,7 @@ const OURS_ALONE: [&str; 14] = [
     "fates::",
     "hostile_workers::",
     "limits::",
+    "metrics::",
     "overload::",
     "reliability::",
     "reload::",
@@ -62,6 +63,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let filter = filter.flatten();
     let filter = filter.as_deref();
     requirements::ensure()?;
+    requirements::ensure_promtool()?;
     requirements::look_for_mpm_itk();
     let stage = stage::ensure()?;
     let pythons = pythons(&stage, filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)));

@@ -1,10 +1,11 @@
-//! `wsgictl`: reloads process groups without touching httpd, and lists workers.
+//! `wsgictl`: reloads process groups without touching httpd, lists workers, and tells metrics.
 #![forbid(unsafe_code)]
 
 mod find;
 mod status;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use channel::Inbox;
 use clap::{Parser, Subcommand};
+use metrics::{Format, Metrics, Summary};
 use wire::admin::{FromAdmin, ToAdmin};
 
 /// How long the supervisor may take to answer a question, which it does at once.
@@ -62,6 +64,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Writes all metrics, in the format of OpenMetrics
+    Metrics,
 }
 
 fn main() -> ExitCode {
@@ -83,8 +87,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let (Command::Reload { group, .. } | Command::Status { group, .. }) = &arguments.command;
-    let group = group.as_deref();
+    let group = match &arguments.command {
+        Command::Reload { group, .. } | Command::Status { group, .. } => group.as_deref(),
+        Command::Metrics => None,
+    };
     let process_group = group.map(|group| match group.as_bytes() {
         GLOBAL => b"",
         name => name,
@@ -92,6 +98,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let version = wire::VERSION;
     let (question, timeout) = match arguments.command {
         Command::Status { .. } => (ToAdmin::Status { version, process_group }, ANSWER_TIMEOUT),
+        Command::Metrics => (ToAdmin::Metrics { version }, ANSWER_TIMEOUT),
         Command::Reload { no_wait: true, .. } => {
             (ToAdmin::Reload { version, process_group, wait: false }, ANSWER_TIMEOUT)
         }
@@ -101,7 +108,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let supervisor = find::supervisor(arguments.prefix.as_deref())?;
     channel::send_message(&supervisor, &question).context("cannot ask the supervisor")?;
-    let answer: FromAdmin = Inbox::new().wait(&supervisor, timeout).context("no answer")?;
+    let mut inbox = Inbox::with_descriptors();
+    let answer: FromAdmin = inbox.wait(&supervisor, timeout).context("no answer")?;
     match answer {
         FromAdmin::Reloading => Ok(ExitCode::SUCCESS),
         FromAdmin::Reloaded { replaced, failures } => {
@@ -114,6 +122,16 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             status::print(&workers, json).context("cannot write to standard output")?;
             Ok(ExitCode::SUCCESS)
         }
+        FromAdmin::Metrics => {
+            let memory = inbox.take_descriptor().context("the answer lacks its memory")?;
+            let metrics = Metrics::adopt(memory).context("cannot read the metrics")?;
+            let text = metrics::write(&Summary::of(&metrics), Format::OpenMetrics);
+            std::io::stdout()
+                .write_all(text.as_bytes())
+                .context("cannot write to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        FromAdmin::NoMetrics => bail!("httpd has no memory for metrics: see its error log"),
         FromAdmin::UnknownGroup { process_groups } => {
             let asked = group.map(|group| group.to_string_lossy()).unwrap_or_default();
             let names: Vec<_> = process_groups.iter().map(|name| status::or_global(name)).collect();

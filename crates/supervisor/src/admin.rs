@@ -40,6 +40,8 @@ pub enum Wish {
     Reload(Option<Vec<u8>>, bool),
     /// A list of the workers of the group of that name, or of all.
     Status(Option<Vec<u8>>),
+    /// The memory in which requests and workers are counted.
+    Metrics,
     /// Something that another version knows.
     Foreign,
 }
@@ -108,6 +110,14 @@ impl Admin {
 }
 
 impl Order {
+    /// Hands over the memory and closes.
+    pub fn hand_over(self, memory: BorrowedFd<'_>) {
+        let mut bytes = Vec::new();
+        wire::encode(&FromAdmin::Metrics, &mut bytes);
+        // As in `answer`.
+        let _ = channel::try_send_with_descriptor(&self.stream, &bytes, memory);
+    }
+
     /// Answers and closes.
     pub fn answer(self, answer: &FromAdmin) {
         let mut bytes = Vec::new();
@@ -139,6 +149,7 @@ fn wish(stream: &OwnedFd, inbox: &mut Inbox) -> io::Result<Option<Wish>> {
         ToAdmin::Status { version: wire::VERSION, process_group } => {
             Wish::Status(process_group.map(<[u8]>::to_vec))
         }
+        ToAdmin::Metrics { version: wire::VERSION } => Wish::Metrics,
         _ => Wish::Foreign,
     }))
 }

@@ -81,6 +81,8 @@ pub struct Handover {
     pub logs: Vec<OwnedFd>,
     /// A pipe that ends when the last process of the generation is gone.
     pub lifeline: OwnedFd,
+    /// The memory for metrics, and our number, if there is such memory.
+    pub metrics: Option<(OwnedFd, u64)>,
 }
 
 /// Receives the log files and the configuration.
@@ -89,13 +91,16 @@ pub struct Handover {
 /// [`StartError`].
 pub fn receive(httpd: impl AsFd) -> Result<Handover, StartError> {
     let mut inbox = Inbox::with_descriptors();
-    let (mut logs, mut lifeline) = (Vec::new(), None);
+    let (mut logs, mut lifeline, mut metrics) = (Vec::new(), None, None);
     let configuration = loop {
         match inbox.wait(&httpd, PATIENCE) {
             Ok(ToSupervisor::LogFile) => {
                 logs.push(inbox.take_descriptor().ok_or(StartError::NoDescriptor)?);
             }
             Ok(ToSupervisor::Lifeline) => lifeline = inbox.take_descriptor(),
+            Ok(ToSupervisor::Metrics { number }) => {
+                metrics = inbox.take_descriptor().map(|memory| (memory, number));
+            }
             Ok(ToSupervisor::Configure(configuration)) => break configuration,
             Ok(ToSupervisor::Ping) => {}
             Err(ReceiveError::Frame(error)) => return Err(StartError::Configuration(error)),
@@ -104,7 +109,7 @@ pub fn receive(httpd: impl AsFd) -> Result<Handover, StartError> {
     };
     check(&configuration, logs.len(), Uid::effective().is_root())?;
     let lifeline = lifeline.ok_or(StartError::NoLifeline)?;
-    Ok(Handover { configuration, logs, lifeline })
+    Ok(Handover { configuration, logs, lifeline, metrics })
 }
 
 fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), StartError> {

@@ -28,6 +28,7 @@ use crate::installed::Installed;
 use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
+use crate::observer::Observer;
 use crate::output::{Output, OutputId};
 use crate::privileges;
 use crate::shortage::Shortages;
@@ -68,6 +69,8 @@ pub struct Supervisor {
     refusals: Throttle,
     shortages: Shortages,
     closer: Closer,
+    /// `None`: there is no memory to count in.
+    observer: Option<Observer>,
     /// Who may connect to the socket of the broker.
     guests: Guests,
     /// Tells when a socket's name goes.
@@ -98,7 +101,7 @@ impl Supervisor {
     /// # Errors
     /// [`StartError::Directory`].
     pub fn new(
-        Handover { configuration, logs, lifeline }: Handover,
+        Handover { configuration, logs, lifeline, metrics }: Handover,
         signals: SignalFd,
         descriptors: Rlimit,
     ) -> Result<Self, StartError> {
@@ -121,7 +124,13 @@ impl Supervisor {
         })?;
         let names = restore::watch_names(directory.path()).ok();
         let broker = Broker::new(control, [&[httpd.0], users.as_slice()].concat(), secret);
+        let observe = |(memory, number)| Observer::new(memory, number, &groups);
+        let observer = metrics.map(observe).transpose().map_err(|source| StartError::System {
+            action: "use the memory for metrics",
+            source,
+        })?;
         Ok(Self {
+            observer,
             installed: Installed::open(),
             descriptors,
             logic: Logic::new(groups.iter().map(plan).collect(), starts_at_once()),
@@ -177,7 +186,13 @@ impl Supervisor {
     /// Tells the logic what happened and does what it decides, until there is nothing more.
     fn decide(&mut self) {
         while let Some(event) = self.events.pop_front() {
+            if let Some(observer) = &mut self.observer {
+                observer.see(&event);
+            }
             for action in self.logic.handle(event, Instant::now()) {
+                if let Some(observer) = &mut self.observer {
+                    observer.follow(&action);
+                }
                 self.act(action);
             }
         }

@@ -23,6 +23,11 @@ pub enum ToAdmin<'a> {
         /// Name of the process group, empty for the default one; without it, all groups.
         process_group: Option<&'a [u8]>,
     },
+    /// Hand over the memory in which requests and workers are counted.
+    Metrics {
+        /// [`crate::VERSION`] of who asks.
+        version: u16,
+    },
 }
 
 /// What the supervisor answers.
@@ -49,6 +54,10 @@ pub enum FromAdmin {
         /// [`crate::VERSION`] of the supervisor.
         version: u16,
     },
+    /// The memory travels with the message.
+    Metrics,
+    /// There is no such memory.
+    NoMetrics,
 }
 
 /// A worker, as an administrator sees it.
@@ -119,6 +128,7 @@ impl<'a> Message<'a> for ToAdmin<'a> {
         match self {
             Self::Reload { .. } => 1,
             Self::Status { .. } => 2,
+            Self::Metrics { .. } => 3,
         }
     }
 
@@ -133,6 +143,7 @@ impl<'a> Message<'a> for ToAdmin<'a> {
                 writer.u16(*version);
                 writer.option(*process_group, Writer::bytes);
             }
+            Self::Metrics { version } => writer.u16(*version),
         }
     }
 
@@ -148,6 +159,7 @@ impl<'a> Message<'a> for ToAdmin<'a> {
                 version: reader.u16("version")?,
                 process_group: reader.option("process group", |r| r.bytes("process group"))?,
             }),
+            3 => Ok(Self::Metrics { version: reader.u16("version")? }),
             _ => Err(unknown),
         }
     }
@@ -164,12 +176,18 @@ impl Message<'_> for FromAdmin {
             Self::Workers(_) => 3,
             Self::WrongVersion { .. } => 4,
             Self::Reloaded { .. } => 5,
+            Self::Metrics => 6,
+            Self::NoMetrics => 7,
         }
+    }
+
+    fn descriptors(&self) -> u8 {
+        u8::from(matches!(self, Self::Metrics))
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Reloading => {}
+            Self::Reloading | Self::Metrics | Self::NoMetrics => {}
             Self::UnknownGroup { process_groups } => {
                 writer.list(process_groups, |writer, name| writer.bytes(name));
             }
@@ -207,6 +225,8 @@ impl Message<'_> for FromAdmin {
                 failures: reader
                     .list("failures", 4, |reader| Ok(reader.text("failure")?.to_owned()))?,
             }),
+            6 => Ok(Self::Metrics),
+            7 => Ok(Self::NoMetrics),
             _ => Err(unknown),
         }
     }

@@ -95,6 +95,12 @@ pub enum FromWorker {
         /// What is wrong, in one line for the error log.
         reason: String,
     },
+    /// So many of the scripts that it is to load before it serves could not be loaded. Without
+    /// `reload=keep` it serves nevertheless, and tries again when a request asks for one.
+    Lacks {
+        /// How many there are now.
+        scripts: u32,
+    },
     /// The worker cannot start and is about to exit.
     Failed {
         /// Why, in one sentence for the error log.
@@ -196,6 +202,7 @@ impl Message<'_> for FromWorker {
             Self::Loaded { .. } => 8,
             Self::Unfit { .. } => 9,
             Self::Unloaded { .. } => 10,
+            Self::Lacks { .. } => 11,
         }
     }
 
@@ -212,6 +219,7 @@ impl Message<'_> for FromWorker {
                 write_paths(writer, scripts);
             }
             Self::Loaded { script } => writer.bytes(script),
+            Self::Lacks { scripts } => writer.u32(*scripts),
             Self::Unfit { script, reason } => {
                 writer.bytes(script);
                 writer.bytes(reason.as_bytes());
@@ -242,6 +250,7 @@ impl Message<'_> for FromWorker {
                 reason: reader.text("reason")?.to_owned(),
                 scripts: read_paths(reader, "scripts")?,
             },
+            11 => Self::Lacks { scripts: reader.u32("scripts")? },
             8 => Self::Loaded { script: reader.bytes("script")?.to_owned() },
             9 => Self::Unfit {
                 script: reader.bytes("script")?.to_owned(),

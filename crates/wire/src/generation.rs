@@ -1,7 +1,7 @@
 //! One configuration cycle of httpd, told by its parent to the supervisor that serves the cycle.
 //!
 //! The conversation runs over the supervisor's standard input: [`ToSupervisor::Lifeline`],
-//! [`ToSupervisor::LogFile`] for each error log, then [`ToSupervisor::Configure`], answered by
+//! [`ToSupervisor::LogFile`] for each error log, [`ToSupervisor::Metrics`] where there is such memory, then [`ToSupervisor::Configure`], answered by
 //! [`FromSupervisor::Ready`] or [`FromSupervisor::Failed`]. After that the parent asks now and then
 //! whether the supervisor still answers ([`ToSupervisor::Ping`]).
 
@@ -27,6 +27,11 @@ pub enum ToSupervisor {
     Lifeline,
     /// [`FromSupervisor::Pong`] is to answer.
     Ping,
+    /// The memory in which requests and workers are counted travels with the message.
+    Metrics {
+        /// Number of this supervisor among all that the httpd has started.
+        number: u64,
+    },
 }
 
 /// What the supervisor says to the httpd parent.
@@ -135,12 +140,13 @@ impl Message<'_> for ToSupervisor {
             Self::Configure(_) => 2,
             Self::Lifeline => 3,
             Self::Ping => 4,
+            Self::Metrics { .. } => 5,
         }
     }
 
     fn descriptors(&self) -> u8 {
         match self {
-            Self::LogFile | Self::Lifeline => 1,
+            Self::LogFile | Self::Lifeline | Self::Metrics { .. } => 1,
             Self::Configure(_) | Self::Ping => 0,
         }
     }
@@ -148,6 +154,7 @@ impl Message<'_> for ToSupervisor {
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
             Self::LogFile | Self::Lifeline | Self::Ping => {}
+            Self::Metrics { number } => writer.u64(*number),
             Self::Configure(configuration) => configuration.write(writer),
         }
     }
@@ -158,6 +165,7 @@ impl Message<'_> for ToSupervisor {
             2 => Self::Configure(Configuration::read(reader)?),
             3 => Self::Lifeline,
             4 => Self::Ping,
+            5 => Self::Metrics { number: reader.u64("number")? },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message to the supervisor",

@@ -151,7 +151,7 @@ fn run(
             let peers = keeps.then(|| Arc::new(Peers::new(reporter.clone())));
             let context = Python::attach(|py| {
                 interpreter.assign(py, &application_group, &settings.python, &own)?;
-                Context::new(py, &application_group, &settings.python, peers)
+                Context::new(py, &application_group, &settings.python, peers, reporter.clone())
             })?;
             if settings.threads == 0 {
                 service::run(control, reporter, &interpreter, &context, &preload)?;

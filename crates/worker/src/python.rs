@@ -4,6 +4,7 @@
 pub mod context;
 pub mod hooks;
 pub mod interpreter;
+pub mod lacking;
 pub mod module;
 pub mod peers;
 pub mod reload;

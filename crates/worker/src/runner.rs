@@ -234,6 +234,7 @@ impl Runner<'_> {
             tries: (request.connects, request.restarts),
             waited,
             particulars: telemetry.and_then(|it| it.particulars(&request, times, slot.number)),
+            taken,
         };
         slot.begin(known.method, known.uri, request.ignore_activity);
         let environ = self.environ.build(py, &request, times, self.worker.intake.monitor.served());
@@ -309,6 +310,7 @@ impl Runner<'_> {
         let application = match scripts.application(py, script, callable, wants_reload) {
             Ok(application) => {
                 self.worker.intake.monitor.note_loaded();
+                self.context.lacking.remove(py, script);
                 application
             }
             Err(error) => {

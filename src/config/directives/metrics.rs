@@ -14,7 +14,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 /// `sun_path` holds one byte more, a zero (unix(7)).
 const LONGEST_PATH: usize = 107;
 
-pub static DIRECTIVES: [Directive; 5] = [
+pub static DIRECTIVES: [Directive; 6] = [
     Directive {
         name: c"WSGIServerMetrics",
         context: Context::Main,
@@ -54,6 +54,17 @@ pub static DIRECTIVES: [Directive; 5] = [
         usage: c"what telemetry may tell: All, None, or CaptureUserAgent with + or - in front",
         compatibility: Compatibility::Same,
         set: Setter::Server(telemetry_options),
+    },
+    Directive {
+        name: c"WSGIStatusLocal",
+        context: Context::ServerAndDirectory,
+        form: Form::One,
+        default: "On",
+        usage: c"On or Off: whether wsgi-metrics, wsgi-health and wsgi-status are for this machine alone",
+        compatibility: Compatibility::Better("mod_wsgi has no such pages"),
+        set: Setter::Directory(|config, command, argument| {
+            set_flag(&mut config.status_local, command, argument)
+        }),
     },
     Directive {
         name: c"WSGIVerboseDebugging",

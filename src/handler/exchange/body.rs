@@ -47,6 +47,8 @@ pub struct Body<'r> {
     last_read: Option<Instant>,
     /// How long it is, if all of it is in the window.
     whole: Option<u32>,
+    /// How much of it the application has read, in bytes.
+    pulled: u64,
 }
 
 impl<'r> Body<'r> {
@@ -62,6 +64,7 @@ impl<'r> Body<'r> {
             spent: Duration::ZERO,
             last_read: None,
             whole: None,
+            pulled: 0,
         }
     }
 
@@ -120,6 +123,11 @@ impl<'r> Body<'r> {
     /// How long the body is, if it is in the window whole.
     pub fn whole(&self) -> Option<u32> {
         self.whole
+    }
+
+    /// How much of it a worker has been given, in bytes.
+    pub fn received(&self) -> u64 {
+        self.pulled + self.whole.map_or(0, u64::from)
     }
 
     /// No worker has begun the request: another one gets the body, over another connection.
@@ -208,6 +216,7 @@ impl<'r> Body<'r> {
         let Some(window) = window else {
             let at_most = at_most.min(BODY_PIECE);
             let more = brigade.read(at_most, all, |piece| data.extend_from_slice(piece))?;
+            self.pulled += data.len() as u64;
             return Ok(if more { Pulled::InPiece } else { Pulled::End });
         };
         let mut len = 0;
@@ -215,6 +224,7 @@ impl<'r> Body<'r> {
             window.write(len, piece);
             len += piece.len();
         })?;
+        self.pulled += len as u64;
         let len = u32::try_from(len).expect("windows are below 4 GiB");
         Ok(if more { Pulled::InWindow(len) } else { Pulled::End })
     }

@@ -9,7 +9,7 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 16] = [
+const ELSEWHERE: [(&str, &str, &str); 17] = [
     (
         "WSGILocationRedirect",
         "another_response_takes_the_place",
@@ -42,6 +42,11 @@ const ELSEWHERE: [(&str, &str, &str); 16] = [
     ("WSGITelemetryService", "from_the_first_word_to_the_last", "the_last_line_counts"),
     ("WSGISlowRequests", "a_slow_request", "the_last_line_counts"),
     ("WSGITelemetryOptions", "a_slow_request", "the_last_line_counts"),
+    (
+        "WSGIStatusLocal",
+        "strangers_see_nothing_unless_the_configuration_says_so",
+        "an_inner_section_decides_who_sees_the_pages",
+    ),
 ];
 
 /// These take any words, so that nothing can be wrong about them.

@@ -30,8 +30,10 @@ const REMOVED: [Row; 6] = [
 ];
 
 /// Those that are our own.
-const OURS: [Row; 1] =
-    [("WSGILocationRedirect On", FILE_INFO, "WSGILocationRedirect x", "must be one of: Off | On")];
+const OURS: [Row; 2] = [
+    ("WSGILocationRedirect On", FILE_INFO, "WSGILocationRedirect x", "must be one of: Off | On"),
+    ("WSGIStatusLocal Off", ALL, "WSGIStatusLocal x", "must be one of: Off | On"),
+];
 
 const ROWS: [Row; 49] = [
     ("WSGIScriptAlias /a {apps}/app.wsgi", SERVER, "WSGIScriptAlias /a", "at least two arguments"),

@@ -184,6 +184,16 @@ impl Supervisor {
         for order in self.admin.read() {
             let process_group = match &order.wish {
                 Wish::Status(name) | Wish::Reload(name, _) => name.as_deref(),
+                Wish::Metrics => {
+                    match &self.observer {
+                        Some(observer) => {
+                            observer.weigh();
+                            order.hand_over(observer.metrics().file());
+                        }
+                        None => order.answer(&FromAdmin::NoMetrics),
+                    }
+                    continue;
+                }
                 Wish::Foreign => {
                     order.answer(&FromAdmin::WrongVersion { version: wire::VERSION });
                     continue;
@@ -209,7 +219,7 @@ impl Supervisor {
                         order.answer(&FromAdmin::Reloading);
                     }
                 }
-                Wish::Status(_) | Wish::Foreign => {
+                Wish::Status(_) | Wish::Metrics | Wish::Foreign => {
                     let mut workers = self.logic.roster(group, Instant::now());
                     workers.iter_mut().for_each(children::measure);
                     order.answer(&FromAdmin::Workers(workers));
@@ -238,6 +248,9 @@ impl Supervisor {
             wire::encode(&FromSupervisor::Pong, &mut pong);
             // A parent that does not read needs no answer.
             let _ = channel::try_send(parent, &pong);
+            if let Some(observer) = &self.observer {
+                observer.weigh();
+            }
         }
     }
 
@@ -288,6 +301,12 @@ impl Supervisor {
                 Event::Unloaded(worker, text)
             }
             FromWorker::Drained => Event::Drained(worker),
+            FromWorker::Lacks { scripts } => {
+                if let Some(observer) = &mut self.observer {
+                    observer.lacks(worker, scripts);
+                }
+                return;
+            }
             FromWorker::Log { level, text } => {
                 if !self.logic.is_repetition(worker, Instant::now()) {
                     self.log(group, level, pid, text.as_bytes());

@@ -84,6 +84,14 @@ pub enum FromWorker<'a> {
         /// How long it is.
         len: u32,
     },
+    /// When a thread ran the request, in microseconds since the epoch. Comes before
+    /// [`FromWorker::End`] or [`FromWorker::Failed`], after the response, or not at all.
+    Ran {
+        /// The thread took it.
+        begun: u64,
+        /// The application was through with it.
+        ended: u64,
+    },
 }
 
 /// Why a worker did not begin a request.
@@ -127,6 +135,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             Self::Welcome { .. } => 13,
             Self::NeedVariable(_) => 14,
             Self::DataAt { .. } => 15,
+            Self::Ran { .. } => 16,
         }
     }
 
@@ -170,6 +179,10 @@ impl<'a> Message<'a> for FromWorker<'a> {
                 writer.u32(*offset);
                 writer.u32(*len);
             }
+            Self::Ran { begun, ended } => {
+                writer.u64(*begun);
+                writer.u64(*ended);
+            }
         }
     }
 
@@ -198,6 +211,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             13 => Self::Welcome { worker: reader.u32("worker")? },
             14 => Self::NeedVariable(reader.bytes("name")?),
             15 => Self::DataAt { offset: reader.u32("offset")?, len: reader.u32("length")? },
+            16 => Self::Ran { begun: reader.u64("begun")?, ended: reader.u64("ended")? },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from a worker",

@@ -167,6 +167,7 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
         verdict().prop_map(FromWorker::Verdict),
         slice().prop_map(FromWorker::NeedVariable),
         any::<(u32, u32)>().prop_map(|(offset, len)| FromWorker::DataAt { offset, len }),
+        any::<(u64, u64)>().prop_map(|(begun, ended)| FromWorker::Ran { begun, ended }),
     ]
 }
 
@@ -316,6 +317,7 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
         Just(FromWorker::Proven),
         bytes().prop_map(|script| FromWorker::Loaded { script }),
         (bytes(), text()).prop_map(|(script, reason)| FromWorker::Unfit { script, reason }),
+        any::<u32>().prop_map(|scripts| FromWorker::Lacks { scripts }),
     ]
 }
 
@@ -336,6 +338,7 @@ pub fn to_admin() -> impl Strategy<Value = ToAdmin<'static>> {
         ),
         (any::<u16>(), option::of(slice()))
             .prop_map(|(version, process_group)| ToAdmin::Status { version, process_group }),
+        any::<u16>().prop_map(|version| ToAdmin::Metrics { version }),
     ]
 }
 
@@ -352,6 +355,8 @@ pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
         vec(bytes(), 0..4).prop_map(|process_groups| FromAdmin::UnknownGroup { process_groups }),
         vec(worker, 0..4).prop_map(FromAdmin::Workers),
         any::<u16>().prop_map(|version| FromAdmin::WrongVersion { version }),
+        Just(FromAdmin::Metrics),
+        Just(FromAdmin::NoMetrics),
         (any::<u32>(), vec(text(), 0..3))
             .prop_map(|(replaced, failures)| FromAdmin::Reloaded { replaced, failures }),
     ]
@@ -438,6 +443,7 @@ pub fn to_supervisor() -> impl Strategy<Value = ToSupervisor> {
         Just(ToSupervisor::LogFile),
         Just(ToSupervisor::Lifeline),
         Just(ToSupervisor::Ping),
+        any::<u64>().prop_map(|number| ToSupervisor::Metrics { number }),
         configuration.prop_map(ToSupervisor::Configure),
     ]
 }

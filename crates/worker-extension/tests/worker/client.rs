@@ -107,6 +107,7 @@ fn a_client_that_goes_away_ends_the_response_and_is_no_error() {
         match client.next() {
             FromWorker::Data(_) => {}
             FromWorker::Log { text, .. } => log.push_str(&String::from_utf8_lossy(text)),
+            FromWorker::Ran { .. } => {}
             FromWorker::Failed { .. } => break,
             other => panic!("{other:?}"),
         }

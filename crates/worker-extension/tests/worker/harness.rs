@@ -504,6 +504,7 @@ impl Client {
                 FromWorker::Welcome { worker } => assert!(worker > 0),
                 FromWorker::NeedVariable(name) => panic!("asks for {name:?} in a request"),
                 FromWorker::DataAt { .. } => panic!("uses a window that it has not"),
+                FromWorker::Ran { begun, ended } => assert!(0 < begun && begun <= ended),
                 FromWorker::End => return answer,
                 FromWorker::Failed { status } => {
                     answer.ending = Ending::Failed(status);

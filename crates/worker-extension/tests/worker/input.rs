@@ -122,6 +122,7 @@ fn an_application_may_write_while_it_reads() {
     expect(&mut client, b"SECOND\nTHIRD\n");
     assert!(matches!(client.next(), FromWorker::NeedBody { .. }));
     client.send(&ToWorker::BodyEnd);
+    assert!(matches!(client.next(), FromWorker::Ran { .. }));
     assert_eq!(client.next(), FromWorker::End);
 }
 
@@ -255,6 +256,7 @@ fn a_thread_that_still_reads_when_the_request_is_over_costs_only_its_connection(
     client.send(&ToWorker::Request(Ask::of(&script).body(&[]).request));
     loop {
         match client.next() {
+            FromWorker::Ran { .. } => {}
             FromWorker::End => break,
             FromWorker::Head { .. } | FromWorker::Data(_) | FromWorker::NeedBody { .. } => {}
             other => panic!("{other:?}"),

@@ -147,6 +147,7 @@ fn draining_waits_for_running_requests_and_says_goodbye_to_idle_connections() {
     assert!(idle.is_closed());
     std::fs::write(&gate, "finished").unwrap();
     assert_eq!(running.next(), FromWorker::Data(b"finished"));
+    assert!(matches!(running.next(), FromWorker::Ran { .. }));
     assert_eq!(running.next(), FromWorker::End);
     assert_eq!(running.next(), FromWorker::Goodbye);
     assert!(running.is_closed());

@@ -265,6 +265,7 @@ fn each_block_of_an_iterable_is_sent_before_the_next_is_asked_for() {
         // Only now may the application go on.
         std::fs::write(&gate, "go").unwrap();
     }
+    assert!(matches!(client.next(), FromWorker::Ran { .. }));
     assert_eq!(client.next(), FromWorker::End);
 }
 

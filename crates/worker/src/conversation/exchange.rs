@@ -66,6 +66,8 @@ pub struct Exchange {
     request_id: Option<Vec<u8>>,
     tries: (u32, u32),
     particulars: Option<Box<Particulars>>,
+    /// When a runner took it, in microseconds since the epoch. 0: it is a question.
+    taken: u64,
     /// What the application keeps for as long as the request runs.
     data: Mutex<Option<Py<PyDict>>>,
     /// What it reads and writes.
@@ -87,6 +89,8 @@ pub struct About {
     pub waited: Option<Duration>,
     /// What is reported of it if it is slow.
     pub particulars: Option<Box<Particulars>>,
+    /// When a runner took it, in microseconds since the epoch. 0: it is a question.
+    pub taken: u64,
 }
 
 /// How a request ended.
@@ -119,7 +123,7 @@ impl Exchange {
         buffer: Vec<u8>,
         (slot, sender, proof): (Arc<Slot>, Arc<Sender>, Arc<Proof>),
     ) -> Self {
-        let About { body, is_head, request_id, tries, waited, particulars } = about;
+        let About { body, is_head, request_id, tries, waited, particulars, taken } = about;
         let meter = Meter::default();
         if let Some(waited) = waited {
             meter.lock.add_time(waited);
@@ -144,6 +148,7 @@ impl Exchange {
             request_id,
             tries,
             particulars,
+            taken,
             data: Mutex::new(None),
             meter,
         }
@@ -236,6 +241,9 @@ impl Exchange {
             Outcome::NotBegun => FromWorker::Refused(Refusal::Draining),
         };
         let mut outgoing = self.sending(py);
+        if self.taken > 0 && matches!(last, FromWorker::End | FromWorker::Failed { .. }) {
+            outgoing.push(&FromWorker::Ran { begun: self.taken, ended: now() });
+        }
         let socket = outgoing.socket();
         let mut wait = self.detached(py);
         ends(true);

@@ -10,6 +10,8 @@ use wire::control;
 use crate::conversation::exchange::Exchange;
 use crate::lines::Source;
 use crate::monitor::{Application, Monitor};
+use crate::process::control::Reporter;
+use crate::python::lacking::Lacking;
 use crate::python::module::Subscribers;
 use crate::python::peers::Peers;
 use crate::python::script::{ScriptError, Scripts};
@@ -30,6 +32,8 @@ pub struct Context {
     pub subscribers: Subscribers,
     /// Where `reload=keep`: the other workers of the set.
     pub peers: Option<Arc<Peers>>,
+    /// Scripts that should have been loaded before any request, and could not be.
+    pub lacking: Lacking,
 }
 
 impl Context {
@@ -42,23 +46,34 @@ impl Context {
         application_group: &[u8],
         python: &control::Python,
         peers: Option<Arc<Peers>>,
+        reporter: Reporter,
     ) -> PyResult<Self> {
         // The scripts' module imports the failures' one.
         let failures = Failures::new(py, application_group)?;
         let scripts = Scripts::new(py, python.case_insensitive, peers.clone())?;
         Errors::register(py)?;
         let subscribers = Subscribers::new(py)?;
-        Ok(Self { scripts, failures, telemetry: None, subscribers, peers })
+        Ok(Self {
+            scripts,
+            failures,
+            telemetry: None,
+            subscribers,
+            peers,
+            lacking: Lacking::new(reporter),
+        })
     }
 
     /// Loads a script before any request asks for it. What is wrong with it goes to the log, and
     /// again to that of the first request.
     pub fn preload(&self, py: Python<'_>, monitor: &Monitor, script: &[u8]) {
-        match self.scripts.load(py, script, None) {
-            Ok(_) => monitor.note_loaded(),
-            Err(ScriptError::Script(lines)) => monitor.note_unloaded(lines.join("\n")),
-            Err(ScriptError::Python(error)) => error.print(py),
-            Err(ScriptError::Elsewhere) => unreachable!("a worker that does not serve asks nobody"),
+        let Err(problem) = self.scripts.load(py, script, None) else {
+            return monitor.note_loaded();
+        };
+        self.lacking.add(py, script);
+        match problem {
+            ScriptError::Script(lines) => monitor.note_unloaded(lines.join("\n")),
+            ScriptError::Python(error) => error.print(py),
+            ScriptError::Elsewhere => unreachable!("a worker that does not serve asks nobody"),
         }
     }
 
