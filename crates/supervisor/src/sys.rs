@@ -18,9 +18,11 @@ pub fn close_inherited_descriptors() -> io::Result<()> {
 
 /// Closes every descriptor from `first` up.
 fn close_from(first: RawFd) -> io::Result<()> {
+    let (from, last, flags) = (first.cast_unsigned(), libc::c_uint::MAX, 0);
+    // Not the C library's function: glibc before 2.34 has none, and the program would not start there.
     // SAFETY: callers see to it that no descriptor from there up is used in this process any more
     // (rule of `close_range(2)`: any range may be given).
-    if unsafe { libc::close_range(first.cast_unsigned(), libc::c_uint::MAX, 0) } == 0 {
+    if unsafe { libc::syscall(libc::SYS_close_range, from, last, flags) } == 0 {
         return Ok(());
     }
     // Linux before 5.9. The names are collected first: reading them has a descriptor of its own,
