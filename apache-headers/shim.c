@@ -1,11 +1,26 @@
-/* See shim.h: one line of behaviour each. */
+/* See shim.h: one line of behaviour each.
+ *
+ * One build serves every httpd from 2.4.2 on, whatever its headers were: what came later (the history is
+ * in ap_mmn.h) is a weak reference, null where httpd does not have it, and a field of a structure is
+ * read only if httpd is new enough. Structures grow at their end alone within 2.4. */
+#include <stddef.h>
 #include "shim.h"
 #include "http_core.h"
 #include "http_log.h"
+#include "http_protocol.h"
 #include "apr_buckets.h"
 #include "apr_optional.h"
 #include "apr_portable.h"
 #include "mpm_common.h"
+
+#pragma weak ap_get_useragent_host     /* 2.4.19 */
+#pragma weak ap_hook_child_stopping    /* 2.4.49 */
+#pragma weak ap_map_http_request_error /* 2.4.13 */
+#pragma weak apr_bucket_file_set_buf_size /* APR-util 1.6 */
+
+/* Whether httpd itself, not only the headers, is of this MODULE_MAGIC_NUMBER_MINOR or later: httpd's own
+ * modules say what they were compiled with. */
+#define HTTPD_HAS(minor) (core_module.minor_version >= (minor))
 
 void mwrs_log_server(const server_rec *s, int index, int level, int length, const char *text)
 {
@@ -65,7 +80,8 @@ int mwrs_brigade_append_file(apr_bucket_brigade *bb, apr_file_t *file, apr_off_t
     for (last = APR_BUCKET_NEXT(last); last != APR_BRIGADE_SENTINEL(bb);
          last = APR_BUCKET_NEXT(last)) {
         all &= apr_bucket_file_enable_mmap(last, 0) == APR_SUCCESS;
-        apr_bucket_file_set_buf_size(last, piece);
+        if (apr_bucket_file_set_buf_size != NULL)
+            apr_bucket_file_set_buf_size(last, piece);
     }
     return all;
 }
@@ -87,18 +103,19 @@ apr_status_t mwrs_send_held_back(const conn_rec *c)
 apr_size_t mwrs_flush_threshold(const conn_rec *c)
 {
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 97)
-    const core_server_config *core = ap_get_core_module_config(c->base_server->module_config);
-    return core->flush_max_threshold;
-#else
-    return 65536;
+    if (HTTPD_HAS(97)) {
+        const core_server_config *core = ap_get_core_module_config(c->base_server->module_config);
+        return core->flush_max_threshold;
+    }
 #endif
+    return 65536;
 }
 
 int mwrs_passes_authorization(const request_rec *r)
 {
 #ifdef AP_CGI_PASS_AUTH_ON
     const core_dir_config *conf = ap_get_core_module_config(r->per_dir_config);
-    return conf->cgi_pass_auth == AP_CGI_PASS_AUTH_ON;
+    return HTTPD_HAS(44) && conf->cgi_pass_auth == AP_CGI_PASS_AUTH_ON;
 #else
     return 0;
 #endif
@@ -108,7 +125,7 @@ int mwrs_wants_current_uri(const request_rec *r)
 {
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 58)
     const core_dir_config *conf = ap_get_core_module_config(r->per_dir_config);
-    const char *rule = conf->cgi_var_rules == NULL ? NULL
+    const char *rule = !HTTPD_HAS(58) || conf->cgi_var_rules == NULL ? NULL
         : apr_hash_get(conf->cgi_var_rules, "REQUEST_URI", APR_HASH_KEY_STRING);
     return rule != NULL && strcmp(rule, "current-uri") == 0;
 #else
@@ -116,13 +133,43 @@ int mwrs_wants_current_uri(const request_rec *r)
 #endif
 }
 
-const char *mwrs_score_client(const worker_score *score)
+const char *mwrs_copy_score(worker_score *score, int child, int thread)
 {
+    const worker_score *record = ap_get_scoreboard_worker_from_indexes(child, thread);
+    memset(score, 0, sizeof(*score));
+    if (record == NULL)
+        return score->client;
+    memcpy(score, record, offsetof(worker_score, vhost) + sizeof(score->vhost));
+    score->client[sizeof(score->client) - 1] = '\0';
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 83)
-    return score->client64;
-#else
-    return score->client;
+    if (HTTPD_HAS(83)) {
+        memcpy(score->client64, record->client64, sizeof(score->client64) - 1);
+        return score->client64;
+    }
 #endif
+    return score->client;
+}
+
+const char *mwrs_useragent_host(request_rec *r, int type)
+{
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 56)
+    if (ap_get_useragent_host != NULL)
+        return ap_get_useragent_host(r, type, NULL);
+#endif
+    return ap_get_remote_host(r->connection, r->per_dir_config, type, NULL);
+}
+
+int mwrs_map_request_error(apr_status_t status, int otherwise)
+{
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 46)
+    if (ap_map_http_request_error != NULL)
+        return ap_map_http_request_error(status, otherwise);
+#endif
+    return status == AP_FILTER_ERROR ? AP_FILTER_ERROR
+        : APR_STATUS_IS_ENOSPC(status) ? HTTP_REQUEST_ENTITY_TOO_LARGE
+        : APR_STATUS_IS_TIMEUP(status) ? HTTP_REQUEST_TIME_OUT
+        : status == APR_EGENERAL ? HTTP_BAD_REQUEST
+        : otherwise;
 }
 
 APR_DECLARE_OPTIONAL_FN(char *, ssl_var_lookup,
@@ -137,7 +184,8 @@ const char *mwrs_ssl_variable(request_rec *r, char *name)
 void mwrs_hook_child_stopping(void (*stopping)(apr_pool_t *child, int graceful))
 {
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 110)
-    ap_hook_child_stopping(stopping, NULL, NULL, APR_HOOK_MIDDLE);
+    if (ap_hook_child_stopping != NULL)
+        ap_hook_child_stopping(stopping, NULL, NULL, APR_HOOK_MIDDLE);
 #else
     (void)stopping;
 #endif

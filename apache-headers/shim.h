@@ -59,7 +59,16 @@ const char *mwrs_ssl_variable(request_rec *r, char *name);
 /* ap_hook_child_stopping, which came with httpd 2.4.49. */
 void mwrs_hook_child_stopping(void (*stopping)(apr_pool_t *child, int graceful));
 
-/* The client's address; httpd before 2.4.35 has a shorter field alone. */
-const char *mwrs_score_client(const worker_score *score);
+/* ap_copy_scoreboard_worker, of the fields up to vhost: httpd's own record may be longer or shorter than
+ * that of the headers. Returns the client's address, which is a field of score; httpd before 2.4.35 has a
+ * shorter field alone. */
+const char *mwrs_copy_score(worker_score *score, int child, int thread);
+
+/* ap_get_useragent_host(), which came with httpd 2.4.19; before, a request has no client but its
+ * connection's. */
+const char *mwrs_useragent_host(request_rec *r, int type);
+
+/* ap_map_http_request_error(), which came with httpd 2.4.13; the same rule for older ones. */
+int mwrs_map_request_error(apr_status_t status, int otherwise);
 
 #endif

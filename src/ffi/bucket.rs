@@ -348,7 +348,7 @@ impl<'r> Brigade<'r> {
 
     fn error(&self, status: c::apr_status_t) -> BodyError {
         // SAFETY: a function of two numbers.
-        let http = unsafe { c::ap_map_http_request_error(status, c::HTTP_BAD_REQUEST) };
+        let http = unsafe { c::mwrs_map_request_error(status, c::HTTP_BAD_REQUEST) };
         BodyError { status: http, text: error_text(status) }
     }
 }

@@ -342,10 +342,8 @@ impl<'r> Request<'r> {
     }
 
     fn useragent_host(self, kind: c_int) -> Option<&'r [u8]> {
-        let is_address = std::ptr::null_mut();
-        // SAFETY: the request is alive; who does not want to know whether it is an address may say
-        // so with a null pointer.
-        let host = unsafe { c::ap_get_useragent_host(self.as_ptr(), kind, is_address) };
+        // SAFETY: the request is alive.
+        let host = unsafe { c::mwrs_useragent_host(self.as_ptr(), kind) };
         // SAFETY: null, or a C string of the request or its connection.
         unsafe { string::bytes(host) }
     }

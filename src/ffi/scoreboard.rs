@@ -46,7 +46,8 @@ fn child(place: c_int) -> Option<c::process_score> {
     unsafe { copy(record) }
 }
 
-/// A copy of a record that others write to meanwhile, made without a reference to it.
+/// A copy of a record that others write to meanwhile, made without a reference to it. An older httpd's
+/// is shorter: the fields that came later hold bytes of the records behind it, and are not for use.
 ///
 /// # Safety
 /// `record` is null, or points into the scoreboard, which is never unmapped (scoreboard.c). Any bytes
@@ -72,10 +73,8 @@ fn process(place: c_int, threads: c_int) -> Option<Process> {
 fn thread(process: c_int, thread: c_int) -> Thread {
     // SAFETY: a struct of numbers and arrays of characters, for which zero is valid.
     let mut score: c::worker_score = unsafe { std::mem::zeroed() };
-    // SAFETY: places below the limits; the struct is filled in.
-    unsafe { c::ap_copy_scoreboard_worker(&raw mut score, process, thread) };
-    // SAFETY: the struct is this function's own.
-    let client = unsafe { c::mwrs_score_client(&raw const score) };
+    // SAFETY: the scoreboard exists, and the struct is this function's own; it is filled in.
+    let client = unsafe { c::mwrs_copy_score(&raw mut score, process, thread) };
     Thread {
         number: number(score.thread_num),
         generation: number(score.generation),
