@@ -9,8 +9,12 @@ fn site() -> Container {
 
 /// The same, with options of `docker run`.
 fn site_with(options: &[&str]) -> Container {
-    let image = environment::docker_image();
-    let container = Container::start_with(&image, options).expect("the image can be run");
+    site_of(&environment::docker_image(), options)
+}
+
+/// The site of an image.
+fn site_of(image: &str, options: &[&str]) -> Container {
+    let container = Container::start_with(image, options).expect("the image can be run");
     container.wait_for(&format!("{} | grep --quiet '^200 '", get("/")));
     container
 }
@@ -161,4 +165,21 @@ fn a_worker_that_is_killed_for_want_of_memory_is_told_from_others() {
         ],
     );
     assert_holds(&site.sh(&get("/hog")), &["200 there is enough"]);
+}
+
+#[test]
+#[ignore = "needs a Docker engine: `cargo xtask test`"]
+fn the_wheel_serves_and_httpd_outlives_its_environment() {
+    let Some(image) = environment::wheel_image() else {
+        testkit::skipped("no wheel was built: `cargo xtask test` and `cargo xtask test wheel` do");
+        return;
+    };
+    let site = site_of(&image, &[]);
+    let page = site.sh(&get("/"));
+    assert_holds(&page, &["200 ", "\"user\":\"username\"", "\"group\":\"my-application\""]);
+    site.sh("rm -r /path/to/my-application/venv && apachectl configtest && apachectl graceful");
+    site.wait_for(&format!("{} | grep --quiet '^503 '", get("/")));
+    wait_for_log(&site, "error.log", "/path/to/my-application/venv");
+    site.sh("apachectl restart");
+    site.wait_for(&format!("{} | grep --quiet '^503 '", get("/")));
 }

@@ -252,3 +252,28 @@ fn an_upgrade_in_place_leaves_the_running_server_its_own_files() {
     let renewed = until(|| Some(pid(&httpd)).filter(|pid| Some(pid) != served.as_ref()));
     assert!(renewed.is_some());
 }
+
+#[test]
+fn an_httpd_of_another_abi_refuses_and_names_both() {
+    if testkit::ours_only("how theirs is compiled is not ours to know") {
+        return;
+    }
+    let programs = Programs::with("other-abi", |_| ());
+    let library = library(&programs.0);
+    let mut bytes = fs::read(&library).expect("the library");
+    // MODULE_MAGIC_NUMBER_MAJOR of httpd 2.4, and that of the branch which follows it.
+    let (ours, others) = (20_120_211_u32, 20_211_221_u32);
+    let places: Vec<_> =
+        (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(&ours.to_le_bytes())).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + 4].copy_from_slice(&others.to_le_bytes());
+    }
+    fs::remove_file(&library).expect("ours");
+    fs::write(&library, bytes).expect("ours");
+    Httpd::new().dist(&programs.0).configtest().refuses(&[
+        "not compatible with this version of Apache",
+        &others.to_string(),
+        &ours.to_string(),
+    ]);
+}

@@ -51,6 +51,7 @@ mod slow_starts;
 mod strangers;
 mod telemetry;
 mod versions;
+mod wheel;
 
 use testkit::{Httpd, Response};
 

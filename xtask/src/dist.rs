@@ -13,10 +13,17 @@ use crate::python::{self, Python};
 use crate::{requirements, shell, stage};
 
 /// The worker as it is built.
-const WORKER: &str = "libwsgi_worker.so";
+pub const WORKER: &str = "libwsgi_worker.so";
+
+/// What makes a server.
+pub const PACKAGES: [&str; 6] =
+    ["mod_wsgi_rs", "supervisor", "cli", "express", "worker-extension", "worker-embedded"];
+
+/// Their programs.
+const PROGRAMS: [&str; 4] = ["wsgi-supervisor", "wsgictl", "mod_wsgi-rs", "wsgi-worker"];
 
 /// What `crates/worker/build.rs` reads: the interpreters to compile for, as a list of paths.
-const COMPILE_FOR: &str = "MOD_WSGI_RS_PYTHONS";
+pub const COMPILE_FOR: &str = "MOD_WSGI_RS_PYTHONS";
 
 /// How the file name of the module's library begins.
 const LIBRARY: &str = "libmod_wsgi_rs-";
@@ -81,18 +88,14 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     let default = pythons.first().context("no Python is named")?;
     let target = shell::target();
     let mut command = shell::cargo();
-    let packages =
-        ["mod_wsgi_rs", "supervisor", "cli", "express", "worker-extension", "worker-embedded"];
-    command.arg("build").args(packages.iter().flat_map(|package| ["--package", package]));
+    command.arg("build").args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     let with_lock = pythons.iter().find(|python| !python.free_threaded).unwrap_or(default);
     with_lock.build_environment(&mut command);
     command.env(COMPILE_FOR, programs(pythons)?);
     compile(command, &target, profile)?;
     let built = target.join(profile.folder());
-    place_module(&built.join("libmod_wsgi_rs.so"), out)?;
-    for program in ["wsgi-supervisor", "wsgictl", "mod_wsgi-rs", "wsgi-worker"] {
-        place(&built.join(program), &out.join(program))?;
-    }
+    let compiler = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    place_programs(&built, out, compiler)?;
     let worker = |python: &Python| out.join(format!("wsgi_worker.{}.so", python.worker_tag()));
     if !with_lock.free_threaded {
         place(&built.join(WORKER), &worker(with_lock))?;
@@ -117,8 +120,15 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     stage::write(&load_file(out)?, &format!("LoadModule wsgi_module {}\n", module.display()))
 }
 
+/// Puts all that was built, but for workers that an interpreter loads, into `out`. The C compiler makes the
+/// module's loader.
+pub fn place_programs(built: &Path, out: &Path, compiler: Command) -> Result<()> {
+    place_module(&built.join("libmod_wsgi_rs.so"), out, compiler)?;
+    PROGRAMS.iter().try_for_each(|program| place(&built.join(program), &out.join(program)))
+}
+
 /// The interpreters for which the worker's own Python code is compiled beforehand.
-fn programs(pythons: &[Python]) -> Result<std::ffi::OsString> {
+pub fn programs(pythons: &[Python]) -> Result<std::ffi::OsString> {
     let with_lock = pythons.iter().filter(|python| !python.free_threaded);
     Ok(env::join_paths(with_lock.map(|python| &python.executable))?)
 }
@@ -135,14 +145,14 @@ fn compile(mut command: Command, target: &Path, profile: Profile) -> Result<()> 
 ///
 /// Its name has a digest of its content, since a running httpd keeps its library for ever: a
 /// graceful restart takes one of another name, and so the new build.
-fn place_module(built: &Path, out: &Path) -> Result<()> {
+fn place_module(built: &Path, out: &Path, mut compiler: Command) -> Result<()> {
     let mut digest = DefaultHasher::new();
     digest.write(&fs::read(built).with_context(|| format!("cannot read {}", built.display()))?);
     let library = format!("{LIBRARY}{:016x}.so", digest.finish());
     place(built, &out.join(&library))?;
     let loader = out.join("mod_wsgi_rs.so.new");
     shell::run(
-        Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()))
+        compiler
             .args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"])
             .arg(&loader)
             .arg(format!("-DLIBRARY=\"{library}\""))
@@ -165,7 +175,7 @@ fn place_module(built: &Path, out: &Path) -> Result<()> {
 
 /// Puts a file where another one may be in use: a program that runs cannot be written to, but
 /// its name can be given to a new one.
-fn place(from: &Path, to: &Path) -> Result<()> {
+pub fn place(from: &Path, to: &Path) -> Result<()> {
     let fresh = to.with_extension("new");
     fs::copy(from, &fresh).with_context(|| format!("cannot copy {}", from.display()))?;
     fs::rename(&fresh, to).with_context(|| format!("cannot make {}", to.display()))

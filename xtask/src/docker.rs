@@ -12,6 +12,9 @@ use crate::{environments, flask_site, requirements, shell, stage};
 /// The name of the image.
 const IMAGE: &str = "mod_wsgi_rs-flask-site";
 
+/// The name of that with the module from the package for pip.
+const WHEEL_IMAGE: &str = "mod_wsgi_rs-wheel-site";
+
 /// A release of a Debian-like system.
 #[derive(Debug, PartialEq, Eq)]
 struct Release {
@@ -61,6 +64,7 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
         "conf/wsgi.load",
         "conf/wsgi.conf",
         "tests/docker/Dockerfile",
+        "tests/docker/Dockerfile.wheel",
         "tests/docker/app.py",
         "tests/docker/client.py",
     ] {
@@ -68,14 +72,39 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
         fs::copy(shell::root().join(file), context.join(name))
             .with_context(|| format!("cannot copy {file}"))?;
     }
+    make(IMAGE, "Dockerfile", &context, &release, python)
+}
+
+/// Builds the image with the same site and the module from the package for pip, after [`image`], whose
+/// files it takes. Gives its name.
+pub fn wheel_image(stage: &Path, wheel: &Path, python: &Python) -> Result<String> {
+    let context = stage.join("docker");
+    let folder = context.join("wheel");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    stage::folder(&folder)?;
+    fs::copy(wheel, folder.join(wheel.file_name().context("a wheel is a file")?))?;
+    make(WHEEL_IMAGE, "Dockerfile.wheel", &context, &Release::of_this_machine()?, python)
+}
+
+/// Builds an image.
+fn make(
+    name: &str,
+    recipe: &str,
+    context: &Path,
+    release: &Release,
+    python: &Python,
+) -> Result<String> {
     shell::run(
         Command::new("docker")
-            .args(["build", "--quiet", "--tag", IMAGE])
+            .args(["build", "--quiet", "--tag", name, "--file"])
+            .arg(context.join(recipe))
             .args(["--build-arg", &format!("BASE={}", release.image)])
             .args(["--build-arg", &format!("PYTHON={}", python.tag())])
-            .arg(&context),
+            .arg(context),
     )?;
-    Ok(IMAGE.to_owned())
+    Ok(name.to_owned())
 }
 
 /// Checks that an engine answers.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod components;
 mod demo;
 mod dist;
 mod docker;
@@ -19,6 +20,7 @@ mod stage;
 mod tally;
 mod test;
 mod tidy;
+mod wheel;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,7 @@ Usage: cargo xtask COMMAND
                      with --check, only verify that it works
   dist --out DIR [--python PYTHON]... [--debug]
                      put everything a server needs into one folder, with a worker for each Python
+  wheel [--out DIR]  the same as one package for pip, for every Linux on x86_64 and every Python
   test [FILTER]      all tests, in a container too where a Docker engine answers; with
                      MOD_WSGI_UNDER_TEST=theirs (or debian) the tests against httpd alone, run on
                      PyPI's (or Debian's) mod_wsgi
@@ -70,6 +73,7 @@ fn run() -> Result<()> {
         Some("requirements") => nothing_more(arguments).and_then(|()| requirements::run()),
         Some("demo") => demo::run(arguments),
         Some("dist") => dist::run(arguments),
+        Some("wheel") => wheel::run(arguments),
         Some("test") => test::run(arguments),
         Some("bench") => bench::run(arguments),
         Some("instructions") => instructions::run(arguments),

@@ -14,7 +14,7 @@ use crate::dist::Profile;
 use crate::originals::{self, Original};
 use crate::python::{self, Found, Python};
 use crate::tally::Tally;
-use crate::{dist, docker, environments, requirements, shell, stage};
+use crate::{dist, docker, environments, requirements, shell, stage, wheel};
 
 /// What the test applications import.
 const PACKAGES: [&str; 6] = ["flask", "django", "falcon", "bottle", "pyramid", "py-spy"];
@@ -24,6 +24,9 @@ const FEWER_PACKAGES: [&str; 2] = ["flask", "django"];
 
 /// Filters that begin so ask for every Python that there is, as no filter does.
 const EVERY_PYTHON: &str = "versions";
+
+/// The module that holds the tests of the package for pip, and how filters begin that ask for it.
+const WHEEL_TESTS: &str = "wheel";
 
 /// The module that holds the container tests: elsewhere they are skipped, not failed.
 const CONTAINER_TESTS: &str = "in_a_container::";
@@ -46,6 +49,7 @@ const OURS_ALONE: [&str; 15] = [
     "slow_clients::",
     "strangers::",
     "versions::",
+    "wheel::",
 ];
 
 /// Tests of servers that `mod_wsgi-express` sets up: they are run on those of `mod_wsgi-rs`, too.
@@ -81,11 +85,17 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     }
     let mut tests = site.tests(&["--workspace", "--no-fail-fast"]);
     tests.args(filter);
+    let wheel = wheel(&stage, filter)?;
+    tests.envs(wheel.iter().map(|wheel| (environment::WHEEL, wheel)));
     match docker::image(&stage, &site.dist, &site.venv, site.python) {
         Ok(image) => {
             run.tests(tests.args(["--", "--skip", CONTAINER_TESTS]))?;
             let mut container = site.tests(&["--test", "docker"]);
             container.args(filter).args(["--", "--include-ignored"]);
+            if let Some(wheel) = wheel {
+                let image = docker::wheel_image(&stage, &wheel, site.python)?;
+                container.env(environment::WHEEL_IMAGE, image);
+            }
             run.tests(container.env(environment::DOCKER_IMAGE, image))?;
         }
         Err(reason) if env::var_os("CI").is_some() => {
@@ -103,6 +113,23 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
         run.tests(tests.env(environment::EXPRESS, "ours"))?;
     }
     run.finish()
+}
+
+/// The package for pip, where the tests that are asked for need it: it takes minutes to build.
+fn wheel(stage: &Path, filter: Option<&str>) -> Result<Option<PathBuf>> {
+    if filter.is_some_and(|filter| !filter.starts_with(WHEEL_TESTS)) {
+        return Ok(None);
+    }
+    match wheel::build(stage, &stage.join("wheel")) {
+        Ok(wheel) => Ok(Some(wheel)),
+        Err(reason) if env::var_os("CI").is_some() => {
+            Err(reason.context("the wheel cannot be built, and here it must"))
+        }
+        Err(reason) => {
+            println!("Skipping the tests of the wheel: {reason:#}");
+            Ok(None)
+        }
+    }
 }
 
 /// The Pythons to test with, the default one first. Those that other users cannot read where they are

@@ -18,6 +18,10 @@ pub const UNDER_TEST: &str = "MOD_WSGI_UNDER_TEST";
 pub const ORIGINAL: &str = "MOD_WSGI_RS_ORIGINAL";
 /// An environment with PyPI's mod_wsgi, which brings `mod_wsgi-express`.
 pub const ORIGINAL_VENV: &str = "MOD_WSGI_RS_ORIGINAL_VENV";
+/// The package for pip, where it has been built.
+pub const WHEEL: &str = "MOD_WSGI_RS_WHEEL";
+/// The container image with the same site, and the module from that package.
+pub const WHEEL_IMAGE: &str = "MOD_WSGI_RS_WHEEL_IMAGE";
 /// Which tool sets up the servers of `Express`: the original's, or `ours`.
 pub const EXPRESS: &str = "MOD_WSGI_RS_EXPRESS";
 /// When set, the directories of the httpds are kept for a look after the test.
@@ -78,6 +82,17 @@ pub fn original_module() -> PathBuf {
 /// When the tests were not started by `cargo xtask test`.
 pub fn original_venv() -> PathBuf {
     required(ORIGINAL_VENV).into()
+}
+
+/// The package for pip, where it has been built.
+pub fn wheel() -> Option<PathBuf> {
+    env::var_os(WHEEL).map(PathBuf::from)
+}
+
+/// The container image with the Flask guide's site and the module from the package for pip, where that has
+/// been built.
+pub fn wheel_image() -> Option<String> {
+    env::var(WHEEL_IMAGE).ok()
 }
 
 /// The value of a variable that a test cannot do without.

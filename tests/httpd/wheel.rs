@@ -1,0 +1,149 @@
+//! The package for pip: what `cargo xtask wheel` makes installs without a compiler, and serves from where
+//! pip puts it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, process};
+
+use testkit::{Httpd, environment};
+
+use crate::{HELLO, TELL, ask, told};
+
+/// A virtual environment with the package, until it is dropped.
+struct Environment(PathBuf);
+
+impl Environment {
+    /// Makes one as users do, with the Python of another one.
+    fn new(name: &str, other: &Path) -> Environment {
+        let home = env::temp_dir().join(format!("mwrs-{name}-{}", process::id()));
+        let made = Environment(home.clone());
+        run(Command::new(other.join("bin/python")).args(["-m", "venv"]).arg(&home));
+        fs::set_permissions(&home, Permissions::from_mode(0o755)).expect("it is ours");
+        let wheel = environment::wheel().expect("a wheel");
+        run(made.command("pip").args(["-q", "install", "--no-index"]).arg(wheel));
+        made
+    }
+
+    /// A command of the environment.
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.0.join("bin").join(name));
+        // Of the system alone: neither a compiler's settings nor apxs.
+        command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        command
+    }
+
+    /// Where pip has put the module.
+    fn module(&self) -> PathBuf {
+        let location = text(&run(self.command("mod_wsgi-rs").arg("module-location")));
+        PathBuf::from(location.trim())
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[track_caller]
+fn run(command: &mut Command) -> Output {
+    let output = command.output().expect("it can be run");
+    assert!(output.status.success(), "{command:?}: {}", text(&output));
+    output
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+}
+
+/// Whether there is nothing to test.
+fn skips() -> bool {
+    let skips = environment::wheel().is_none();
+    if skips {
+        testkit::skipped("no wheel was built: `cargo xtask test` and `cargo xtask test wheel` do");
+    }
+    skips || testkit::ours_only("it is our wheel")
+}
+
+#[test]
+fn serves_from_where_pip_puts_it_in_every_python() {
+    if skips() {
+        return;
+    }
+    let others = environment::other_venvs();
+    for other in [environment::venv()].iter().chain(&others) {
+        if other.join("bin/python").exists() && is_free_threaded(other) {
+            continue;
+        }
+        let home = Environment::new("wheel", other);
+        let module = home.module();
+        assert!(module.starts_with(&home.0), "{}", module.display());
+        let lines = text(&run(home.command("mod_wsgi-rs").arg("module-config")));
+        assert!(
+            lines.contains(&format!("LoadModule wsgi_module \"{}\"", module.display())),
+            "{lines}"
+        );
+        assert!(lines.contains(&format!("WSGIPythonHome \"{}\"", home.0.display())), "{lines}");
+        run(home.command("wsgictl").arg("--help"));
+        run(home.command("python").args(["-m", "mod_wsgi_rs", "--version"]));
+        let folder = module.parent().expect("a folder");
+        let httpd = Httpd::new()
+            .dist(folder)
+            .app("app.wsgi", TELL)
+            .conf(
+                "WSGIDaemonProcess app threads=2\n\
+                 WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+            )
+            .start();
+        let answer = told(httpd.get(&ask(&["sys.prefix"])));
+        assert_eq!(answer, [home.0.display().to_string()]);
+    }
+}
+
+/// Whether an environment is of a Python for which the wheel has no worker.
+fn is_free_threaded(home: &Path) -> bool {
+    let question = "import sys; print(getattr(sys, '_is_gil_enabled', lambda: True)())";
+    let answer = run(Command::new(home.join("bin/python")).args(["-c", question]));
+    text(&answer).trim() == "False"
+}
+
+#[test]
+fn an_installed_copy_outlives_the_environment() {
+    if skips() {
+        return;
+    }
+    if !testkit::running_as_root() {
+        testkit::skipped("only root installs modules");
+        return;
+    }
+    let home = Environment::new("outlived", &environment::venv());
+    let copy = env::temp_dir().join(format!("mwrs-copy-{}", process::id()));
+    let mut install = home.command("mod_wsgi-rs");
+    install.args(["install-module", "--no-enable", "--modules-directory"]).arg(&copy);
+    let told = text(&run(&mut install));
+    let python_home = format!("WSGIPythonHome \"{}\"", home.0.display());
+    assert!(told.contains(&python_home), "{told}");
+    let site = |home: &str| {
+        Httpd::new()
+            .dist(&copy)
+            .app("app.wsgi", HELLO)
+            .file("htdocs/a.txt", "static")
+            .conf(home)
+            .conf("WSGIScriptAlias /app {apps}/app.wsgi")
+            .expect_log("[wsgi:")
+    };
+    let httpd = site(&python_home).start();
+    httpd.get("/app").assert(200);
+    drop(home);
+    httpd.graceful();
+    httpd.get("/a.txt").assert(200);
+    httpd.get("/app").assert(503);
+    httpd.wait_for_log(&["mwrs-outlived-", "No such file"]);
+    drop(httpd);
+    let httpd = site(&python_home).start();
+    httpd.get("/a.txt").assert(200);
+    httpd.get("/app").assert(503);
+    fs::remove_dir_all(&copy).expect("it is ours");
+}
