@@ -6,7 +6,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What the module uses of httpd and APR, and nothing else: what came after httpd 2.4.2 is in the shim.
+/// What the module uses of httpd and APR, and nothing else: what came after httpd 2.4.6 is in the shim.
 const FUNCTIONS: &[&str] = &[
     "ap_(add_version_component|allow_options|auth_type|context_document_root|context_prefix)",
     "ap_(document_root|escape_html2|find_path_info|get_brigade|get_limit_req_body)",

@@ -1,6 +1,6 @@
 /* See shim.h: one line of behaviour each.
  *
- * One build serves every httpd from 2.4.2 on, whatever its headers were: what came later (the history is
+ * One build serves every httpd from 2.4.6 on, whatever its headers were: what came later (the history is
  * in ap_mmn.h) is a weak reference, null where httpd does not have it, and a field of a structure is
  * read only if httpd is new enough. Structures grow at their end alone within 2.4. */
 #include <stddef.h>
