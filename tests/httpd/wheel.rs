@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, process};
 
-use testkit::{Httpd, environment};
+use testkit::{Apache, Httpd, Mpm, environment};
 
 use crate::{HELLO, TELL, ask, told};
 
@@ -147,3 +147,66 @@ fn an_installed_copy_outlives_the_environment() {
     httpd.get("/app").assert(503);
     fs::remove_dir_all(&copy).expect("it is ours");
 }
+
+/// Uses what httpd got only later: the scoreboard, the client's host, bodies, files and a child's end.
+#[test]
+fn one_module_serves_older_httpds() {
+    let httpds = environment::httpds();
+    if skips() {
+        return;
+    }
+    if httpds.is_empty() {
+        testkit::skipped("no older httpd was built");
+        return;
+    }
+    let home = Environment::new("older", &environment::venv());
+    let module = home.module();
+    for prefix in httpds {
+        let apache = Apache::installed_to(&prefix).expect("it runs");
+        for mpm in Mpm::ALL {
+            let httpd = Httpd::new()
+                .apache(apache.clone())
+                .mpm(mpm)
+                .dist(module.parent().expect("a folder"))
+                .app("app.wsgi", OLDER)
+                .file("htdocs/a.txt", "static")
+                .conf(
+                    "WSGIDaemonProcess app user={user} group={group} threads=5 server-metrics=On\n\
+                     WSGIScriptAlias /app {apps}/app.wsgi process-group=app \
+                     application-group=%{GLOBAL}",
+                )
+                .start();
+            let answer = httpd.get("/app").assert(200).text();
+            let version = answer.lines().next().expect("a line").to_owned();
+            assert!(version.starts_with("(2, 4, "), "{answer}");
+            assert!(answer.contains("127.0.0.1"), "{answer}");
+            assert!(answer.contains("threads: "), "{answer}");
+            let echoed = httpd.request("POST", "/app", &[], &[b'x'; 300_000]).assert(200);
+            assert!(echoed.text().contains("read: 300000"), "{}", echoed.text());
+            assert_eq!(httpd.get("/app?file").assert(200).text().len(), 100_000);
+            httpd.graceful();
+            httpd.get("/app").assert(200);
+            assert_eq!(httpd.get("/a.txt").assert(200).text(), "static");
+        }
+    }
+}
+
+const OLDER: &str = r#"
+import mod_wsgi, tempfile
+
+
+def application(environ, start_response):
+    if environ["QUERY_STRING"] == "file":
+        file = tempfile.TemporaryFile()
+        file.write(b"x" * 100_000)
+        file.flush()
+        file.seek(0)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return environ["wsgi.file_wrapper"](file)
+    read = len(environ["wsgi.input"].read())
+    metrics = mod_wsgi.server_metrics()
+    threads = sum(len(process["workers"]) for process in metrics["processes"])
+    lines = [environ["apache.version"], environ["REMOTE_ADDR"], f"threads: {threads}", f"read: {read}"]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return ["\n".join(map(str, lines)).encode()]
+"#;

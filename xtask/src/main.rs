@@ -8,6 +8,7 @@ mod dist;
 mod docker;
 mod environments;
 mod flask_site;
+mod httpds;
 mod instructions;
 mod lint;
 mod originals;

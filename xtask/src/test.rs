@@ -14,7 +14,7 @@ use crate::dist::Profile;
 use crate::originals::{self, Original};
 use crate::python::{self, Found, Python};
 use crate::tally::Tally;
-use crate::{dist, docker, environments, requirements, shell, stage, wheel};
+use crate::{dist, docker, environments, httpds, requirements, shell, stage, wheel};
 
 /// What the test applications import.
 const PACKAGES: [&str; 6] = ["flask", "django", "falcon", "bottle", "pyramid", "py-spy"];
@@ -86,7 +86,13 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let mut tests = site.tests(&["--workspace", "--no-fail-fast"]);
     tests.args(filter);
     let wheel = wheel(&stage, filter)?;
-    tests.envs(wheel.iter().map(|wheel| (environment::WHEEL, wheel)));
+    if let Some(wheel) = &wheel {
+        tests.env(environment::WHEEL, wheel);
+        match httpds::ensure(&stage, site.python) {
+            Ok(httpds) => drop(tests.env(environment::HTTPDS, env::join_paths(httpds)?)),
+            Err(reason) => println!("Skipping older httpds: {reason:#}"),
+        }
+    }
     match docker::image(&stage, &site.dist, &site.venv, site.python) {
         Ok(image) => {
             run.tests(tests.args(["--", "--skip", CONTAINER_TESTS]))?;

@@ -31,8 +31,8 @@ impl Mpm {
     }
 }
 
-/// The httpd that is installed on this machine.
-#[derive(Debug)]
+/// An httpd, as a rule the one that is installed on this machine.
+#[derive(Clone, Debug)]
 pub struct Apache {
     /// The server's program, such as `/usr/sbin/apache2`.
     pub program: PathBuf,
@@ -61,13 +61,25 @@ impl Apache {
         if !program.is_file() {
             bail!("apxs says that httpd is {}, which does not exist", program.display());
         }
+        Apache::new(program, apxs("LIBEXECDIR")?.into())
+    }
+
+    /// Another httpd, by the directory that it was installed to.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn installed_to(prefix: &Path) -> Result<Apache> {
+        Apache::new(prefix.join("bin/httpd"), prefix.join("modules"))
+    }
+
+    fn new(program: PathBuf, modules: PathBuf) -> Result<Apache> {
         let listing = Command::new(&program)
             .arg("-l")
             .output()
             .with_context(|| format!("cannot run {}", program.display()))?;
         let built_in =
             String::from_utf8_lossy(&listing.stdout).lines().map(|l| l.trim().to_owned()).collect();
-        Ok(Apache { program, modules: apxs("LIBEXECDIR")?.into(), built_in })
+        Ok(Apache { program, modules, built_in })
     }
 
     /// The `LoadModule` line for a module, empty when it is compiled in.

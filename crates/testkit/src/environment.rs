@@ -22,6 +22,8 @@ pub const ORIGINAL_VENV: &str = "MOD_WSGI_RS_ORIGINAL_VENV";
 pub const WHEEL: &str = "MOD_WSGI_RS_WHEEL";
 /// The container image with the same site, and the module from that package.
 pub const WHEEL_IMAGE: &str = "MOD_WSGI_RS_WHEEL_IMAGE";
+/// The directories that older httpds are installed to; colon-separated.
+pub const HTTPDS: &str = "MOD_WSGI_RS_HTTPDS";
 /// Which tool sets up the servers of `Express`: the original's, or `ours`.
 pub const EXPRESS: &str = "MOD_WSGI_RS_EXPRESS";
 /// When set, the directories of the httpds are kept for a look after the test.
@@ -93,6 +95,11 @@ pub fn wheel() -> Option<PathBuf> {
 /// been built.
 pub fn wheel_image() -> Option<String> {
     env::var(WHEEL_IMAGE).ok()
+}
+
+/// The directories that older httpds are installed to, where they have been built.
+pub fn httpds() -> Vec<PathBuf> {
+    env::var_os(HTTPDS).map(|list| env::split_paths(&list).collect()).unwrap_or_default()
 }
 
 /// The value of a variable that a test cannot do without.

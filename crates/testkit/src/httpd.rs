@@ -27,6 +27,7 @@ use crate::wait::until;
 /// environment of the tests.
 #[derive(Clone, Debug)]
 pub struct Httpd {
+    apache: Option<Apache>,
     mpm: Mpm,
     module: bool,
     dist: Option<PathBuf>,
@@ -41,6 +42,7 @@ pub struct Httpd {
 impl Default for Httpd {
     fn default() -> Httpd {
         Httpd {
+            apache: None,
             mpm: Mpm::Event,
             module: true,
             dist: None,
@@ -58,6 +60,12 @@ impl Httpd {
     /// An httpd with our module and an empty site.
     pub fn new() -> Httpd {
         Httpd::default()
+    }
+
+    /// Runs this httpd, not the one of this machine.
+    pub fn apache(mut self, apache: Apache) -> Httpd {
+        self.apache = Some(apache);
+        self
     }
 
     /// Leaves our module out.
@@ -225,7 +233,10 @@ impl Httpd {
 
     /// Makes the directory with all that httpd needs.
     fn prepare(&self) -> Result<World> {
-        let apache = Apache::find()?;
+        let apache = match &self.apache {
+            Some(apache) => apache.clone(),
+            None => Apache::find()?.clone(),
+        };
         let directory = Directory::new()?;
         let folder = directory.path();
         for name in ["apps", "htdocs", "logs", "run"] {
@@ -244,7 +255,7 @@ impl Httpd {
         };
         let port = free_port();
         let (mpm, conf, module) = (self.mpm, self.conf.as_str(), module.as_ref());
-        let text = config::render(&Setting { apache, mpm, folder, port, module, conf });
+        let text = config::render(&Setting { apache: &apache, mpm, folder, port, module, conf });
         directory.write("httpd.conf", text.as_bytes())?;
         let variables = self.variables.clone();
         let wrapper = self.wrapper.clone();
@@ -290,7 +301,7 @@ impl Checked {
 
 /// A directory that is ready for httpd.
 struct World {
-    apache: &'static Apache,
+    apache: Apache,
     directory: Directory,
     port: u16,
     original: bool,
