@@ -111,6 +111,16 @@ apr_size_t mwrs_flush_threshold(const conn_rec *c)
     return 65536;
 }
 
+conn_rec *mwrs_master(const conn_rec *c)
+{
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 52)
+    return HTTPD_HAS(52) ? c->master : NULL;
+#else
+    (void)c;
+    return NULL;
+#endif
+}
+
 int mwrs_passes_authorization(const request_rec *r)
 {
 #ifdef AP_CGI_PASS_AUTH_ON

@@ -56,6 +56,9 @@ int mwrs_wants_current_uri(const request_rec *r);
 /* mod_ssl's optional function ssl_var_lookup; NULL where there is no mod_ssl. */
 const char *mwrs_ssl_variable(request_rec *r, char *name);
 
+/* conn_rec::master, of httpd 2.4.17; NULL for a connection that is no stream of another one. */
+conn_rec *mwrs_master(const conn_rec *c);
+
 /* ap_hook_child_stopping, which came with httpd 2.4.49. */
 void mwrs_hook_child_stopping(void (*stopping)(apr_pool_t *child, int graceful));
 

@@ -58,17 +58,22 @@ impl<'r> Request<'r> {
 
     /// Whether this is a stream of an HTTP/2 connection.
     pub fn is_stream(self) -> bool {
-        !self.connection().master.is_null()
+        !self.master().is_null()
+    }
+
+    /// The connection that a stream of HTTP/2 is part of; null for all others.
+    fn master(self) -> *mut c::conn_rec {
+        // SAFETY: a request's connection outlives it.
+        unsafe { c::mwrs_master(self.rec().connection) }
     }
 
     /// The socket at whose other end the client is. A stream of an HTTP/2 connection has none of its
     /// own; all of them end with that of the connection.
     pub fn client_socket(self) -> Option<BorrowedFd<'r>> {
         let connection = self.rec().connection;
-        // SAFETY: a request's connection outlives it, and a master connection its streams.
-        let master = unsafe { (*connection).master };
+        let master = self.master();
         let connection = if master.is_null() { connection } else { master };
-        // SAFETY: as above; the core module keeps the socket in the connection's configuration.
+        // SAFETY: a request's connection outlives it, and a master connection its streams; the core module keeps the socket in the connection's configuration.
         let socket = unsafe { c::ap_get_conn_socket(connection) };
         if socket.is_null() {
             return None;

@@ -7,9 +7,10 @@ use crate::under_test::Module;
 use crate::{environment, users};
 
 /// Modules of httpd that are in every Debian installation and that tests may use.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "unixd",
     "log_config",
+    "logio",
     "authn_core",
     "auth_basic",
     "authz_user",
