@@ -69,12 +69,13 @@ const BASE: &str = "wire";
 /// Runs the command.
 pub fn run() -> Result<()> {
     let mut problems = Vec::new();
-    for path in rust_files(shell::root())? {
+    for path in files(shell::root(), &["rs"])? {
         let name = path.strip_prefix(shell::root())?.display().to_string();
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
         check_file(&name, &text, &mut problems);
     }
     check_packages(&mut problems)?;
+    check_messages(&mut problems)?;
     if !problems.is_empty() {
         bail!("not tidy:\n  {}", problems.join("\n  "));
     }
@@ -82,17 +83,55 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// All our Rust files.
-fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The page of log messages and their cures.
+const MESSAGES: &str = "docs/troubleshooting.md";
+
+/// Each message that the page quotes is still one of ours: between the parts that differ (`…`), it says
+/// what some file of the programs says.
+fn check_messages(problems: &mut Vec<String>) -> Result<()> {
+    let mut sources = String::new();
+    for folder in ["src", "crates/channel/src", "crates/supervisor/src", "crates/worker/src"] {
+        for path in files(&shell::root().join(folder), &["rs", "py"])? {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            sources.push_str(&as_one_line(&text));
+        }
+    }
+    let name = shell::root().join(MESSAGES);
+    let page = fs::read_to_string(&name).with_context(|| format!("cannot read {MESSAGES}"))?;
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split("` |").next());
+    let mut count = 0;
+    for message in rows {
+        count += 1;
+        for part in message.split('…').map(str::trim).filter(|part| part.len() > 4) {
+            if !sources.contains(part) {
+                problems.push(format!("{MESSAGES}: no program of ours says '{part}'"));
+            }
+        }
+    }
+    if count == 0 {
+        problems.push(format!("{MESSAGES}: has no row that begins with a message"));
+    }
+    Ok(())
+}
+
+/// Source text with the strings that go on in the next line put together.
+fn as_one_line(text: &str) -> String {
+    let mut pieces = text.split("\\\n");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |joined, piece| joined + piece.trim_start())
+}
+
+/// All our files of these kinds.
+fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
         if entry.file_type()?.is_dir() {
             if !NOT_OURS.iter().any(|folder| name == *folder) {
-                files.extend(rust_files(&path)?);
+                files.extend(self::files(&path, extensions)?);
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|own| extensions.iter().any(|one| own == *one)) {
             files.push(path);
         }
     }
