@@ -1,6 +1,7 @@
 //! Who may connect, and what becomes of those who may not.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use wire::control::{self, Settings};
@@ -227,9 +228,8 @@ fn requests_for_another_application_group() {
     assert_eq!(client.ask(&Ask::of(&script)).ok(), "hello", "the connection lives");
 }
 
-#[test]
-fn a_busy_worker_refuses_what_may_go_elsewhere() {
-    let worker = Worker::serving_with(Settings { threads: 1, ..settings() });
+/// A pipe, and a script whose application has begun its response and waits for what comes through it.
+fn gated(worker: &Worker) -> (PathBuf, PathBuf) {
     let gate = worker.scratch.fifo("gate");
     let script = worker.scratch.write(
         "busy.wsgi",
@@ -240,6 +240,13 @@ fn a_busy_worker_refuses_what_may_go_elsewhere() {
                  yield open({gate:?}, 'rb').read()\n"
         ),
     );
+    (gate, script)
+}
+
+#[test]
+fn a_busy_worker_refuses_what_may_go_elsewhere() {
+    let worker = Worker::serving_with(Settings { threads: 1, ..settings() });
+    let (gate, script) = gated(&worker);
     let (mut busy, mut other) = (worker.connect(), worker.connect());
     busy.send(&ToWorker::Request(Ask::of(&script).request));
     assert!(matches!(busy.next(), FromWorker::Head { .. }));
@@ -259,16 +266,7 @@ fn a_busy_worker_refuses_what_may_go_elsewhere() {
 #[test]
 fn among_several_processes_a_busy_worker_leaves_connections_to_others() {
     let worker = Worker::serving_with(Settings { threads: 1, processes: 2, ..settings() });
-    let gate = worker.scratch.fifo("gate");
-    let script = worker.scratch.write(
-        "busy.wsgi",
-        &format!(
-            "def application(environ, start_response):\n    \
-                 start_response('200 OK', [])\n    \
-                 yield b'begun '\n    \
-                 yield open({gate:?}, 'rb').read()\n"
-        ),
-    );
+    let (gate, script) = gated(&worker);
     let mut busy = worker.connect();
     busy.send(&ToWorker::Request(Ask::of(&script).request));
     assert!(matches!(busy.next(), FromWorker::Head { .. }));
