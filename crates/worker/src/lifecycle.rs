@@ -29,7 +29,7 @@ use crate::monitor::{Monitor, Stacks};
 use crate::process::control::{Control, ControlError, Event, Reporter, Signal};
 use crate::process::proof::Proof;
 use crate::process::title::Title;
-use crate::process::{log, setup};
+use crate::process::{log, setup, threads};
 use crate::python::context::Context;
 use crate::python::interpreter::Interpreter;
 use crate::python::peers::{Answer, Peers};
@@ -292,7 +292,7 @@ fn serve(
     });
     runners.start(&worker);
     let io = Io::new(intake, listener, authenticator, complaints)?;
-    let io = std::thread::Builder::new().name("wsgi-io".to_owned()).spawn(|| io.run())?;
+    let io = threads::start("wsgi-io", None, || io.run())?;
     Ok(Serving { worker, io, stacks, has_lock })
 }
 
@@ -382,7 +382,7 @@ impl Serving {
                 monitor.note_loaded();
             }
         };
-        std::thread::Builder::new().name("wsgi-loader".to_owned()).spawn(load).map(drop)
+        threads::start("wsgi-loader", None, load).map(drop)
     }
 
     /// Runs requests that have been held back for another worker.
