@@ -136,6 +136,17 @@ fn run(
     let signals = Signals::catch()?;
     let interpreter = Python::attach(|py| Interpreter::prepare(py, &settings))
         .map_err(|error| format!("Python runs, but cannot be set up: {error}"))?;
+    if let Some(home) = &settings.python_home
+        && let Some(prefix) = Python::attach(|py| interpreter.other_prefix(py, home))?
+    {
+        let text = format!(
+            "python-home={} is not used: Python runs with the packages in {}, as it finds no pyvenv.cfg \
+             there that it can read; make the environment anew",
+            home.display(),
+            prefix.display()
+        );
+        reporter.log(Level::Warning, text);
+    }
     // Who subscribed to the end is told in any case, as with mod_wsgi.
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
