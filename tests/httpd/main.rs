@@ -38,6 +38,7 @@ mod mapping;
 mod metrics;
 mod neighbours;
 mod output;
+mod outside;
 mod overload;
 mod proxies;
 mod ranges;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use channel::Inbox;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Gid, Uid};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Rlimit;
 use wire::Secret;
 use wire::control::{Reload, Settings};
@@ -38,6 +39,10 @@ use crate::watch::Watch;
 /// Lines about peers that were turned away: the first ones at once, then one a minute.
 const LOUD_REFUSALS: u32 = 5;
 const REFUSALS_QUIET: Duration = Duration::from_secs(60);
+
+/// How long a supervisor that has nothing more to do waits for httpd to open a log anew for which it has
+/// lines: httpd starts its next generation meanwhile.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often to look whether an earlier generation has gone, where a group waits for that.
 const PREDECESSOR_INTERVAL: Duration = Duration::from_millis(50);
@@ -107,6 +112,7 @@ impl Supervisor {
     ) -> Result<Self, StartError> {
         let watch = Watch::new()
             .map_err(|source| StartError::System { action: "watch workers", source })?;
+        let logs = Logs::new(logs, &configuration);
         let Configuration { secret, directory, httpd_uid, httpd_gid, groups, .. } = configuration;
         let httpd = (Uid::from_raw(httpd_uid), Gid::from_raw(httpd_gid));
         let users = groups.iter().filter_map(|group| group.settings.socket_user);
@@ -134,7 +140,7 @@ impl Supervisor {
             installed: Installed::open(),
             descriptors,
             logic: Logic::new(groups.iter().map(plan).collect(), starts_at_once()),
-            logs: Logs::new(logs, main_level(&groups)),
+            logs,
             directory,
             broker,
             admin: Admin::new(admin),
@@ -155,7 +161,7 @@ impl Supervisor {
             restore_at: None,
             missing_rights,
             lifeline: Some(lifeline),
-            parent: Some(Inbox::new()),
+            parent: Some(Inbox::with_descriptors()),
             finished: false,
             predecessor_look: None,
             groups,
@@ -240,9 +246,27 @@ impl Supervisor {
             ),
         };
         self.logs.main(Level::Info, &line);
+        self.settle_logs();
         // What is open is closed by our end, which waits for nothing (see `closing`).
         std::mem::forget(self);
         ExitCode::SUCCESS
+    }
+}
+
+impl Supervisor {
+    /// Waits until lines are written whose log httpd is about to open anew, as long as it is there.
+    fn settle_logs(&mut self) {
+        let deadline = Instant::now() + LOG_PATIENCE;
+        while self.logs.owes() && self.parent.is_some() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let parent = rustix::stdio::stdin();
+            let mut polled = [PollFd::new(&parent, PollFlags::IN)];
+            if rustix::event::poll(&mut polled, Some(&timeout)).is_ok() {
+                self.read_parent();
+            }
+        }
     }
 }
 
@@ -275,10 +299,4 @@ fn plan(group: &Group) -> Plan {
         stops_first: group.settings.reload == Reload::StopFirst,
         limits: group.settings.limits,
     }
-}
-
-/// The main server's LogLevel is not told; groups that log where it does tell as much.
-fn main_level(groups: &[Group]) -> Level {
-    let levels = groups.iter().filter(|group| group.log == 0).map(|group| group.log_level);
-    levels.max().unwrap_or(Level::Warning)
 }

@@ -17,7 +17,7 @@ use crate::broker::Outcome;
 use crate::children;
 use crate::link::Ended;
 use crate::logic::{Event, SetId, Ticket, WorkerId};
-use crate::output::{Output, OutputId};
+use crate::output::{CAPACITY, Output, OutputId, PER_TURN};
 use crate::watch::Watched;
 
 /// Pipes of workers that have exited, held open by processes that applications started. More than
@@ -139,7 +139,7 @@ impl Supervisor {
                     for watched in self.watch.ready() {
                         match watched {
                             Watched::Link(worker) => self.read_link(worker),
-                            Watched::Output(output) => self.read_output(output),
+                            Watched::Output(output) => self.read_output(output, PER_TURN),
                         }
                     }
                 }
@@ -232,8 +232,9 @@ impl Supervisor {
         self.groups.iter().map(|group| group.settings.process_group.clone()).collect()
     }
 
-    /// Answers httpd's parent. What else it says, or its end, changes nothing: its children go on.
-    fn read_parent(&mut self) {
+    /// Answers httpd's parent, and takes logs that it has opened anew. Its end changes nothing: its
+    /// children go on.
+    pub(super) fn read_parent(&mut self) {
         let (parent, Some(inbox)) = (rustix::stdio::stdin(), &mut self.parent) else {
             return;
         };
@@ -243,7 +244,13 @@ impl Supervisor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
             Ok(0) | Err(_) => return self.parent = None,
         }
-        while let Ok(Some(ToSupervisor::Ping)) = inbox.next() {
+        while let Ok(Some(message)) = inbox.next() {
+            if let ToSupervisor::LogFile { name } = message {
+                if let Some(log) = inbox.take_descriptor() {
+                    self.logs.reopen(&name, log);
+                }
+                continue;
+            }
             let mut pong = Vec::new();
             wire::encode(&FromSupervisor::Pong, &mut pong);
             // A parent that does not read needs no answer.
@@ -318,13 +325,13 @@ impl Supervisor {
     }
 
     /// Reads a worker's output and logs it, until it ends.
-    fn read_output(&mut self, id: OutputId) {
+    fn read_output(&mut self, id: OutputId, most: usize) {
         let Some(output) = self.outputs.get_mut(&id) else {
             return;
         };
         let (worker, group, pid, level) = (output.worker, output.group, output.pid, output.level);
         let mut lines = Vec::new();
-        let more = output.read(|line| lines.push(line.to_vec()));
+        let more = output.read(most, |line| lines.push(line.to_vec()));
         if !more {
             self.forget_output(id);
         }
@@ -380,7 +387,7 @@ impl Supervisor {
         let of_worker = |output: &Output| output.worker == worker;
         let outputs = self.outputs.iter().filter(|(_, output)| of_worker(output));
         for id in outputs.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.read_output(id);
+            self.read_output(id, CAPACITY);
         }
     }
 

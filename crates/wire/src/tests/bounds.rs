@@ -120,6 +120,8 @@ fn lists_that_their_payload_cannot_hold_are_refused_before_they_are_allocated() 
         writer.bytes(b"/run");
         writer.u32(0);
         writer.u32(0);
+        // A log that is syslog, at level 4, without a format or a name; no syslog.
+        writer.raw(&[0, 4, 0, 0, 0, 0, 0, 0]);
         writer.u32(count);
     });
     assert_eq!(configuration, DecodeError::Count { what: "groups", count });
