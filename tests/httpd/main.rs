@@ -37,6 +37,7 @@ mod logs;
 mod mapping;
 mod metrics;
 mod neighbours;
+mod outliving;
 mod output;
 mod outside;
 mod overload;

@@ -4,11 +4,12 @@ mod file;
 mod format;
 mod syslog;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use jiff::Zoned;
 use wire::exchange::Level;
 use wire::generation::{Configuration, Log};
+use wire::output::ToReader;
 
 use self::file::LogFile;
 use self::format::{Facts, Format};
@@ -42,13 +43,38 @@ impl Place {
 impl Logs {
     /// Those of a configuration, with the files that came before it.
     pub fn new(files: Vec<(Vec<u8>, OwnedFd)>, configuration: &Configuration) -> Self {
-        let groups = configuration.groups.iter().map(|group| Place::new(group.log.clone()));
+        let groups = configuration.groups.iter().map(|group| group.log.clone()).collect();
+        Self::with(files, configuration.syslog.clone(), configuration.log.clone(), groups)
+    }
+
+    /// Those of [`ToReader::Logs`], with the files that came before it.
+    pub fn with(
+        files: Vec<(Vec<u8>, OwnedFd)>,
+        syslog: Option<wire::generation::Syslog>,
+        main: Log,
+        groups: Vec<Log>,
+    ) -> Self {
         Self {
             files: files.into_iter().map(|(name, file)| (name, LogFile::new(file))).collect(),
-            syslog: configuration.syslog.clone().map(Syslog::new),
-            main: Place::new(configuration.log.clone()),
-            groups: groups.collect(),
+            syslog: syslog.map(Syslog::new),
+            main: Place::new(main),
+            groups: groups.into_iter().map(Place::new).collect(),
         }
+    }
+
+    /// What another process needs to know to write to the same logs: the messages, in order, with the
+    /// descriptors that go along.
+    pub fn messages(&self) -> Vec<(ToReader, Option<BorrowedFd<'_>>)> {
+        let files = self
+            .files
+            .iter()
+            .map(|(name, file)| (ToReader::LogFile { name: name.clone() }, Some(file.as_fd())));
+        let logs = ToReader::Logs {
+            main: self.main.log.clone(),
+            syslog: self.syslog.as_ref().map(|syslog| syslog.manner().clone()),
+            groups: self.groups.iter().map(|group| group.log.clone()).collect(),
+        };
+        files.chain([(logs, None)]).collect()
     }
 
     /// Takes a log that httpd has opened anew, for the one that has the name.

@@ -43,6 +43,16 @@ impl Output {
         Self { worker, group, pid, level, pipe, partial: Vec::new() }
     }
 
+    /// Goes on where another process has read the beginning of a line.
+    pub fn with_beginning(self, begun: Vec<u8>) -> Self {
+        Self { partial: begun, ..self }
+    }
+
+    /// The beginning of a line that has been read.
+    pub fn begun(&self) -> &[u8] {
+        &self.partial
+    }
+
     /// Reads what is there, until it is at least `most` bytes, and returns whether more can ever come.
     pub fn read(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> bool {
         let mut buffer = [0; 8 << 10];

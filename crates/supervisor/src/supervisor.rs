@@ -22,7 +22,6 @@ use wire::generation::{Configuration, Group};
 
 use crate::admin::Admin;
 use crate::broker::Broker;
-use crate::children;
 use crate::closing::Closer;
 use crate::directory::{ADMIN, CONTROL, Directory, DirectoryError, Guests};
 use crate::installed::Installed;
@@ -30,8 +29,10 @@ use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
 use crate::observer::Observer;
+use crate::outliving::Outliving;
 use crate::output::{Output, OutputId};
 use crate::privileges;
+use crate::sessions::{self, Sessions};
 use crate::shortage::Shortages;
 use crate::startup::{Handover, StartError};
 use crate::watch::Watch;
@@ -69,6 +70,8 @@ pub struct Supervisor {
     slow: BTreeSet<WorkerId>,
     outputs: BTreeMap<OutputId, Output>,
     last_output: u64,
+    outliving: Outliving,
+    sessions: Sessions,
     watch: Watch,
     events: VecDeque<Event>,
     refusals: Throttle,
@@ -151,6 +154,8 @@ impl Supervisor {
             slow: BTreeSet::new(),
             outputs: BTreeMap::new(),
             last_output: 0,
+            outliving: Outliving::default(),
+            sessions: Sessions::default(),
             watch,
             events: VecDeque::new(),
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
@@ -237,16 +242,17 @@ impl Supervisor {
         if let Err(error) = self.directory.remove() {
             self.logs.main(Level::Error, &error.to_string());
         }
-        let ours = [self.closer.process(), self.broker.closer().process()];
-        let ours: Vec<_> = ours.into_iter().flatten().collect();
-        let line = match children::terminate_left_over(&ours) {
-            0 => "all workers have exited".to_owned(),
-            left => format!(
-                "all workers have exited; sent SIGTERM to {left} process(es) that applications left"
-            ),
-        };
+        let (bound, free) = sessions::end_left_over(&self.sessions, &self.ours());
+        let mut line = "all workers have exited".to_owned();
+        if bound > 0 {
+            line += &format!("; sent SIGTERM to {bound} process(es) that applications left");
+        }
+        if free > 0 {
+            line += &format!("; {free} process(es) that applications left go on by themselves");
+        }
         self.logs.main(Level::Info, &line);
         self.settle_logs();
+        std::mem::take(&mut self.outliving).leave(rustix::stdio::stdin());
         // What is open is closed by our end, which waits for nothing (see `closing`).
         std::mem::forget(self);
         ExitCode::SUCCESS
@@ -254,6 +260,13 @@ impl Supervisor {
 }
 
 impl Supervisor {
+    /// Processes of our own that end by themselves.
+    fn ours(&self) -> Vec<u32> {
+        let ours =
+            [self.closer.process(), self.broker.closer().process(), self.outliving.process()];
+        ours.into_iter().flatten().collect()
+    }
+
     /// Waits until lines are written whose log httpd is about to open anew, as long as it is there.
     fn settle_logs(&mut self) {
         let deadline = Instant::now() + LOG_PATIENCE;

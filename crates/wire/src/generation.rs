@@ -341,14 +341,14 @@ impl Group {
 }
 
 impl Log {
-    fn write(&self, writer: &mut Writer<'_>) {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
         writer.option(self.file, Writer::u32);
         self.level.write(writer);
         writer.option(self.format.as_deref(), Writer::bytes);
         writer.bytes(&self.host);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             file: reader.option("log file", |reader| reader.u32("log file"))?,
             level: Level::read(reader)?,
@@ -360,12 +360,12 @@ impl Log {
 }
 
 impl Syslog {
-    fn write(&self, writer: &mut Writer<'_>) {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
         writer.u8(self.facility);
         writer.bytes(&self.tag);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self { facility: reader.u8("facility")?, tag: reader.bytes("tag")?.to_owned() })
     }
 }

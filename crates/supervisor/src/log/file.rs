@@ -1,7 +1,7 @@
 //! One error log: a file, or the pipe of a logging program that may have stopped reading.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use jiff::Zoned;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -97,6 +97,12 @@ impl LogFile {
         }
         // A file takes less than it is given only when the disk is full.
         rustix::io::write(&self.descriptor, line).map(|_| ())
+    }
+}
+
+impl AsFd for LogFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

@@ -41,6 +41,11 @@ impl Syslog {
         Self { manner, socket: None, dropped: 0 }
     }
 
+    /// What it was made of.
+    pub fn manner(&self) -> &wire::generation::Syslog {
+        &self.manner
+    }
+
     /// Sends a line, or drops and counts it.
     pub fn write(&mut self, facts: &Facts<'_>, line: &[u8]) {
         if self.dropped > 0 {

@@ -18,6 +18,7 @@ use crate::generation::{
     ToSupervisor,
 };
 use crate::limits::{Cause, Limits};
+use crate::output::ToReader;
 use crate::scoreboard::{Process, Scoreboard, Thread};
 use crate::telemetry::Telemetry;
 
@@ -435,6 +436,17 @@ fn log() -> impl Strategy<Value = Log> {
 
 fn syslog() -> impl Strategy<Value = Syslog> {
     (any::<u8>(), bytes()).prop_map(|(facility, tag)| Syslog { facility, tag })
+}
+
+pub fn to_reader() -> impl Strategy<Value = ToReader> {
+    prop_oneof![
+        bytes().prop_map(|name| ToReader::LogFile { name }),
+        (log(), option::of(syslog()), vec(log(), 0..3))
+            .prop_map(|(main, syslog, groups)| ToReader::Logs { main, syslog, groups }),
+        (any::<(u32, u32)>(), level(), bytes())
+            .prop_map(|((group, pid), level, begun)| ToReader::Output { group, pid, level, begun }),
+        Just(ToReader::Httpd),
+    ]
 }
 
 pub fn to_supervisor() -> impl Strategy<Value = ToSupervisor> {
