@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +9,9 @@ use std::sync::Arc;
 use nix::unistd::{Uid, getegid, geteuid};
 use wire::Secret;
 use wire::control::{Httpd, Interpreter, Python, Settings};
-use wire::exchange::Level;
-use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits};
+use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits, Log};
 
+use super::logs::{LogFile, Logs};
 use super::{ConnectionOptions, Generation, GroupFacts, ScoreboardSocket};
 use crate::config::{
     DaemonProcess, Globals, HashSeed, Import, ServerConfig, in_front, path, socket_prefix,
@@ -119,16 +118,16 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
     facts
 }
 
-/// What the supervisor is told, and the error logs that go along, the main server's first.
+/// What the supervisor is told, and the error logs that go along.
 ///
 /// # Errors
 /// What is wrong, as a sentence for the log.
 pub fn configuration<'s>(
     main: Server<'s>,
     generation: &Generation,
-) -> Result<(Configuration, Vec<BorrowedFd<'s>>), String> {
-    let mut logs = Logs { main: main.error_log(), list: Vec::new() };
-    let main_log = logs.number(main);
+) -> Result<(Configuration, Vec<LogFile<'s>>), String> {
+    let mut logs = Logs::new(main);
+    let main_log = logs.of(main);
     let ids = httpd_ids();
     let globals = main
         .settings::<ServerConfig>()
@@ -142,7 +141,7 @@ pub fn configuration<'s>(
     for (server, settings) in main.with_own_settings::<ServerConfig>() {
         for daemon in &settings.groups {
             has_default |= daemon.name.is_empty();
-            let place = (server, logs.number(server));
+            let place = (server, logs.of(server));
             let group = group(daemon, &globals, &imports, generation, place)?;
             // A service without a script has nothing to do.
             let is_idle = group.settings.threads == 0 && group.application_groups.is_empty();
@@ -153,7 +152,7 @@ pub fn configuration<'s>(
     }
     // Also with WSGIRestrictEmbedded: hooks run there.
     if !has_default {
-        let place = (main, main_log);
+        let place = (main, main_log.clone());
         // Without a worker, the requests that need this group are told why; others are served.
         match group(&DaemonProcess::default(), &globals, &imports, generation, place) {
             Ok(default) => groups.push(default),
@@ -170,9 +169,11 @@ pub fn configuration<'s>(
         directory,
         httpd_uid: ids.0,
         httpd_gid: ids.1,
+        log: main_log,
+        syslog: logs.syslog(),
         groups,
     };
-    Ok((configuration, logs.list))
+    Ok((configuration, logs.files))
 }
 
 /// How many requests may wait for each application group. Each that runs or waits has a thread of
@@ -206,7 +207,7 @@ fn group(
     globals: &Globals,
     imports: &[Arc<Import>],
     generation: &Generation,
-    (server, log): (Server<'_>, u32),
+    (server, log): (Server<'_>, Log),
 ) -> Result<Group, String> {
     let ids = httpd_ids();
     let identity = daemon.identity(ids)?;
@@ -262,7 +263,6 @@ fn group(
             virtual_memory: daemon.virtual_memory_limit.unwrap_or(0),
         },
         log,
-        log_level: Level::from_number(server.log_level()),
     })
 }
 
@@ -368,28 +368,6 @@ fn own_interpreter(
         restrict_stdin: own.restrict_stdin,
         restrict_stdout: own.restrict_stdout,
         restrict_signal: own.restrict_signal.filter(|_| daemon.threads != Some(0)),
-    }
-}
-
-/// Error logs, each once.
-struct Logs<'s> {
-    main: Option<BorrowedFd<'s>>,
-    list: Vec<BorrowedFd<'s>>,
-}
-
-impl<'s> Logs<'s> {
-    /// The number of the server's log. A server that logs to syslog has no file: the main server's
-    /// log has to do, or standard error, which httpd keeps open.
-    fn number(&mut self, server: Server<'s>) -> u32 {
-        use std::os::fd::AsRawFd;
-        let stderr = rustix::stdio::stderr();
-        let log = server.error_log().or(self.main).unwrap_or(stderr);
-        let found = self.list.iter().position(|listed| listed.as_raw_fd() == log.as_raw_fd());
-        let number = found.unwrap_or_else(|| {
-            self.list.push(log);
-            self.list.len() - 1
-        });
-        u32::try_from(number).unwrap_or(0)
     }
 }
 

@@ -19,8 +19,10 @@ mod link;
 mod log;
 mod logic;
 mod observer;
+mod outliving;
 mod output;
 mod privileges;
+mod sessions;
 mod shortage;
 mod spawn;
 mod startup;
@@ -51,6 +53,10 @@ fn main() -> ExitCode {
         let arguments =
             std::env::args_os().skip(2).filter_map(|argument| argument.into_string().ok());
         return children::signal_and_end(arguments);
+    }
+    if argument.as_deref().is_some_and(|argument| argument == outliving::READ) {
+        abort_on_panic();
+        return outliving::read_on();
     }
     if argument.as_deref().is_some_and(|argument| argument == CHECK) {
         return check_only();

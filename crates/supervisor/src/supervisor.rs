@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use channel::Inbox;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Gid, Uid};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Rlimit;
 use wire::Secret;
 use wire::control::{Reload, Settings};
@@ -21,7 +22,6 @@ use wire::generation::{Configuration, Group};
 
 use crate::admin::Admin;
 use crate::broker::Broker;
-use crate::children;
 use crate::closing::Closer;
 use crate::directory::{ADMIN, CONTROL, Directory, DirectoryError, Guests};
 use crate::installed::Installed;
@@ -29,8 +29,10 @@ use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
 use crate::observer::Observer;
+use crate::outliving::Outliving;
 use crate::output::{Output, OutputId};
 use crate::privileges;
+use crate::sessions::{self, Sessions};
 use crate::shortage::Shortages;
 use crate::startup::{Handover, StartError};
 use crate::watch::Watch;
@@ -38,6 +40,10 @@ use crate::watch::Watch;
 /// Lines about peers that were turned away: the first ones at once, then one a minute.
 const LOUD_REFUSALS: u32 = 5;
 const REFUSALS_QUIET: Duration = Duration::from_secs(60);
+
+/// How long a supervisor that has nothing more to do waits for httpd to open a log anew for which it has
+/// lines: httpd starts its next generation meanwhile.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often to look whether an earlier generation has gone, where a group waits for that.
 const PREDECESSOR_INTERVAL: Duration = Duration::from_millis(50);
@@ -64,6 +70,8 @@ pub struct Supervisor {
     slow: BTreeSet<WorkerId>,
     outputs: BTreeMap<OutputId, Output>,
     last_output: u64,
+    outliving: Outliving,
+    sessions: Sessions,
     watch: Watch,
     events: VecDeque<Event>,
     refusals: Throttle,
@@ -107,6 +115,7 @@ impl Supervisor {
     ) -> Result<Self, StartError> {
         let watch = Watch::new()
             .map_err(|source| StartError::System { action: "watch workers", source })?;
+        let logs = Logs::new(logs, &configuration);
         let Configuration { secret, directory, httpd_uid, httpd_gid, groups, .. } = configuration;
         let httpd = (Uid::from_raw(httpd_uid), Gid::from_raw(httpd_gid));
         let users = groups.iter().filter_map(|group| group.settings.socket_user);
@@ -134,7 +143,7 @@ impl Supervisor {
             installed: Installed::open(),
             descriptors,
             logic: Logic::new(groups.iter().map(plan).collect(), starts_at_once()),
-            logs: Logs::new(logs, main_level(&groups)),
+            logs,
             directory,
             broker,
             admin: Admin::new(admin),
@@ -145,6 +154,8 @@ impl Supervisor {
             slow: BTreeSet::new(),
             outputs: BTreeMap::new(),
             last_output: 0,
+            outliving: Outliving::default(),
+            sessions: Sessions::default(),
             watch,
             events: VecDeque::new(),
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
@@ -155,7 +166,7 @@ impl Supervisor {
             restore_at: None,
             missing_rights,
             lifeline: Some(lifeline),
-            parent: Some(Inbox::new()),
+            parent: Some(Inbox::with_descriptors()),
             finished: false,
             predecessor_look: None,
             groups,
@@ -231,18 +242,44 @@ impl Supervisor {
         if let Err(error) = self.directory.remove() {
             self.logs.main(Level::Error, &error.to_string());
         }
-        let ours = [self.closer.process(), self.broker.closer().process()];
-        let ours: Vec<_> = ours.into_iter().flatten().collect();
-        let line = match children::terminate_left_over(&ours) {
-            0 => "all workers have exited".to_owned(),
-            left => format!(
-                "all workers have exited; sent SIGTERM to {left} process(es) that applications left"
-            ),
-        };
+        let (bound, free) = sessions::end_left_over(&self.sessions, &self.ours());
+        let mut line = "all workers have exited".to_owned();
+        if bound > 0 {
+            line += &format!("; sent SIGTERM to {bound} process(es) that applications left");
+        }
+        if free > 0 {
+            line += &format!("; {free} process(es) that applications left go on by themselves");
+        }
         self.logs.main(Level::Info, &line);
+        self.settle_logs();
+        std::mem::take(&mut self.outliving).leave(rustix::stdio::stdin());
         // What is open is closed by our end, which waits for nothing (see `closing`).
         std::mem::forget(self);
         ExitCode::SUCCESS
+    }
+}
+
+impl Supervisor {
+    /// Processes of our own that end by themselves.
+    fn ours(&self) -> Vec<u32> {
+        let ours =
+            [self.closer.process(), self.broker.closer().process(), self.outliving.process()];
+        ours.into_iter().flatten().collect()
+    }
+
+    /// Waits until lines are written whose log httpd is about to open anew, as long as it is there.
+    fn settle_logs(&mut self) {
+        let deadline = Instant::now() + LOG_PATIENCE;
+        while self.logs.owes() && self.parent.is_some() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let parent = rustix::stdio::stdin();
+            let mut polled = [PollFd::new(&parent, PollFlags::IN)];
+            if rustix::event::poll(&mut polled, Some(&timeout)).is_ok() {
+                self.read_parent();
+            }
+        }
     }
 }
 
@@ -275,10 +312,4 @@ fn plan(group: &Group) -> Plan {
         stops_first: group.settings.reload == Reload::StopFirst,
         limits: group.settings.limits,
     }
-}
-
-/// The main server's LogLevel is not told; groups that log where it does tell as much.
-fn main_level(groups: &[Group]) -> Level {
-    let levels = groups.iter().filter(|group| group.log == 0).map(|group| group.log_level);
-    levels.max().unwrap_or(Level::Warning)
 }

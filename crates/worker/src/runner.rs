@@ -40,6 +40,10 @@ const LEAST_STACK: usize = 128 << 10;
 /// How many threads a worker has, or may come to have, beside its runners and the application's own.
 const OTHER_THREADS: usize = 8;
 
+/// So many runners are waited for where the user has as many threads as may be just now: without one, the
+/// worker is none, and a group that asks for few should get them.
+const WORTH_WAITING: usize = 8;
+
 /// After so long another runner goes on, whose share of the processor is not used up.
 const SHIFT: Duration = Duration::from_micros(500);
 
@@ -70,10 +74,10 @@ impl Runners {
                     run(&worker, id);
                 }
             };
-            let spawned = match id {
-                // Without this one, the worker is none.
-                0 => threads::start(&name, Some(stack), body),
-                _ => std::thread::Builder::new().name(name).stack_size(stack).spawn(body),
+            let spawned = if id < WORTH_WAITING {
+                threads::start(&name, Some(stack), body)
+            } else {
+                std::thread::Builder::new().name(name).stack_size(stack).spawn(body)
             };
             match spawned {
                 Ok(_) => runners.threads.push(thread),

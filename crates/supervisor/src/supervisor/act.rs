@@ -78,8 +78,7 @@ impl Supervisor {
 
     /// Writes to the log of a group.
     pub(super) fn log(&mut self, group: usize, level: Level, pid: u32, text: &[u8]) {
-        let group = &self.groups[group];
-        self.logs.write(group.log as usize, group.log_level, level, pid, text);
+        self.logs.group(group, level, pid, text);
     }
 
     fn order(&mut self, worker: WorkerId, order: &ToWorker) {
@@ -107,9 +106,9 @@ impl Supervisor {
                 let sent = link.send(&ToWorker::Configure(settings), None);
                 let watched = self.watch.add(&link, Watched::Link(worker));
                 self.links.insert(worker, link);
-                // Not info: httpd writes notices to a file whatever the LogLevel is, and what an
-                // application prints must be there.
-                let outputs = [(Level::Notice, stdout), (Level::Error, stderr)];
+                // What an application prints must be there.
+                let prints = self.logs.level_of_prints(group);
+                let outputs = [(prints, stdout), (Level::Error, stderr)];
                 let watched = outputs.into_iter().fold(watched, |watched, (level, pipe)| {
                     watched.and(self.listen_to(Output::new(worker, group, pid, level, pipe)))
                 });

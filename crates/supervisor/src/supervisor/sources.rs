@@ -1,6 +1,7 @@
 //! Everything that can happen, as the system tells it: one `poll`, and what each descriptor means.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -17,12 +18,8 @@ use crate::broker::Outcome;
 use crate::children;
 use crate::link::Ended;
 use crate::logic::{Event, SetId, Ticket, WorkerId};
-use crate::output::{Output, OutputId};
+use crate::output::{CAPACITY, Output, OutputId, PER_TURN};
 use crate::watch::Watched;
-
-/// Pipes of workers that have exited, held open by processes that applications started. More than
-/// so many are not listened to.
-const MAX_ORPHANED_OUTPUTS: usize = 64;
 
 /// Connections closed per turn of the loop.
 const HANG_UPS_PER_TURN: usize = 64;
@@ -139,7 +136,7 @@ impl Supervisor {
                     for watched in self.watch.ready() {
                         match watched {
                             Watched::Link(worker) => self.read_link(worker),
-                            Watched::Output(output) => self.read_output(output),
+                            Watched::Output(output) => self.read_output(output, PER_TURN),
                         }
                     }
                 }
@@ -232,8 +229,9 @@ impl Supervisor {
         self.groups.iter().map(|group| group.settings.process_group.clone()).collect()
     }
 
-    /// Answers httpd's parent. What else it says, or its end, changes nothing: its children go on.
-    fn read_parent(&mut self) {
+    /// Answers httpd's parent, and takes logs that it has opened anew. Its end changes nothing: its
+    /// children go on.
+    pub(super) fn read_parent(&mut self) {
         let (parent, Some(inbox)) = (rustix::stdio::stdin(), &mut self.parent) else {
             return;
         };
@@ -243,7 +241,14 @@ impl Supervisor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
             Ok(0) | Err(_) => return self.parent = None,
         }
-        while let Ok(Some(ToSupervisor::Ping)) = inbox.next() {
+        while let Ok(Some(message)) = inbox.next() {
+            if let ToSupervisor::LogFile { name } = message {
+                if let Some(log) = inbox.take_descriptor() {
+                    self.outliving.reopen(&name, log.as_fd());
+                    self.logs.reopen(&name, log);
+                }
+                continue;
+            }
             let mut pong = Vec::new();
             wire::encode(&FromSupervisor::Pong, &mut pong);
             // A parent that does not read needs no answer.
@@ -318,13 +323,13 @@ impl Supervisor {
     }
 
     /// Reads a worker's output and logs it, until it ends.
-    fn read_output(&mut self, id: OutputId) {
+    fn read_output(&mut self, id: OutputId, most: usize) {
         let Some(output) = self.outputs.get_mut(&id) else {
             return;
         };
         let (worker, group, pid, level) = (output.worker, output.group, output.pid, output.level);
         let mut lines = Vec::new();
-        let more = output.read(|line| lines.push(line.to_vec()));
+        let more = output.read(most, |line| lines.push(line.to_vec()));
         if !more {
             self.forget_output(id);
         }
@@ -370,8 +375,30 @@ impl Supervisor {
                 self.closer.close(link.into_socket());
             }
             self.events.push_back(Event::Exited(worker, exit, last_words));
+            self.leave(worker, pid);
         }
-        self.forget_orphaned_outputs();
+    }
+
+    /// Leaves to itself what an application has started, and what has outlived its worker.
+    fn leave(&mut self, worker: WorkerId, pid: u32) {
+        let of_worker = |(_, output): &(&OutputId, &Output)| output.worker == worker;
+        let outputs = self.outputs.iter().filter(of_worker).map(|(id, _)| *id);
+        for id in outputs.collect::<Vec<_>>() {
+            let Some(output) = self.outputs.remove(&id) else { continue };
+            self.watch.remove(&output);
+            if let Err(error) = self.outliving.read_on(&output, &self.logs) {
+                let text = format!(
+                    "what programs write that have outlived the worker (pid {pid}) is not read any \
+                     more: {error}"
+                );
+                self.log(output.group, Level::Error, std::process::id(), text.as_bytes());
+            }
+        }
+        let ours = self.ours();
+        let is_worker = |child: &u32| self.links.values().any(|link| link.pid == *child);
+        let has_orphans =
+            children::all().iter().any(|child| !ours.contains(child) && !is_worker(child));
+        self.sessions.worker_ended(pid, has_orphans);
     }
 
     /// Reads what a worker left behind when it died.
@@ -380,16 +407,7 @@ impl Supervisor {
         let of_worker = |output: &Output| output.worker == worker;
         let outputs = self.outputs.iter().filter(|(_, output)| of_worker(output));
         for id in outputs.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.read_output(id);
+            self.read_output(id, CAPACITY);
         }
-    }
-
-    /// Closes the oldest pipes whose workers are gone, if there are too many.
-    fn forget_orphaned_outputs(&mut self) {
-        let is_orphaned = |output: &Output| !self.links.contains_key(&output.worker);
-        let orphaned = self.outputs.iter().filter(|(_, output)| is_orphaned(output));
-        let mut orphaned: Vec<_> = orphaned.map(|(id, _)| *id).collect();
-        orphaned.truncate(orphaned.len().saturating_sub(MAX_ORPHANED_OUTPUTS));
-        orphaned.into_iter().for_each(|id| self.forget_output(id));
     }
 }

@@ -14,9 +14,11 @@ use crate::broker::{FromBroker, ToBroker};
 use crate::control::{self, Httpd, Interpreter, Python, Settings};
 use crate::exchange::{self, Inquiry, Level, Password, Question, Refusal, Request, Verdict};
 use crate::generation::{
-    self, ApplicationGroup, Configuration, FromSupervisor, Group, Identity, ToSupervisor,
+    self, ApplicationGroup, Configuration, FromSupervisor, Group, Identity, Log, Syslog,
+    ToSupervisor,
 };
 use crate::limits::{Cause, Limits};
+use crate::output::ToReader;
 use crate::scoreboard::{Process, Scoreboard, Thread};
 use crate::telemetry::Telemetry;
 
@@ -411,7 +413,7 @@ fn application_group() -> impl Strategy<Value = ApplicationGroup> {
 
 fn group() -> impl Strategy<Value = Group> {
     let python = (option::of(any::<bool>()), vec((bytes(), bytes()), 0..3));
-    let rest = (any::<bool>(), any::<u32>(), level(), system_limits());
+    let rest = (any::<bool>(), log(), system_limits());
     let application_groups = vec(application_group(), 0..3);
     (settings(), option::of(identity()), python, rest, application_groups).prop_map(
         |(settings, identity, python, rest, application_groups)| Group {
@@ -422,25 +424,48 @@ fn group() -> impl Strategy<Value = Group> {
             environment: python.1,
             prestart: rest.0,
             log: rest.1,
-            log_level: rest.2,
-            limits: rest.3,
+            limits: rest.2,
         },
     )
 }
 
+fn log() -> impl Strategy<Value = Log> {
+    (option::of(any::<u32>()), level(), option::of(bytes()), bytes())
+        .prop_map(|(file, level, format, host)| Log { file, level, format, host })
+}
+
+fn syslog() -> impl Strategy<Value = Syslog> {
+    (any::<u8>(), bytes()).prop_map(|(facility, tag)| Syslog { facility, tag })
+}
+
+pub fn to_reader() -> impl Strategy<Value = ToReader> {
+    prop_oneof![
+        bytes().prop_map(|name| ToReader::LogFile { name }),
+        (log(), option::of(syslog()), vec(log(), 0..3))
+            .prop_map(|(main, syslog, groups)| ToReader::Logs { main, syslog, groups }),
+        (any::<(u32, u32)>(), level(), bytes())
+            .prop_map(|((group, pid), level, begun)| ToReader::Output { group, pid, level, begun }),
+        Just(ToReader::Httpd),
+    ]
+}
+
 pub fn to_supervisor() -> impl Strategy<Value = ToSupervisor> {
     let ids = (any::<u16>(), any::<u32>(), any::<u32>());
-    let configuration = (ids, secret(), path(), vec(group(), 0..3));
-    let configuration = configuration.prop_map(|(ids, secret, directory, groups)| Configuration {
-        version: ids.0,
-        httpd_uid: ids.1,
-        httpd_gid: ids.2,
-        secret,
-        directory,
-        groups,
-    });
+    let logs = (log(), option::of(syslog()));
+    let configuration = (ids, secret(), path(), logs, vec(group(), 0..3));
+    let configuration =
+        configuration.prop_map(|(ids, secret, directory, logs, groups)| Configuration {
+            version: ids.0,
+            httpd_uid: ids.1,
+            httpd_gid: ids.2,
+            secret,
+            directory,
+            log: logs.0,
+            syslog: logs.1,
+            groups,
+        });
     prop_oneof![
-        Just(ToSupervisor::LogFile),
+        bytes().prop_map(|name| ToSupervisor::LogFile { name }),
         Just(ToSupervisor::Lifeline),
         Just(ToSupervisor::Ping),
         any::<u64>().prop_map(|number| ToSupervisor::Metrics { number }),
