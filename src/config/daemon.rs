@@ -12,7 +12,7 @@ use nix::unistd::Uid;
 use wire::control::Reload;
 use wire::limits::Limits;
 
-use super::arguments::{Arguments, Setting};
+use super::arguments::{Arguments, Setting, suggestion};
 use super::chroot::Root;
 use super::compatibility::Compatibility;
 use super::registry;
@@ -122,8 +122,9 @@ enum DaemonError {
     )]
     Duplicate { name: String, before: Location },
     #[error(
-        "Invalid option to WSGI daemon process definition. '{word}' is no option; options are written NAME=VALUE, the names are {}.",
-        known_options()
+        "Invalid option to WSGI daemon process definition. '{word}' is no option.{} Options are written NAME=VALUE, the names are {}.",
+        suggestion(word.as_bytes(), &option_names()),
+        option_names().join(", ")
     )]
     Option { word: String },
     #[error("Invalid {what} for WSGI daemon process. {option}='{value}' {problem}.")]
@@ -173,8 +174,8 @@ fn options() -> impl Iterator<Item = &'static DaemonOption> {
     OPTIONS.iter().copied().flatten()
 }
 
-fn known_options() -> String {
-    options().map(|option| option.name).collect::<Vec<_>>().join(", ")
+fn option_names() -> Vec<&'static str> {
+    options().map(|option| option.name).collect()
 }
 
 /// Whether a text is an option with its value.
@@ -472,7 +473,8 @@ mod tests {
     fn wrong_lines_are_named() {
         refused("", &["Name of WSGI daemon process not supplied."]);
         refused("site word", &["Invalid option to WSGI daemon process definition.", "'word'"]);
-        refused("site thread=5", &["'thread=5'", "threads"]);
+        refused("site thread=5", &["'thread=5' is no option. Did you mean threads?"]);
+        refused("site threads", &["Did you mean threads? Options are written NAME=VALUE"]);
         refused("site processes=0", &["Invalid process count", "processes='0'", "from 1"]);
         refused("site threads=65534", &["Invalid thread count", "threads='65534'"]);
         refused("site user=no-such-user-here", &["Invalid user", "user database"]);
