@@ -4,6 +4,7 @@ mod behaviour;
 mod process;
 mod transport;
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +35,10 @@ pub struct DaemonProcess {
     pub group: Option<u32>,
     /// `supplementary-groups=`, if it was written.
     pub supplementary_groups: Option<Vec<u32>>,
-    /// `processes=`, if it was written.
-    pub processes: Option<u32>,
+    /// `processes=`, if it was written: at least, and at most.
+    pub processes: Option<RangeInclusive<u32>>,
+    /// `idle-timeout=`, in seconds; 0: never.
+    pub idle_timeout: Option<u32>,
     /// `threads=`; 0 is a service, which takes no requests.
     pub threads: Option<u16>,
     /// `chroot=`.
@@ -363,7 +366,7 @@ mod tests {
         let group = group.unwrap();
         assert_eq!(group.name, b"site");
         assert_eq!(group.user.unwrap().name, "nobody");
-        assert_eq!((group.processes, group.threads), (Some(2), Some(12)));
+        assert_eq!((group.processes, group.threads), (Some(2..=2), Some(12)));
         assert_eq!(group.home.as_deref(), Some(Path::new("/srv")));
         assert_eq!(group.python_path, [Path::new("/usr"), Path::new("/etc")]);
         assert_eq!(group.display_name.as_deref(), Some(b"(wsgi:site)".as_slice()));

@@ -136,6 +136,7 @@ fn ask() {
         secret: Secret::new([secret.expect("a number"); Secret::SIZE]),
         process_group: b"blog",
         application_group: b"",
+        script: b"/app.wsgi",
     };
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,

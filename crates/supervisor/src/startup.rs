@@ -127,7 +127,7 @@ fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), 
         if group.settings.root.is_some() && group.identity.is_none() {
             return Err(StartError::Chroot(name(group)));
         }
-        if group.settings.processes == 0 {
+        if !(1..=group.settings.processes).contains(&group.least_processes) {
             return Err(StartError::NoProcesses(name(group)));
         }
     }
@@ -169,6 +169,8 @@ mod tests {
             }),
             free_threading: None,
             environment: Vec::new(),
+            least_processes: 1,
+            idle_timeout: 0,
             prestart: true,
             application_groups: Vec::new(),
             limits: wire::generation::Limits::default(),
@@ -207,6 +209,7 @@ mod tests {
         check_refused(|c| c.groups[0].log = 1, "process group 'blog' logs to file 1");
         check_refused(|c| c.groups[0].identity = None, "would run as root");
         check_refused(|c| c.groups[0].settings.processes = 0, "has no processes");
+        check_refused(|c| c.groups[0].least_processes = 0, "has no processes");
         let unprivileged = configuration(|c| {
             c.groups[0].identity = None;
             c.groups[0].settings.root = Some(PathBuf::from("/srv/jail"));
