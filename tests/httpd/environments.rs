@@ -44,7 +44,10 @@ const FAULTS: [Fault; 8] = [
     Fault {
         name: "of a Python that has been removed",
         make: |home| replace(&home.join("bin/python"), |at| symlink("/nowhere/python3.8", at)),
-        said: &["bin/python leads to /nowhere/python3.8, which is not there"],
+        said: &[
+            "bin/python leads to /nowhere/python3.8, which is not there",
+            "install it (python3.8)",
+        ],
     },
     Fault {
         name: "closed to its user",
@@ -160,6 +163,33 @@ fn what_a_tenant_does_to_his_environment_costs_him_alone() {
         make_environment(&home);
         is_served(&httpd, &home);
         httpd.stop();
+    }
+}
+
+#[test]
+fn another_python_is_never_run_without_a_word() {
+    if testkit::ours_only("mod_wsgi has one Python for all") {
+        return;
+    }
+    let mut faults: Vec<fn(&Path)> =
+        vec![|home| fs::remove_file(home.join("pyvenv.cfg")).expect("it is ours")];
+    if testkit::running_as_root() {
+        faults.push(|home| {
+            let description = home.join("pyvenv.cfg");
+            fs::set_permissions(description, Permissions::from_mode(0o600)).expect("it is ours");
+        });
+    }
+    for make in faults {
+        let httpd = site().expect_log("is not used").start();
+        let home = httpd.dir().join("venv");
+        make_environment(&home);
+        is_served(&httpd, &home);
+        assert!(!httpd.error_log().contains("is not used"), "{}", httpd.error_log());
+        make(&home);
+        httpd.graceful();
+        let line =
+            httpd.wait_for_log(&["[wsgi:warn]", "is not used: Python runs with the packages in"]);
+        assert!(line.contains(&format!("python-home={}", home.display())), "{line}");
     }
 }
 

@@ -46,6 +46,7 @@ mod redirects;
 mod reliability;
 mod reload;
 mod scaling;
+mod scarce;
 mod server_metrics;
 mod services;
 mod slow_clients;

@@ -1,6 +1,7 @@
 //! Runs a server in the foreground: httpd is a child, whose output is passed on, and which hears of
 //! the signals that come here.
 
+pub mod json;
 mod output;
 mod watch;
 
@@ -20,6 +21,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH};
 use signal_hook::iterator::Signals;
 
+pub use self::output::Style;
 use crate::generate::APACHECTL;
 use crate::python;
 use crate::settings::{Application, Logs, Settings, Target};
@@ -58,10 +60,14 @@ pub enum RunError {
     NoTerminal,
 }
 
-/// Whether what is printed may be coloured.
-pub fn shows_colours() -> bool {
+/// How logs are shown.
+pub fn style(settings: &Settings) -> Style {
     let wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    wanted && io::stdout().is_terminal() && io::stderr().is_terminal()
+    match wanted && io::stdout().is_terminal() && io::stderr().is_terminal() {
+        _ if settings.options.logging.log_json => Style::Json,
+        true => Style::Coloured,
+        false => Style::Plain,
+    }
 }
 
 /// The path of the terminal that this command is controlled from.
@@ -202,20 +208,20 @@ pub fn foreground(settings: &Settings) -> Result<ExitCode, RunError> {
 
 /// Has httpd's outputs passed on. Each sends a word when it has come to its end.
 fn pass_on(settings: &Settings, output: PipeReader, errors: PipeReader, ended: &Sender<()>) {
-    let coloured = shows_colours();
+    let style = style(settings);
     let mut greeting = summary(settings);
     if settings.logs != Logs::Terminal {
         // What says that httpd is ready goes elsewhere.
-        eprint!("{}", std::mem::take(&mut greeting));
+        style.say("notice", &std::mem::take(&mut greeting));
     }
     let ready = ended.clone();
     thread::spawn(move || {
-        output::errors(errors, coloured, &greeting);
+        output::errors(errors, style, &greeting);
         let _ = ready.send(());
     });
     let done = ended.clone();
     thread::spawn(move || {
-        output::requests(output, coloured);
+        output::requests(output, style);
         let _ = done.send(());
     });
 }

@@ -175,6 +175,11 @@ impl Settings {
         check: Option<Check>,
     ) -> Result<Settings, SettingsError> {
         refuse(&options)?;
+        if options.logging.log_json && purpose == Purpose::Setup {
+            let text = "--log-json is for start-server, which passes httpd's logs on; httpd itself \
+                        cannot write JSON";
+            return Err(SettingsError::Refused(text.to_owned()));
+        }
         let wanted = &options;
         let debugging = &wanted.debugging;
         let debug = debugging.debug_mode
@@ -305,6 +310,7 @@ fn private(options: &mut Server) -> Result<Check, SettingsError> {
     options.installation.pid_file = None;
     options.installation.socket_prefix = None;
     options.logging.rotate_logs = false;
+    options.logging.log_json = false;
     let authentication = &mut options.authentication;
     let scripts = [
         authentication.host_access_script.take(),

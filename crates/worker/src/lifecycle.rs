@@ -29,7 +29,7 @@ use crate::monitor::{Monitor, Stacks};
 use crate::process::control::{Control, ControlError, Event, Reporter, Signal};
 use crate::process::proof::Proof;
 use crate::process::title::Title;
-use crate::process::{log, setup};
+use crate::process::{log, setup, threads};
 use crate::python::context::Context;
 use crate::python::interpreter::Interpreter;
 use crate::python::peers::{Answer, Peers};
@@ -139,6 +139,17 @@ fn run(
     let signals = Signals::catch()?;
     let interpreter = Python::attach(|py| Interpreter::prepare(py, &settings))
         .map_err(|error| format!("Python runs, but cannot be set up: {error}"))?;
+    if let Some(home) = &settings.python_home
+        && let Some(prefix) = Python::attach(|py| interpreter.other_prefix(py, home))?
+    {
+        let text = format!(
+            "python-home={} is not used: Python runs with the packages in {}, as it finds no pyvenv.cfg \
+             there that it can read; make the environment anew",
+            home.display(),
+            prefix.display()
+        );
+        reporter.log(Level::Warning, text);
+    }
     // Who subscribed to the end is told in any case, as with mod_wsgi.
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
@@ -297,7 +308,7 @@ fn serve(
     });
     runners.start(&worker);
     let io = Io::new(intake, listener, authenticator, complaints)?;
-    let io = std::thread::Builder::new().name("wsgi-io".to_owned()).spawn(|| io.run())?;
+    let io = threads::start("wsgi-io", None, || io.run())?;
     Ok(Serving { worker, io, stacks, has_lock })
 }
 
@@ -394,7 +405,7 @@ impl Serving {
                 monitor.note_loaded();
             }
         };
-        std::thread::Builder::new().name("wsgi-loader".to_owned()).spawn(load).map(drop)
+        threads::start("wsgi-loader", None, load).map(drop)
     }
 
     /// Runs requests that have been held back for another worker.

@@ -20,6 +20,7 @@ pub use self::stacks::Stacks;
 use self::watcher::Watcher;
 use crate::monitor::bounds::{Bounds, chance};
 use crate::process::control::Reporter;
+use crate::process::threads;
 use crate::slot::{Run, Slot};
 
 /// How long a worker that nobody could replace waits before it asks again.
@@ -122,10 +123,7 @@ impl Monitor {
         let gil_tasks = (probes || interrupts).then(|| GilTasks::start(self)).transpose()?;
         let watcher =
             Watcher::new(Arc::clone(self), Box::new(application), stacks, gil_tasks, probes);
-        std::thread::Builder::new()
-            .name("wsgi-monitor".to_owned())
-            .spawn(move || watcher.run())
-            .map(drop)
+        threads::start("wsgi-monitor", None, move || watcher.run()).map(drop)
     }
 
     /// How many requests have ended.

@@ -22,6 +22,7 @@ use crate::ffi::{let_others_go_first, raise_in_thread, thread_state};
 use crate::forked::has_forked;
 use crate::io::intake::Job;
 use crate::io::schedule::RunnerId;
+use crate::process::threads;
 use crate::python::context::Context;
 use crate::python::hooks::Call;
 use crate::python::script::ScriptError;
@@ -62,11 +63,18 @@ impl Runners {
         let mut runners = Self { threads: Vec::new(), refused: None };
         for id in 0..usize::from(settings.threads.max(1)) {
             let (thread, worker) = mpsc::channel::<Arc<Worker>>();
-            let spawned = std::thread::Builder::new()
-                .name(format!("wsgi-{}", id + 1))
-                .stack_size(stack)
-                // Without a worker it was one too many.
-                .spawn(move || worker.recv().map(|worker| run(&worker, id)));
+            let name = format!("wsgi-{}", id + 1);
+            // Without a worker it was one too many.
+            let body = move || {
+                if let Ok(worker) = worker.recv() {
+                    run(&worker, id);
+                }
+            };
+            let spawned = match id {
+                // Without this one, the worker is none.
+                0 => threads::start(&name, Some(stack), body),
+                _ => std::thread::Builder::new().name(name).stack_size(stack).spawn(body),
+            };
             match spawned {
                 Ok(_) => runners.threads.push(thread),
                 Err(error) => {
