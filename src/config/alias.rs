@@ -59,8 +59,8 @@ pub enum AliasError {
     /// Another option, or a word that is none.
     #[error(
         "Invalid option to WSGI script alias definition. '{0}' is none of process-group=NAME, \
-         application-group=NAME, callable-object=NAME, pass-authorization=On|Off.{}",
-        suggestion(.0.as_bytes(), &OPTIONS)
+         application-group=NAME, callable-object=NAME, pass-authorization=On|Off.{hint}",
+        hint = suggestion(.0.as_bytes(), &OPTIONS)
     )]
     Option(String),
 }

@@ -71,7 +71,7 @@ fn main() {
             }
             Ok(ToWorker::Keep | ToWorker::Retire | ToWorker::Load { .. } | ToWorker::Alone) => {}
             Ok(ToWorker::Drain { .. }) if behaviour == "deaf" => {}
-            Ok(ToWorker::Drain { .. }) => {
+            Ok(ToWorker::Drain { .. } | ToWorker::Dismiss) => {
                 say(&FromWorker::Drained);
                 exit(0);
             }
