@@ -66,8 +66,17 @@ pub struct GroupFacts {
     pub server: Vec<u8>,
     /// How to speak with its workers.
     pub options: ConnectionOptions,
-    /// How many requests the workers of one of its application groups run at a time.
-    pub capacity: usize,
+    /// How much the workers of one of its application groups can do.
+    pub capacity: Capacity,
+}
+
+/// How much the workers of an application group can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// How many requests they run at a time, when all of them are up.
+    pub requests: usize,
+    /// Whether they are as many as the load needs, so that requests may wait for one to start.
+    pub follows_load: bool,
 }
 
 /// How httpd's children speak with the workers of a group. What is not set is left to httpd or the

@@ -78,6 +78,8 @@ pub struct Slot {
     pub workers_serving: AtomicU64,
     /// Workers that run, and do not take any yet, or any more.
     pub workers_other: AtomicU64,
+    /// Workers that there may be, as the load needs them.
+    pub workers_most: AtomicU64,
     /// Threads of the workers that serve.
     pub threads: AtomicU64,
     /// Resident memory of all of them, in bytes.
@@ -86,6 +88,8 @@ pub struct Slot {
     pub is_expected: AtomicU64,
     /// Workers that are ready for their first request.
     pub workers_ready: AtomicU64,
+    /// Whether no request can count on further workers than those that serve.
+    pub is_full: AtomicU64,
 }
 
 /// Text, of which as much is kept as there is room for.
@@ -209,6 +213,11 @@ impl Slot {
         if let Some(class) = Class::of(status) {
             add(&self.requests[class as usize]);
         }
+    }
+
+    /// Whether no request can count on further workers than those that serve.
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Relaxed) != 0
     }
 
     /// Counts a request that no worker has begun.

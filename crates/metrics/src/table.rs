@@ -88,10 +88,12 @@ impl Metrics {
             for now in [
                 &slot.workers_serving,
                 &slot.workers_other,
+                &slot.workers_most,
                 &slot.workers_ready,
                 &slot.threads,
                 &slot.resident,
                 &slot.is_expected,
+                &slot.is_full,
             ] {
                 now.store(0, Relaxed);
             }
@@ -179,7 +181,17 @@ impl Metrics {
         }
     }
 
-    /// Requests that are with the workers of a slot, or wait for them.
+    /// Requests that are with the workers of one slot, or wait for them.
+    pub fn in_flight_of(&self, place: Place) -> u64 {
+        let layout = self.layout();
+        let places = layout.pids.iter().zip(&layout.children);
+        let places = places.filter(|(pid, _)| pid.load(Relaxed) != 0);
+        let running = places.map(|(pid, child)| (pid, child.running(place).load(Relaxed)));
+        let running = running.filter(|(pid, count)| *count > 0 && is_alive(pid.load(Relaxed)));
+        running.map(|(_, count)| count.cast_unsigned()).sum()
+    }
+
+    /// Requests that are with the workers of each slot, or wait for them.
     pub(crate) fn in_flight(&self) -> Vec<u64> {
         let mut sums = vec![0; SLOTS];
         let layout = self.layout();

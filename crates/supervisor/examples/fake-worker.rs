@@ -71,7 +71,7 @@ fn main() {
             }
             Ok(ToWorker::Keep | ToWorker::Retire | ToWorker::Load { .. } | ToWorker::Alone) => {}
             Ok(ToWorker::Drain { .. }) if behaviour == "deaf" => {}
-            Ok(ToWorker::Drain { .. }) => {
+            Ok(ToWorker::Drain { .. } | ToWorker::Dismiss) => {
                 say(&FromWorker::Drained);
                 exit(0);
             }
@@ -136,6 +136,7 @@ fn ask() {
         secret: Secret::new([secret.expect("a number"); Secret::SIZE]),
         process_group: b"blog",
         application_group: b"",
+        script: b"/app.wsgi",
     };
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,

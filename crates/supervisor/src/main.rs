@@ -12,6 +12,7 @@ mod children;
 mod closing;
 mod directory;
 mod environment;
+mod gauge;
 mod identity;
 mod installed;
 mod launch;

@@ -26,6 +26,8 @@ pub struct Observer {
 struct Known {
     name: Vec<u8>,
     threads: u64,
+    /// How many workers each application group may have.
+    most: u64,
 }
 
 /// A worker, from the decision to start it until it has been waited for.
@@ -71,6 +73,7 @@ impl Observer {
         let known = groups.iter().map(|group| Known {
             name: group.settings.process_group.clone(),
             threads: group.settings.threads.into(),
+            most: group.settings.processes.into(),
         });
         let groups = known.collect();
         Ok(Self { metrics, number, groups, workers: BTreeMap::new() })
@@ -128,6 +131,13 @@ impl Observer {
                 }
                 self.update(*id, |worker| worker.cause = None);
             }
+            Action::Grows(group, application_group, grows)
+                if self.metrics.is_current(self.number) =>
+            {
+                if let Some(slot) = self.slot_of(*group, Some(application_group)) {
+                    slot.is_full.store((!grows).into(), Relaxed);
+                }
+            }
             Action::Drain(id, _) => self.update(*id, |worker| worker.is_dismissed = true),
             Action::Terminate(id) | Action::Kill(id) => self.update(*id, |worker| {
                 if !worker.is_dismissed && worker.is_ready() {
@@ -158,6 +168,12 @@ impl Observer {
                 slot.resident.store(resident, Relaxed);
             }
         }
+    }
+
+    /// How many requests are with the workers of an application group, or wait for them.
+    pub fn load(&self, group: usize, application_group: &[u8]) -> Option<u64> {
+        let place = self.metrics.place(&self.groups[group].name, Some(application_group))?;
+        Some(self.metrics.in_flight_of(place))
     }
 
     fn update(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
@@ -209,6 +225,8 @@ impl Observer {
             Some(_) => own().filter(|worker| worker.is_ready() && worker.lacks == 0).count(),
             None => of_group().filter(|worker| worker.booted.is_some()).count(),
         };
+        let has_most = application_group.is_some() && all > 0;
+        slot.workers_most.store(if has_most { self.groups[group].most } else { 0 }, Relaxed);
         slot.workers_serving.store(serving, Relaxed);
         slot.workers_other.store(all - serving, Relaxed);
         slot.threads.store(serving * self.groups[group].threads, Relaxed);

@@ -135,7 +135,7 @@ fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), 
         if group.settings.root.is_some() && group.identity.is_none() {
             return Err(StartError::Chroot(name(group)));
         }
-        if group.settings.processes == 0 {
+        if !(1..=group.settings.processes).contains(&group.least_processes) {
             return Err(StartError::NoProcesses(name(group)));
         }
     }
@@ -181,6 +181,8 @@ mod tests {
             }),
             free_threading: None,
             environment: Vec::new(),
+            least_processes: 1,
+            idle_timeout: 0,
             prestart: true,
             application_groups: Vec::new(),
             limits: wire::generation::Limits::default(),
@@ -224,6 +226,7 @@ mod tests {
         check_refused(|c| c.log.file = None, "the main server's log is not among");
         check_refused(|c| c.groups[0].identity = None, "would run as root");
         check_refused(|c| c.groups[0].settings.processes = 0, "has no processes");
+        check_refused(|c| c.groups[0].least_processes = 0, "has no processes");
         let unprivileged = configuration(|c| {
             c.groups[0].identity = None;
             c.groups[0].settings.root = Some(PathBuf::from("/srv/jail"));

@@ -24,10 +24,11 @@ use crate::admin::Admin;
 use crate::broker::Broker;
 use crate::closing::Closer;
 use crate::directory::{ADMIN, CONTROL, Directory, DirectoryError, Guests};
+use crate::gauge::{Gauge, is_waited_at};
 use crate::installed::Installed;
 use crate::link::Link;
 use crate::log::Logs;
-use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
+use crate::logic::{Event, Logic, Plan, Processes, SetId, Throttle, WorkerId};
 use crate::observer::Observer;
 use crate::outliving::Outliving;
 use crate::output::{Output, OutputId};
@@ -35,7 +36,7 @@ use crate::privileges;
 use crate::sessions::{self, Sessions};
 use crate::shortage::Shortages;
 use crate::startup::{Handover, StartError};
-use crate::watch::Watch;
+use crate::watch::{Watch, Watched};
 
 /// Lines about peers that were turned away: the first ones at once, then one a minute.
 const LOUD_REFUSALS: u32 = 5;
@@ -77,6 +78,7 @@ pub struct Supervisor {
     refusals: Throttle,
     shortages: Shortages,
     closer: Closer,
+    gauge: Gauge,
     /// `None`: there is no memory to count in.
     observer: Option<Observer>,
     /// Who may connect to the socket of the broker.
@@ -161,6 +163,7 @@ impl Supervisor {
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
             shortages: Shortages::new(),
             closer: Closer::default(),
+            gauge: Gauge::default(),
             guests,
             names,
             restore_at: None,
@@ -233,8 +236,43 @@ impl Supervisor {
         if self.restore_at.is_some_and(|at| at <= now) {
             self.restore();
         }
+        self.measure(now);
         if self.logic.deadline().is_some_and(|deadline| deadline <= now) {
             self.events.push_back(Event::Tick);
+        }
+    }
+
+    /// Looks at the load of sets whose number of workers follows it.
+    fn measure(&mut self, now: Instant) {
+        for set in self.gauge.take_looks(now) {
+            let Some(open) = self.sets.get(&set) else { continue };
+            if is_waited_at(&open.listener) {
+                self.gauge.note_arrival(set, now);
+                self.events.push_back(Event::Crowded(set, self.load_of(set)));
+            } else {
+                self.await_arrival(set);
+            }
+        }
+        for set in self.gauge.take_weighed(now) {
+            if let Some(requests) = self.load_of(set) {
+                self.events.push_back(Event::Load(set, requests));
+            }
+        }
+    }
+
+    /// How many requests are with the workers of a set or wait for them, if that is counted.
+    fn load_of(&self, set: SetId) -> Option<u64> {
+        let (group, application_group) = self.logic.names_of(set)?;
+        self.observer.as_ref()?.load(group, application_group)
+    }
+
+    /// Has the next connection to a set noted.
+    fn await_arrival(&mut self, set: SetId) {
+        if let Some(open) = self.sets.get(&set)
+            && let Err(error) = self.watch.once(&open.listener, Watched::Arrival(set))
+        {
+            let line = format!("the load of an application group cannot be watched: {error}");
+            self.logs.main(Level::Error, &line);
         }
     }
 
@@ -298,7 +336,9 @@ fn starts_at_once() -> usize {
 fn plan(group: &Group) -> Plan {
     Plan {
         name: group.settings.process_group.clone(),
-        processes: group.settings.processes,
+        processes: Processes { least: group.least_processes, most: group.settings.processes },
+        threads: group.settings.threads.into(),
+        idle_timeout: group.idle_timeout,
         patience: patience(&group.settings),
         prestart: group.prestart,
         imports: group

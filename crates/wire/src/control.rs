@@ -46,6 +46,9 @@ pub enum ToWorker {
     /// No other worker can stand in for this one, which has said that it is
     /// [unfit](FromWorker::Unfit).
     Alone,
+    /// The others of the set are enough: finish, unless requests run or wait here.
+    /// [`FromWorker::Drained`] or [`FromWorker::Busy`] answers.
+    Dismiss,
     /// Finish the requests that are running, begin no others, then exit with status 0.
     Drain {
         /// How many seconds the requests have before `shutdown-timeout=` begins.
@@ -64,7 +67,8 @@ pub enum FromWorker {
     /// The worker accepts connections for its application group.
     Serving,
     /// A request has been run to its end, for the first time: the application works, and if the
-    /// worker dies now, that is not because it always would.
+    /// worker dies now, that is not because it always would. Told again when a request ends ten seconds
+    /// or more after it was told last: the application group is in use.
     Proven,
     /// Another worker is to take this one's place. Where the cause is [urgent](Cause::is_urgent),
     /// this one takes no requests any more and is about to end; otherwise it serves until it is told
@@ -77,7 +81,8 @@ pub enum FromWorker {
         /// Paths of scripts that the next worker is to load before it serves.
         scripts: Vec<Vec<u8>>,
     },
-    /// Where `reload=keep`: a script has been loaded for the first time.
+    /// Where several workers serve an application group, or `reload=keep`: a script has been loaded for
+    /// the first time.
     Loaded {
         /// Its path.
         script: Vec<u8>,
@@ -115,6 +120,8 @@ pub enum FromWorker {
     },
     /// All requests have been finished; only the shutdown of Python is left.
     Drained,
+    /// Requests run or wait here: it stays, although it was [dismissed](ToWorker::Dismiss).
+    Busy,
 }
 
 impl Message<'_> for ToWorker {
@@ -129,6 +136,7 @@ impl Message<'_> for ToWorker {
             Self::Retire => 5,
             Self::Load { .. } => 6,
             Self::Alone => 7,
+            Self::Dismiss => 8,
         }
     }
 
@@ -140,7 +148,8 @@ impl Message<'_> for ToWorker {
             | Self::Keep
             | Self::Retire
             | Self::Load { .. }
-            | Self::Alone => 0,
+            | Self::Alone
+            | Self::Dismiss => 0,
         }
     }
 
@@ -158,7 +167,7 @@ impl Message<'_> for ToWorker {
             }
             Self::Drain { grace } => writer.u32(*grace),
             Self::Load { scripts } => write_paths(writer, scripts),
-            Self::Keep | Self::Retire | Self::Alone => {}
+            Self::Keep | Self::Retire | Self::Alone | Self::Dismiss => {}
         }
     }
 
@@ -179,6 +188,7 @@ impl Message<'_> for ToWorker {
             5 => Self::Retire,
             6 => Self::Load { scripts: read_paths(reader, "scripts")? },
             7 => Self::Alone,
+            8 => Self::Dismiss,
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of order", value: kind.into() });
             }
@@ -203,6 +213,7 @@ impl Message<'_> for FromWorker {
             Self::Unfit { .. } => 9,
             Self::Unloaded { .. } => 10,
             Self::Lacks { .. } => 11,
+            Self::Busy => 12,
         }
     }
 
@@ -212,7 +223,7 @@ impl Message<'_> for FromWorker {
                 writer.u16(crate::VERSION);
                 writer.bytes(python.as_bytes());
             }
-            Self::Serving | Self::Drained | Self::Proven => {}
+            Self::Serving | Self::Drained | Self::Proven | Self::Busy => {}
             Self::Retire { cause, reason, scripts } => {
                 cause.write(writer);
                 writer.bytes(reason.as_bytes());
@@ -250,6 +261,7 @@ impl Message<'_> for FromWorker {
                 reason: reader.text("reason")?.to_owned(),
                 scripts: read_paths(reader, "scripts")?,
             },
+            12 => Self::Busy,
             11 => Self::Lacks { scripts: reader.u32("scripts")? },
             8 => Self::Loaded { script: reader.bytes("script")?.to_owned() },
             9 => Self::Unfit {

@@ -91,6 +91,12 @@ pub struct Group {
     pub free_threading: Option<bool>,
     /// Environment variables to set: `HOME`, `LANG`, `LC_ALL`.
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How many workers each application group has at least; at most it has as many as the settings
+    /// say. Between the two, the load decides.
+    pub least_processes: u32,
+    /// `idle-timeout=`: seconds for which workers beyond the least have to be too many before they
+    /// go; 0: they stay.
+    pub idle_timeout: u32,
     /// Whether to start workers before the first request.
     pub prestart: bool,
     /// What is known of its application groups beforehand.
@@ -291,6 +297,8 @@ impl Group {
             writer.bytes(name);
             writer.bytes(value);
         });
+        writer.u32(self.least_processes);
+        writer.u32(self.idle_timeout);
         writer.bool(self.prestart);
         writer.list(&self.application_groups, |writer, group| {
             writer.bytes(&group.name);
@@ -321,6 +329,8 @@ impl Group {
             environment: reader.list("environment", 8, |reader| {
                 Ok((reader.bytes("name")?.to_owned(), reader.bytes("value")?.to_owned()))
             })?,
+            least_processes: reader.u32("least processes")?,
+            idle_timeout: reader.u32("idle timeout")?,
             prestart: reader.bool("prestart")?,
             application_groups: reader.list("application groups", 8, |reader| {
                 Ok(ApplicationGroup {

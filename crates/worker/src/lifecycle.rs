@@ -117,6 +117,9 @@ impl Prepared {
     }
 }
 
+/// As long as a request may take.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// A thread that is gone would leave requests and locks behind; the supervisor starts a new worker.
 fn abort_on_panic() {
     let report = std::panic::take_hook();
@@ -162,7 +165,9 @@ fn run(
             let peers = keeps.then(|| Arc::new(Peers::new(reporter.clone())));
             let context = Python::attach(|py| {
                 interpreter.assign(py, &application_group, &settings.python, &own)?;
-                Context::new(py, &application_group, &settings.python, peers, reporter.clone())
+                let has_others = settings.threads > 0 && settings.processes > 1;
+                let python = &settings.python;
+                Context::new(py, &application_group, python, peers, has_others, reporter.clone())
             })?;
             if settings.threads == 0 {
                 service::run(control, reporter, &interpreter, &context, &preload)?;
@@ -349,6 +354,13 @@ fn wait_for_the_end(
             Event::Order(ToWorker::Load { scripts }, _) => serving.load(scripts)?,
             Event::Order(ToWorker::Alone, _) => {
                 context.peers.iter().for_each(|peers| peers.answer(Answer::Alone));
+            }
+            Event::Order(ToWorker::Dismiss, _) => {
+                if worker.intake.queue.load() == 0 {
+                    // A request that comes at this moment has all the time that it needs.
+                    return Ok(End { cause: Cause::InactivityTimeout, grace: A_DAY });
+                }
+                reporter.send(&FromWorker::Busy);
             }
             Event::Order(..) => {
                 let text = "the supervisor gave an order that makes no sense now".to_owned();

@@ -86,8 +86,13 @@ impl Supervisor {
         sources.push(Source::Workers);
         polled.push(PollFd::new(&self.watch, PollFlags::IN));
 
-        let deadlines =
-            [self.logic.deadline(), self.broker.deadline(), self.restore_at, self.predecessor_look];
+        let deadlines = [
+            self.logic.deadline(),
+            self.broker.deadline(),
+            self.restore_at,
+            self.predecessor_look,
+            self.gauge.deadline(),
+        ];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
             let left = deadline.saturating_duration_since(now);
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
@@ -137,6 +142,9 @@ impl Supervisor {
                         match watched {
                             Watched::Link(worker) => self.read_link(worker),
                             Watched::Output(output) => self.read_output(output, PER_TURN),
+                            Watched::Arrival(set) => {
+                                self.gauge.note_arrival(set, Instant::now());
+                            }
                         }
                     }
                 }
@@ -162,8 +170,17 @@ impl Supervisor {
 
     pub(super) fn consider(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Acquire(ticket, process_group, application_group) => {
-                self.events.push_back(Event::Acquire { ticket, process_group, application_group });
+            Outcome::Acquire { ticket, process_group, application_group, script } => {
+                for set in self.logic.rivals(&process_group, &application_group) {
+                    let load = self.load_of(set).map(|load| Event::Load(set, load));
+                    self.events.extend(load);
+                }
+                self.events.push_back(Event::Acquire {
+                    ticket,
+                    process_group,
+                    application_group,
+                    script,
+                });
             }
             Outcome::Inquire(ticket, pid) => self.events.push_back(Event::Inquire(ticket, pid)),
             Outcome::Abandoned(ticket) => self.events.push_back(Event::Abandoned(ticket)),
@@ -306,6 +323,7 @@ impl Supervisor {
                 Event::Unloaded(worker, text)
             }
             FromWorker::Drained => Event::Drained(worker),
+            FromWorker::Busy => Event::Busy(worker),
             FromWorker::Lacks { scripts } => {
                 if let Some(observer) = &mut self.observer {
                     observer.lacks(worker, scripts);

@@ -58,6 +58,8 @@ pub fn group(name: &str, behaviour: &str) -> Group {
         }),
         free_threading: None,
         environment: vec![(b"FAKE".to_vec(), behaviour.as_bytes().to_vec())],
+        least_processes: 1,
+        idle_timeout: 0,
         prestart: false,
         application_groups: Vec::new(),
         limits: Limits::default(),
@@ -253,6 +255,7 @@ pub fn question<'a>(
         secret,
         process_group: process_group.as_bytes(),
         application_group: application_group.as_bytes(),
+        script: b"/app.wsgi",
     }
 }
 

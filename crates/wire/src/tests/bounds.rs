@@ -29,8 +29,8 @@ fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<broker::FromBroker>(5);
     check_kinds::<admin::ToAdmin<'_>>(3);
     check_kinds::<admin::FromAdmin>(7);
-    check_kinds::<control::ToWorker>(7);
-    check_kinds::<control::FromWorker>(11);
+    check_kinds::<control::ToWorker>(8);
+    check_kinds::<control::FromWorker>(12);
     check_kinds::<generation::ToSupervisor>(5);
     check_kinds::<generation::FromSupervisor>(4);
     check_kinds::<output::ToReader>(4);

@@ -175,12 +175,13 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
 
 pub fn to_broker() -> impl Strategy<Value = ToBroker<'static>> {
     prop_oneof![
-        (any::<u16>(), secret(), slice(), slice()).prop_map(
-            |(version, secret, process_group, application_group)| ToBroker::Acquire {
+        (any::<u16>(), secret(), slice(), slice(), slice()).prop_map(
+            |(version, secret, process_group, application_group, script)| ToBroker::Acquire {
                 version,
                 secret,
                 process_group,
                 application_group,
+                script,
             },
         ),
         (any::<u16>(), secret(), any::<u32>())
@@ -301,6 +302,7 @@ pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
         Just(ToWorker::Retire),
         vec(bytes(), 0..3).prop_map(|scripts| ToWorker::Load { scripts }),
         Just(ToWorker::Alone),
+        Just(ToWorker::Dismiss),
         any::<u32>().prop_map(|grace| ToWorker::Drain { grace }),
     ]
 }
@@ -316,6 +318,7 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
         text().prop_map(|text| FromWorker::Unloaded { text }),
         (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
         Just(FromWorker::Drained),
+        Just(FromWorker::Busy),
         Just(FromWorker::Proven),
         bytes().prop_map(|script| FromWorker::Loaded { script }),
         (bytes(), text()).prop_map(|(script, reason)| FromWorker::Unfit { script, reason }),
@@ -413,7 +416,7 @@ fn application_group() -> impl Strategy<Value = ApplicationGroup> {
 
 fn group() -> impl Strategy<Value = Group> {
     let python = (option::of(any::<bool>()), vec((bytes(), bytes()), 0..3));
-    let rest = (any::<bool>(), log(), system_limits());
+    let rest = (any::<bool>(), log(), system_limits(), any::<(u32, u32)>());
     let application_groups = vec(application_group(), 0..3);
     (settings(), option::of(identity()), python, rest, application_groups).prop_map(
         |(settings, identity, python, rest, application_groups)| Group {
@@ -425,6 +428,8 @@ fn group() -> impl Strategy<Value = Group> {
             prestart: rest.0,
             log: rest.1,
             limits: rest.2,
+            least_processes: rest.3.0,
+            idle_timeout: rest.3.1,
         },
     )
 }

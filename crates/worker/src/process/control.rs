@@ -122,7 +122,8 @@ impl Control {
                     | ToWorker::Keep
                     | ToWorker::Retire
                     | ToWorker::Load { .. }
-                    | ToWorker::Alone => None,
+                    | ToWorker::Alone
+                    | ToWorker::Dismiss => None,
                 };
                 return Ok(Event::Order(order, descriptor));
             }
