@@ -2,11 +2,10 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use metrics::{Place, Slot};
+use metrics::{About, Flight, Place, Slot};
 
 use crate::ffi::request::Request;
 use crate::generation::{child, metrics};
@@ -22,24 +21,16 @@ pub fn slot(place: Place) -> Option<&'static Slot> {
     Some(metrics()?.slot(place))
 }
 
-/// A request that is with the workers of an application group, or waits for them, as long as this
-/// lives.
-#[derive(Debug)]
-pub struct Flight(&'static AtomicI64);
-
-impl Flight {
-    /// Counts one more.
-    pub fn begin(place: Place) -> Option<Self> {
-        let running = child()?.running(place);
-        running.fetch_add(1, Relaxed);
-        Some(Self(running))
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
+/// Shows a request that is with the workers of an application group, or waits for them, as long as what
+/// is returned lives.
+pub fn take_off(request: Request<'_>, place: Place) -> Option<Flight> {
+    let about = About {
+        method: request.method(),
+        path: request.uri(),
+        id: request.log_id(),
+        received: request.received(),
+    };
+    Some(Flight::begin(child()?, place, about))
 }
 
 /// What is known of one request. It is counted when httpd forgets the request.
