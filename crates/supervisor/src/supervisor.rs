@@ -86,6 +86,8 @@ pub struct Supervisor {
     finished: bool,
     /// When to look again whether an earlier generation has gone.
     predecessor_look: Option<Instant>,
+    /// When the next sample for the history is due. `None`: there is no memory for it.
+    sample_at: Option<Instant>,
 }
 
 /// The socket of an application group, and what its workers want to hear.
@@ -158,6 +160,7 @@ impl Supervisor {
             parent: Some(Inbox::new()),
             finished: false,
             predecessor_look: None,
+            sample_at: None,
             groups,
         })
     }
@@ -172,6 +175,7 @@ impl Supervisor {
             self.logs.main(Level::Info, &line);
         }
         self.events.push_back(Event::Start);
+        self.sample();
         self.look_for_predecessor();
         self.decide();
         while !self.finished {
@@ -219,11 +223,22 @@ impl Supervisor {
         for outcome in self.broker.expire(now) {
             self.consider(outcome);
         }
+        if self.sample_at.is_some_and(|at| at <= now) {
+            self.sample();
+        }
         if self.restore_at.is_some_and(|at| at <= now) {
             self.restore();
         }
         if self.logic.deadline().is_some_and(|deadline| deadline <= now) {
             self.events.push_back(Event::Tick);
+        }
+    }
+
+    /// Has a sample taken for the history of each group, and looks for the next one.
+    fn sample(&mut self) {
+        if let Some(observer) = &mut self.observer {
+            observer.sample();
+            self.sample_at = Some(Instant::now() + metrics::EVERY);
         }
     }
 

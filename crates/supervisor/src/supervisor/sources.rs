@@ -89,8 +89,13 @@ impl Supervisor {
         sources.push(Source::Workers);
         polled.push(PollFd::new(&self.watch, PollFlags::IN));
 
-        let deadlines =
-            [self.logic.deadline(), self.broker.deadline(), self.restore_at, self.predecessor_look];
+        let deadlines = [
+            self.logic.deadline(),
+            self.broker.deadline(),
+            self.sample_at,
+            self.restore_at,
+            self.predecessor_look,
+        ];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
             let left = deadline.saturating_duration_since(now);
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
