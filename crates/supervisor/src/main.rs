@@ -18,6 +18,7 @@ mod launch;
 mod link;
 mod log;
 mod logic;
+mod looks;
 mod observer;
 mod output;
 mod privileges;

@@ -28,6 +28,7 @@ use crate::installed::Installed;
 use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
+use crate::looks::Looks;
 use crate::observer::Observer;
 use crate::output::{Output, OutputId};
 use crate::privileges;
@@ -86,6 +87,8 @@ pub struct Supervisor {
     finished: bool,
     /// When to look again whether an earlier generation has gone.
     predecessor_look: Option<Instant>,
+    /// What administrators have asked of workers.
+    looks: Looks,
     /// When the next sample for the history is due. `None`: there is no memory for it.
     sample_at: Option<Instant>,
 }
@@ -160,6 +163,7 @@ impl Supervisor {
             parent: Some(Inbox::new()),
             finished: false,
             predecessor_look: None,
+            looks: Looks::default(),
             sample_at: None,
             groups,
         })
@@ -223,6 +227,7 @@ impl Supervisor {
         for outcome in self.broker.expire(now) {
             self.consider(outcome);
         }
+        self.looks.expire(now);
         if self.sample_at.is_some_and(|at| at <= now) {
             self.sample();
         }

@@ -46,6 +46,12 @@ pub enum ToWorker {
     /// No other worker can stand in for this one, which has said that it is
     /// [unfit](FromWorker::Unfit).
     Alone,
+    /// Say what each thread of Python does: [`FromWorker::Stack`] for each of them, then
+    /// [`FromWorker::Stacked`].
+    Stacks {
+        /// What the answers are to bear.
+        ticket: u64,
+    },
     /// Finish the requests that are running, begin no others, then exit with status 0.
     Drain {
         /// How many seconds the requests have before `shutdown-timeout=` begins.
@@ -115,6 +121,56 @@ pub enum FromWorker {
     },
     /// All requests have been finished; only the shutdown of Python is left.
     Drained,
+    /// What one thread of Python does.
+    Stack {
+        /// That of the order.
+        ticket: u64,
+        /// The thread.
+        stack: Stack,
+    },
+    /// There are no other threads of Python.
+    Stacked {
+        /// That of the order.
+        ticket: u64,
+        /// Who holds Python's lock, if others do not get it, or why there are no stacks, as sentences.
+        notes: Vec<String>,
+    },
+}
+
+/// What a thread of Python does. Nothing of a request's headers, cookies or query string is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Its name.
+    pub thread: String,
+    /// Method and path of the request that it runs.
+    pub request: Option<String>,
+    /// How old that request is, in milliseconds; 0 without one.
+    pub age: u64,
+    /// What the system says of it: whether it runs, or what it waits for in the kernel. Empty if that is
+    /// unknown.
+    pub system: String,
+    /// Its frames, the innermost one first.
+    pub frames: Vec<String>,
+}
+
+impl Stack {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        writer.bytes(self.thread.as_bytes());
+        writer.option(self.request.as_deref().map(str::as_bytes), Writer::bytes);
+        writer.u64(self.age);
+        writer.bytes(self.system.as_bytes());
+        writer.list(&self.frames, |writer, frame| writer.bytes(frame.as_bytes()));
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            thread: reader.text("thread")?.to_owned(),
+            request: reader.option("request", |r| Ok(r.text("request")?.to_owned()))?,
+            age: reader.u64("age")?,
+            system: reader.text("system")?.to_owned(),
+            frames: reader.list("frames", 4, |r| Ok(r.text("frame")?.to_owned()))?,
+        })
+    }
 }
 
 impl Message<'_> for ToWorker {
@@ -129,6 +185,7 @@ impl Message<'_> for ToWorker {
             Self::Retire => 5,
             Self::Load { .. } => 6,
             Self::Alone => 7,
+            Self::Stacks { .. } => 8,
         }
     }
 
@@ -140,6 +197,7 @@ impl Message<'_> for ToWorker {
             | Self::Keep
             | Self::Retire
             | Self::Load { .. }
+            | Self::Stacks { .. }
             | Self::Alone => 0,
         }
     }
@@ -158,6 +216,7 @@ impl Message<'_> for ToWorker {
             }
             Self::Drain { grace } => writer.u32(*grace),
             Self::Load { scripts } => write_paths(writer, scripts),
+            Self::Stacks { ticket } => writer.u64(*ticket),
             Self::Keep | Self::Retire | Self::Alone => {}
         }
     }
@@ -179,6 +238,7 @@ impl Message<'_> for ToWorker {
             5 => Self::Retire,
             6 => Self::Load { scripts: read_paths(reader, "scripts")? },
             7 => Self::Alone,
+            8 => Self::Stacks { ticket: reader.u64("ticket")? },
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of order", value: kind.into() });
             }
@@ -203,6 +263,8 @@ impl Message<'_> for FromWorker {
             Self::Unfit { .. } => 9,
             Self::Unloaded { .. } => 10,
             Self::Lacks { .. } => 11,
+            Self::Stack { .. } => 12,
+            Self::Stacked { .. } => 13,
         }
     }
 
@@ -220,6 +282,14 @@ impl Message<'_> for FromWorker {
             }
             Self::Loaded { script } => writer.bytes(script),
             Self::Lacks { scripts } => writer.u32(*scripts),
+            Self::Stack { ticket, stack } => {
+                writer.u64(*ticket);
+                stack.write(writer);
+            }
+            Self::Stacked { ticket, notes } => {
+                writer.u64(*ticket);
+                writer.list(notes, |writer, note| writer.bytes(note.as_bytes()));
+            }
             Self::Unfit { script, reason } => {
                 writer.bytes(script);
                 writer.bytes(reason.as_bytes());
@@ -251,6 +321,11 @@ impl Message<'_> for FromWorker {
                 scripts: read_paths(reader, "scripts")?,
             },
             11 => Self::Lacks { scripts: reader.u32("scripts")? },
+            12 => Self::Stack { ticket: reader.u64("ticket")?, stack: Stack::read(reader)? },
+            13 => Self::Stacked {
+                ticket: reader.u64("ticket")?,
+                notes: reader.list("notes", 4, |r| Ok(r.text("note")?.to_owned()))?,
+            },
             8 => Self::Loaded { script: reader.bytes("script")?.to_owned() },
             9 => Self::Unfit {
                 script: reader.bytes("script")?.to_owned(),
