@@ -14,13 +14,16 @@ use self::file::LogFile;
 pub struct Logs {
     files: Vec<LogFile>,
     main_level: Level,
+    /// What counts in place of any LogLevel (`wsgictl log`).
+    pub asked_for: Option<Level>,
 }
 
 impl Logs {
     /// Writes to `files`, and to the first one what is at least as severe as `main_level` when it
     /// concerns no group.
     pub fn new(files: Vec<OwnedFd>, main_level: Level) -> Self {
-        Self { files: files.into_iter().map(LogFile::new).collect(), main_level }
+        let files = files.into_iter().map(LogFile::new).collect();
+        Self { files, main_level, asked_for: None }
     }
 
     /// Logs something that concerns no group.
@@ -31,7 +34,7 @@ impl Logs {
     /// Writes a line, or more when it is long, as process `pid`. `threshold` is the LogLevel;
     /// notices are written whatever it is, as httpd does.
     pub fn write(&mut self, file: usize, threshold: Level, level: Level, pid: u32, text: &[u8]) {
-        if level > threshold && level != Level::Notice {
+        if level > self.asked_for.unwrap_or(threshold) && level != Level::Notice {
             return;
         }
         let Some(file) = self.files.get_mut(file) else {

@@ -184,6 +184,8 @@ impl Supervisor {
         self.decide();
         while !self.finished {
             let ready = self.wait();
+            let asked_for = self.observer.as_ref().and_then(|it| it.metrics().log_level());
+            self.logs.asked_for = asked_for.map(Level::from_number);
             self.read(&ready);
             self.expire();
             self.decide();
