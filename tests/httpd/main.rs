@@ -34,6 +34,7 @@ mod lifecycle;
 mod limits;
 mod loading;
 mod logs;
+mod looking;
 mod mapping;
 mod metrics;
 mod neighbours;
