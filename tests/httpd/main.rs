@@ -40,6 +40,7 @@ mod metrics;
 mod neighbours;
 mod output;
 mod overload;
+mod prometheus;
 mod proxies;
 mod ranges;
 mod redirects;
