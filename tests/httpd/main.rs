@@ -40,6 +40,7 @@ mod metrics;
 mod neighbours;
 mod output;
 mod overload;
+mod page;
 mod prometheus;
 mod proxies;
 mod ranges;

@@ -335,18 +335,6 @@ fn mod_status_has_a_section_and_keys() {
     assert!(!keys.contains('<'), "{keys}");
 }
 
-#[test]
-fn the_page_runs_nothing_and_loads_nothing() {
-    let httpd = httpd("threads=1").start();
-    ready(&httpd);
-    let page = httpd.get("/status").assert(200);
-    let policy = page.header("Content-Security-Policy").expect("a policy").to_owned();
-    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-    let text = page.text();
-    assert!(!text.contains("<script") && !text.contains("style=") && !text.contains("src="));
-    assert!(text.contains("Ready.") && text.contains("<td>app</td>"), "{text}");
-}
-
 /// The alerts of `examples/monitoring` come when they should, and not when they should not; and all
 /// metrics that the examples name exist.
 #[test]
