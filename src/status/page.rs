@@ -37,7 +37,7 @@ const MOST_LOSSES: usize = 20;
 pub fn show(request: Request<'_>) -> i32 {
     let Some(metrics) = metrics() else { return HTTP_SERVICE_UNAVAILABLE };
     let mut summary = Summary::of(metrics);
-    let asked = request.query().and_then(|query| group_in(query));
+    let asked = request.query().and_then(group_in);
     if let Some(asked) = &asked {
         summary.groups.retain(|group| group.process_group == *asked);
     }
@@ -164,7 +164,8 @@ impl Page<'_> {
             let drawing = plot::spark(&self.metrics.history(group.place));
             format!("<a href=\"?group={name}\">{drawing}plots</a>")
         };
-        let table = table::groups(&self.summary, Some(("Last hour", &spark)));
+        let column = table::Column { head: "Last hour", cell: &spark };
+        let table = table::groups(&self.summary, Some(column));
         let _ = write!(text, "<h2>Groups</h2>\n<div class=\"scroll\">\n{table}</div>\n");
     }
 

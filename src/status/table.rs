@@ -27,21 +27,30 @@ const COLUMNS: [&str; 16] = [
 /// So many of them are names.
 const NAMES: usize = 3;
 
-/// A row for each group. `more`: the head of a column behind the names, and what stands in it.
-pub fn groups(summary: &Summary, more: Option<(&str, &dyn Fn(&Group) -> String)>) -> String {
+/// A column that stands behind the names.
+#[derive(Clone, Copy)]
+pub struct Column<'a> {
+    /// What stands above it.
+    pub head: &'a str,
+    /// What stands in it, as HTML.
+    pub cell: &'a dyn Fn(&Group) -> String,
+}
+
+/// A row for each group.
+pub fn groups(summary: &Summary, more: Option<Column<'_>>) -> String {
     let mut text =
         "<table>\n<caption>Counts since httpd was started. Times are upper bounds, of 50 and \
                     99 of 100 requests.</caption>\n<thead><tr>"
             .to_owned();
     let (names, numbers) = COLUMNS.split_at(NAMES);
-    let more_head = more.map(|(head, _)| head);
+    let more_head = more.map(|column| column.head);
     for column in names.iter().copied().chain(more_head).chain(numbers.iter().copied()) {
         let _ = write!(text, "<th scope=\"col\">{column}</th>");
     }
     text.push_str("</tr></thead>\n<tbody>\n");
     for group in summary.groups.iter().filter(|group| has_something(group)) {
         let mut cells = cells(group).to_vec();
-        cells.splice(NAMES..NAMES, more.map(|(_, cell)| cell(group)));
+        cells.splice(NAMES..NAMES, more.map(|column| (column.cell)(group)));
         row(&mut text, cells.into_iter());
     }
     text.push_str("</tbody>\n</table>\n");
