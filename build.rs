@@ -6,6 +6,10 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
 /// What the module uses of httpd and APR, and nothing else: what came after httpd 2.4.6 is in the shim.
 const FUNCTIONS: &[&str] = &[
     "ap_(add_version_component|allow_options|auth_type|context_document_root|context_prefix)",
@@ -61,6 +65,8 @@ const VARS: &[&str] = &[
 ];
 
 fn main() {
+    print_digest("PAGE_STYLE", "src/status/page.css");
+    print_digest("PAGE_SCRIPT", "src/status/page.js");
     println!("cargo::rerun-if-changed=apache-headers");
     println!("cargo::rerun-if-env-changed=APXS");
 
@@ -152,4 +158,12 @@ fn capture(program: &str, arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Has the code know under which digest a Content-Security-Policy allows what is in a file.
+fn print_digest(name: &str, file: &str) {
+    println!("cargo:rerun-if-changed={file}");
+    let content = std::fs::read(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let digest = STANDARD.encode(Sha256::digest(content));
+    println!("cargo:rustc-env={name}=sha256-{digest}");
 }

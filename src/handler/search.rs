@@ -8,10 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::{Place, Reason};
+use metrics::{Flight, Place, Reason};
 use tracing::{debug, error, warn};
 
-use super::account::{self, Flight};
+use super::account;
 use super::admission::Permit;
 use super::fate;
 use super::fault::Fault;
@@ -109,7 +109,7 @@ impl<'r, 's> Search<'r, 's> {
             attempt: Attempt { may_wait: permit.may_wait, ..Attempt::default() },
             permit,
             workers: None,
-            flight: destination.place.and_then(Flight::begin),
+            flight: destination.place.and_then(|place| account::take_off(request, place)),
         }
     }
 
@@ -154,9 +154,10 @@ impl<'r, 's> Search<'r, 's> {
     }
 
     /// The turn of a worker that has just been found.
-    pub fn turn<'c>(&self, connection: (&'c UnixStream, &'c mut Peer)) -> Turn<'r, 'c> {
+    pub fn turn<'c>(&'c self, connection: (&'c UnixStream, &'c mut Peer)) -> Turn<'r, 'c> {
         let socket_timeout = self.destination.options.socket_timeout;
-        Turn::new(self.request, connection, socket_timeout, (self.queue, self.permit.may_wait))
+        let queue = (self.queue, self.permit.may_wait);
+        Turn::new(self.request, connection, socket_timeout, queue, self.flight.as_ref())
     }
 
     /// Judges what came of the worker's turn: either that ends the search, with what the handler
@@ -231,6 +232,9 @@ impl<'r, 's> Search<'r, 's> {
             Outcome::Broken(broken) => {
                 return ControlFlow::Break(self.tell(connection.worker.pid(), broken));
             }
+        }
+        if let Some(flight) = &self.flight {
+            flight.waiting();
         }
         ControlFlow::Continue(())
     }

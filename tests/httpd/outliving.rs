@@ -93,7 +93,9 @@ impl<'h> Programs<'h> {
             httpd.get(&format!("/{name}")).assert(200);
         }
         let programs = Self { httpd, names, said: 0 };
-        names.iter().for_each(|name| drop(programs.pid(name)));
+        for name in names {
+            programs.pid(name);
+        }
         programs
     }
 

@@ -33,7 +33,7 @@ const CONTAINER_TESTS: &str = "in_a_container::";
 
 /// Modules of tests that look at our supervisor, our workers, or what we promise of them. An original
 /// has none, and one Python for all groups, so nothing of it can be asked there.
-const OURS_ALONE: [&str; 17] = [
+const OURS_ALONE: [&str; 20] = [
     "admin::",
     "broken_workers::",
     "command::",
@@ -41,9 +41,12 @@ const OURS_ALONE: [&str; 17] = [
     "fates::",
     "hostile_workers::",
     "limits::",
+    "looking::",
     "made_up_names::",
     "metrics::",
     "overload::",
+    "page::",
+    "prometheus::",
     "reliability::",
     "reload::",
     "services::",
@@ -70,6 +73,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     requirements::ensure()?;
     requirements::ensure_promtool()?;
     requirements::look_for_mpm_itk();
+    requirements::look_for_chromium();
     let stage = stage::ensure()?;
     let pythons = pythons(&stage, filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)));
     let site = Site::prepare(&stage, &pythons)?;

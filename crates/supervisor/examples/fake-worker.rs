@@ -69,7 +69,13 @@ fn main() {
                     Command::new("sh").args(["-c", script]).status().expect("there is a shell");
                 }
             }
-            Ok(ToWorker::Keep | ToWorker::Retire | ToWorker::Load { .. } | ToWorker::Alone) => {}
+            Ok(
+                ToWorker::Keep
+                | ToWorker::Retire
+                | ToWorker::Load { .. }
+                | ToWorker::Alone
+                | ToWorker::Stacks { .. },
+            ) => {}
             Ok(ToWorker::Drain { .. }) if behaviour == "deaf" => {}
             Ok(ToWorker::Drain { .. } | ToWorker::Dismiss) => {
                 say(&FromWorker::Drained);

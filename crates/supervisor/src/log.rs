@@ -24,6 +24,8 @@ pub struct Logs {
     main: Place,
     /// Those of the groups, in their order.
     groups: Vec<Place>,
+    /// What counts in place of any LogLevel (`wsgictl log`).
+    pub asked_for: Option<Level>,
 }
 
 /// Where a server's lines go, and how they look.
@@ -59,6 +61,7 @@ impl Logs {
             syslog: syslog.map(Syslog::new),
             main: Place::new(main),
             groups: groups.into_iter().map(Place::new).collect(),
+            asked_for: None,
         }
     }
 
@@ -100,15 +103,15 @@ impl Logs {
 
     /// Logs something that concerns no group.
     pub fn main(&mut self, level: Level, text: &str) {
-        let Self { files, syslog, main, .. } = self;
-        write(files, syslog, main, (level, std::process::id()), text.as_bytes());
+        let Self { files, syslog, main, asked_for, .. } = self;
+        write(files, syslog, main, *asked_for, (level, std::process::id()), text.as_bytes());
     }
 
     /// Writes a line to a group's log, or more when it is long, as process `pid`.
     pub fn group(&mut self, group: usize, level: Level, pid: u32, text: &[u8]) {
-        let Self { files, syslog, groups, .. } = self;
+        let Self { files, syslog, groups, asked_for, .. } = self;
         if let Some(place) = groups.get(group) {
-            write(files, syslog, place, (level, pid), text);
+            write(files, syslog, place, *asked_for, (level, pid), text);
         }
     }
 }
@@ -118,12 +121,13 @@ fn write(
     files: &mut [(Vec<u8>, LogFile)],
     syslog: &mut Option<Syslog>,
     place: &Place,
+    asked_for: Option<Level>,
     (level, pid): (Level, u32),
     text: &[u8],
 ) {
     let Log { file, level: threshold, host, .. } = &place.log;
     let exempt = level == Level::Notice && file.is_some();
-    if level > *threshold && !exempt {
+    if level > asked_for.unwrap_or(*threshold) && !exempt {
         return;
     }
     let now = Zoned::now();

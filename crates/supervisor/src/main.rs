@@ -19,6 +19,7 @@ mod launch;
 mod link;
 mod log;
 mod logic;
+mod looks;
 mod observer;
 mod outliving;
 mod output;

@@ -29,6 +29,7 @@ use crate::installed::Installed;
 use crate::link::Link;
 use crate::log::Logs;
 use crate::logic::{Event, Logic, Plan, Processes, SetId, Throttle, WorkerId};
+use crate::looks::Looks;
 use crate::observer::Observer;
 use crate::outliving::Outliving;
 use crate::output::{Output, OutputId};
@@ -96,6 +97,10 @@ pub struct Supervisor {
     finished: bool,
     /// When to look again whether an earlier generation has gone.
     predecessor_look: Option<Instant>,
+    /// What administrators have asked of workers.
+    looks: Looks,
+    /// When the next sample for the history is due. `None`: there is no memory for it.
+    sample_at: Option<Instant>,
 }
 
 /// The socket of an application group, and what its workers want to hear.
@@ -172,6 +177,8 @@ impl Supervisor {
             parent: Some(Inbox::with_descriptors()),
             finished: false,
             predecessor_look: None,
+            looks: Looks::default(),
+            sample_at: None,
             groups,
         })
     }
@@ -186,10 +193,13 @@ impl Supervisor {
             self.logs.main(Level::Info, &line);
         }
         self.events.push_back(Event::Start);
+        self.sample();
         self.look_for_predecessor();
         self.decide();
         while !self.finished {
             let ready = self.wait();
+            let asked_for = self.observer.as_ref().and_then(|it| it.metrics().log_level());
+            self.logs.asked_for = asked_for.map(Level::from_number);
             self.read(&ready);
             self.expire();
             self.decide();
@@ -233,6 +243,10 @@ impl Supervisor {
         for outcome in self.broker.expire(now) {
             self.consider(outcome);
         }
+        self.looks.expire(now);
+        if self.sample_at.is_some_and(|at| at <= now) {
+            self.sample();
+        }
         if self.restore_at.is_some_and(|at| at <= now) {
             self.restore();
         }
@@ -273,6 +287,14 @@ impl Supervisor {
         {
             let line = format!("the load of an application group cannot be watched: {error}");
             self.logs.main(Level::Error, &line);
+        }
+    }
+
+    /// Has a sample taken for the history of each group, and looks for the next one.
+    fn sample(&mut self) {
+        if let Some(observer) = &mut self.observer {
+            observer.sample();
+            self.sample_at = Some(Instant::now() + metrics::EVERY);
         }
     }
 

@@ -352,6 +352,9 @@ fn wait_for_the_end(
                 serving.resume(Python::attach(|py| worker.reload.keep(py, &context.scripts)));
             }
             Event::Order(ToWorker::Load { scripts }, _) => serving.load(scripts)?,
+            Event::Order(ToWorker::Stacks { ticket }, _) => {
+                worker.intake.monitor.ask_for_stacks(ticket);
+            }
             Event::Order(ToWorker::Alone, _) => {
                 context.peers.iter().for_each(|peers| peers.answer(Answer::Alone));
             }

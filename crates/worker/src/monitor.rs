@@ -5,6 +5,7 @@ pub mod bounds;
 mod gil_tasks;
 mod holder;
 mod stacks;
+mod tasks;
 mod watcher;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,6 +72,8 @@ struct State {
     not_before: Duration,
     /// When the worker is ended by force.
     abort_at: Option<Duration>,
+    /// Those who want to know what the threads do.
+    stacks_for: Vec<u64>,
 }
 
 impl Monitor {
@@ -188,6 +191,12 @@ impl Monitor {
             drop(state);
             self.wake();
         }
+    }
+
+    /// Has the supervisor told what the threads of Python do.
+    pub fn ask_for_stacks(&self, ticket: u64) {
+        self.lock().stacks_for.push(ticket);
+        self.wake();
     }
 
     /// What SIGUSR1 is to this worker.

@@ -91,7 +91,7 @@ impl Supervisor {
         self.logs.group(group, level, pid, text);
     }
 
-    fn order(&mut self, worker: WorkerId, order: &ToWorker) {
+    pub(super) fn order(&mut self, worker: WorkerId, order: &ToWorker) {
         if let Some(link) = self.links.get_mut(&worker) {
             let sent = link.send(order, None);
             self.note(worker, sent);

@@ -7,13 +7,13 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::SocketFlags;
-use wire::admin::FromAdmin;
-use wire::control::FromWorker;
+use wire::admin::{FromAdmin, State, Worker};
+use wire::control::{FromWorker, ToWorker};
 use wire::exchange::Level;
 use wire::generation::{FromSupervisor, ToSupervisor};
 
 use super::Supervisor;
-use crate::admin::Wish;
+use crate::admin::{Order, Wish};
 use crate::broker::Outcome;
 use crate::children;
 use crate::link::Ended;
@@ -92,6 +92,8 @@ impl Supervisor {
             self.restore_at,
             self.predecessor_look,
             self.gauge.deadline(),
+            self.looks.deadline(),
+            self.sample_at,
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
             let left = deadline.saturating_duration_since(now);
@@ -197,7 +199,7 @@ impl Supervisor {
     fn obey(&mut self) {
         for order in self.admin.read() {
             let process_group = match &order.wish {
-                Wish::Status(name) | Wish::Reload(name, _) => name.as_deref(),
+                Wish::Status(name) | Wish::Stacks(name) | Wish::Reload(name, _) => name.as_deref(),
                 Wish::Metrics => {
                     match &self.observer {
                         Some(observer) => {
@@ -233,6 +235,7 @@ impl Supervisor {
                         order.answer(&FromAdmin::Reloading);
                     }
                 }
+                Wish::Stacks(_) => self.look(order, group),
                 Wish::Status(_) | Wish::Metrics | Wish::Foreign => {
                     let mut workers = self.logic.roster(group, Instant::now());
                     workers.iter_mut().for_each(children::measure);
@@ -240,6 +243,25 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Asks the workers of a group, or of all, what their threads do. Only those that serve hear of it:
+    /// others run Python on the thread that hears.
+    fn look(&mut self, order: Order, group: Option<usize>) {
+        let now = Instant::now();
+        let workers = self.logic.roster(group, now);
+        let serves = |worker: &Worker| worker.state == State::Serving;
+        let pids: Vec<_> = workers.iter().filter(|it| serves(it)).map(|it| it.pid).collect();
+        let asked = workers.into_iter().map(|worker| {
+            let asked = serves(&worker);
+            (worker, asked)
+        });
+        let ticket = self.looks.open(order, now, asked);
+        let asked = self.links.iter().filter(|(_, link)| pids.contains(&link.pid));
+        for worker in asked.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.order(worker, &ToWorker::Stacks { ticket });
+        }
+        self.looks.expire(now);
     }
 
     fn group_names(&self) -> Vec<Vec<u8>> {
@@ -329,6 +351,10 @@ impl Supervisor {
                     observer.lacks(worker, scripts);
                 }
                 return;
+            }
+            FromWorker::Stack { ticket, stack } => return self.looks.hear(ticket, pid, stack),
+            FromWorker::Stacked { ticket, notes } => {
+                return self.looks.complete(ticket, pid, notes);
             }
             FromWorker::Log { level, text } => {
                 if !self.logic.is_repetition(worker, Instant::now()) {

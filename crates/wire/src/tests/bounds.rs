@@ -27,10 +27,10 @@ fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<exchange::FromWorker<'_>>(16);
     check_kinds::<broker::ToBroker<'_>>(2);
     check_kinds::<broker::FromBroker>(5);
-    check_kinds::<admin::ToAdmin<'_>>(3);
-    check_kinds::<admin::FromAdmin>(7);
-    check_kinds::<control::ToWorker>(8);
-    check_kinds::<control::FromWorker>(12);
+    check_kinds::<admin::ToAdmin<'_>>(4);
+    check_kinds::<admin::FromAdmin>(8);
+    check_kinds::<control::ToWorker>(9);
+    check_kinds::<control::FromWorker>(14);
     check_kinds::<generation::ToSupervisor>(5);
     check_kinds::<generation::FromSupervisor>(4);
     check_kinds::<output::ToReader>(4);
@@ -60,7 +60,7 @@ fn payloads_are_bounded_in_each_direction() {
     check_limit::<broker::ToBroker<'_>>(64 << 10);
     check_limit::<broker::FromBroker>(64 << 10);
     check_limit::<admin::ToAdmin<'_>>(64 << 10);
-    check_limit::<admin::FromAdmin>(1 << 20);
+    check_limit::<admin::FromAdmin>(4 << 20);
     check_limit::<control::ToWorker>(1 << 20);
     check_limit::<control::FromWorker>(64 << 10);
     check_limit::<generation::ToSupervisor>(64 << 20);

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::Secret;
 use crate::admin::{self, FromAdmin, ToAdmin};
 use crate::broker::{FromBroker, ToBroker};
-use crate::control::{self, Httpd, Interpreter, Python, Settings};
+use crate::control::{self, Httpd, Interpreter, Python, Settings, Stack};
 use crate::exchange::{self, Inquiry, Level, Password, Question, Refusal, Request, Verdict};
 use crate::generation::{
     self, ApplicationGroup, Configuration, FromSupervisor, Group, Identity, Log, Syslog,
@@ -304,6 +304,7 @@ pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
         Just(ToWorker::Alone),
         Just(ToWorker::Dismiss),
         any::<u32>().prop_map(|grace| ToWorker::Drain { grace }),
+        any::<u64>().prop_map(|ticket| ToWorker::Stacks { ticket }),
     ]
 }
 
@@ -323,6 +324,9 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
         bytes().prop_map(|script| FromWorker::Loaded { script }),
         (bytes(), text()).prop_map(|(script, reason)| FromWorker::Unfit { script, reason }),
         any::<u32>().prop_map(|scripts| FromWorker::Lacks { scripts }),
+        (any::<u64>(), stack()).prop_map(|(ticket, stack)| FromWorker::Stack { ticket, stack }),
+        (any::<u64>(), vec(text(), 0..3))
+            .prop_map(|(ticket, notes)| FromWorker::Stacked { ticket, notes }),
     ]
 }
 
@@ -344,7 +348,15 @@ pub fn to_admin() -> impl Strategy<Value = ToAdmin<'static>> {
         (any::<u16>(), option::of(slice()))
             .prop_map(|(version, process_group)| ToAdmin::Status { version, process_group }),
         any::<u16>().prop_map(|version| ToAdmin::Metrics { version }),
+        (any::<u16>(), option::of(slice()))
+            .prop_map(|(version, process_group)| ToAdmin::Stacks { version, process_group }),
     ]
+}
+
+fn stack() -> impl Strategy<Value = Stack> {
+    (text(), option::of(text()), any::<u64>(), text(), vec(text(), 0..4)).prop_map(
+        |(thread, request, age, system, frames)| Stack { thread, request, age, system, frames },
+    )
 }
 
 pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
@@ -355,6 +367,13 @@ pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
             admin::Worker { process_group, application_group, pid, state, age, memory, cpu, python }
         },
     );
+    let state = prop::sample::select(admin::State::ALL.as_slice());
+    let names = (bytes(), option::of(bytes()), any::<u32>(), state);
+    let stacks =
+        (names, vec(stack(), 0..3), vec(text(), 0..3)).prop_map(|(names, stacks, notes)| {
+            let (process_group, application_group, pid, state) = names;
+            admin::WorkerStacks { process_group, application_group, pid, state, stacks, notes }
+        });
     prop_oneof![
         Just(FromAdmin::Reloading),
         vec(bytes(), 0..4).prop_map(|process_groups| FromAdmin::UnknownGroup { process_groups }),
@@ -362,6 +381,7 @@ pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
         any::<u16>().prop_map(|version| FromAdmin::WrongVersion { version }),
         Just(FromAdmin::Metrics),
         Just(FromAdmin::NoMetrics),
+        vec(stacks, 0..3).prop_map(FromAdmin::Stacks),
         (any::<u32>(), vec(text(), 0..3))
             .prop_map(|(replaced, failures)| FromAdmin::Reloaded { replaced, failures }),
     ]
