@@ -4,10 +4,11 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use testkit::{Process, Workplace, environment, running_as_root, until};
+use testkit::{Connection, Process, Workplace, environment, running_as_root, until};
 
 use super::{WHERE, text};
 
@@ -112,6 +113,33 @@ def application(environ, start_response):
         request.join().expect("it returns")
     });
     assert_eq!(answer.expect("an answer").text(), "to its end");
+    assert!(server.end().expect("all of it ends").success());
+}
+
+#[test]
+fn a_stop_loses_none_of_many_clients_that_wait() {
+    let slow = "import time\n\n\ndef application(environ, start_response):\n    time.sleep(0.05)\n    \
+                start_response('200 OK', [])\n    return [b'']\n";
+    let workplace = Workplace::new(&[("app.wsgi", slow)]);
+    let mut server =
+        workplace.start(&["app.wsgi", "--daemon-backlog=250", "--shutdown-timeout=60"]);
+    server.wait_for("/", 200);
+    let port = server.workplace().port();
+    let connect = |_| Connection::open(port).expect("there is room in the queue");
+    let clients: Vec<_> = (0..200).map(connect).collect();
+    let begun = AtomicUsize::new(0);
+    let ask = |mut client: Connection| {
+        begun.fetch_add(1, Ordering::Relaxed);
+        client.request("GET", "/", &[], b"").map_or(0, |response| response.status)
+    };
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            clients.into_iter().map(|client| scope.spawn(move || ask(client))).collect();
+        assert!(until(|| (begun.load(Ordering::Relaxed) == 200).then_some(())).is_some());
+        server.signal(Signal::SIGTERM);
+        asked.into_iter().map(|client| client.join().unwrap_or_default()).collect()
+    });
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}\n{}", server.errors());
     assert!(server.end().expect("all of it ends").success());
 }
 
