@@ -17,6 +17,9 @@ use crate::{dist, environments, requirements, sdist, shell, stage};
 const TOOLS: [&str; 4] =
     ["auditwheel==6.8.2", "cargo-zigbuild==0.24.1", "wheel==0.48.0", "ziglang==0.17.1"];
 
+/// The environment with these, in the stage.
+pub const TOOLS_FOLDER: &str = "wheel-tools";
+
 /// Where it runs: every Linux with this version of glibc or a later one, of 2012 (PEP 600).
 const PLATFORM: &str = "manylinux_2_17_x86_64";
 
@@ -54,7 +57,7 @@ pub fn build(stage: &Path, out: &Path) -> Result<PathBuf> {
         "wheels are for Linux on x86_64"
     );
     let python = python::default()?;
-    let tools = stage.join("wheel-tools");
+    let tools = stage.join(TOOLS_FOLDER);
     environments::ensure(&tools, stage, &python, &TOOLS)?;
     // The folder that `wheel pack` makes a file of.
     let content = stage.join("wheel-content");

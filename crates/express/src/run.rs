@@ -8,7 +8,7 @@ mod watch;
 
 use std::io::{self, IsTerminal, PipeReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 pub use self::output::Style;
-use crate::generate::APACHECTL;
+use crate::generate::{self, APACHECTL};
 use crate::python;
 use crate::settings::{Application, Logs, Settings, Target};
 
@@ -163,8 +163,7 @@ pub fn foreground(settings: &Settings) -> Result<ExitCode, RunError> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH])?;
     let (output, output_end) = io::pipe()?;
     let (errors, errors_end) = io::pipe()?;
-    let script = settings.file(APACHECTL);
-    let started = Command::new(&script)
+    let started = generate::apachectl(settings)
         .args(["start", "-DFOREGROUND"])
         .stdin(Stdio::null())
         .stdout(output_end)
@@ -172,7 +171,8 @@ pub fn foreground(settings: &Settings) -> Result<ExitCode, RunError> {
         // Ctrl-C and the sizes of a window are told to this command, and to httpd by it.
         .process_group(0)
         .spawn();
-    let child = started.map_err(|source| RunError::Start { script, source })?;
+    let child =
+        started.map_err(|source| RunError::Start { script: settings.file(APACHECTL), source })?;
     let httpd = Pid::from_raw(child.id().cast_signed());
     let (ended, logs_end) = mpsc::channel();
     pass_on(settings, output, errors, &ended);
