@@ -1,5 +1,8 @@
 //! The promises of the guide. They need an image that `cargo xtask test` builds.
 
+mod command;
+mod sdist;
+
 use testkit::{Container, environment};
 
 /// The guide's site, ready to answer.

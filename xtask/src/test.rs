@@ -14,7 +14,7 @@ use crate::dist::Profile;
 use crate::originals::{self, Original};
 use crate::python::{self, Found, Python};
 use crate::tally::Tally;
-use crate::{dist, docker, environments, httpds, requirements, shell, stage, wheel};
+use crate::{dist, docker, environments, httpds, requirements, sdist, shell, stage, wheel};
 
 /// What the test applications import.
 const PACKAGES: [&str; 6] = ["flask", "django", "falcon", "bottle", "pyramid", "py-spy"];
@@ -106,6 +106,10 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
             if let Some(wheel) = wheel {
                 let image = docker::wheel_image(&stage, &wheel, site.python)?;
                 container.env(environment::WHEEL_IMAGE, image);
+                let sdist = sdist::build(&stage, &stage.join("wheel"))?;
+                let tools = stage.join(wheel::TOOLS_FOLDER);
+                let image = docker::sdist_image(&stage, &sdist, &tools, site.python)?;
+                container.env(environment::SDIST_IMAGE, image);
             }
             run.tests(container.env(environment::DOCKER_IMAGE, image))?;
         }

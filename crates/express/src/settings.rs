@@ -259,6 +259,13 @@ impl Settings {
         folder.unwrap_or_else(|| self.root.clone()).join("wsgi")
     }
 
+    /// The ports that it listens at.
+    pub fn ports(&self) -> Vec<u16> {
+        let network = &self.options.network;
+        let https = network.https_port.filter(|port| *port != 0);
+        [Some(network.port), https].into_iter().flatten().collect()
+    }
+
     /// The name of the server, with the port for HTTP.
     pub fn address(&self) -> String {
         format!("{}:{}", bracketed(&self.host), self.options.network.port)
