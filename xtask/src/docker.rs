@@ -98,7 +98,7 @@ fn make(
 ) -> Result<String> {
     shell::run(
         Command::new("docker")
-            .args(["build", "--quiet", "--tag", name, "--file"])
+            .args(["build", "--tag", name, "--file"])
             .arg(context.join(recipe))
             .args(["--build-arg", &format!("BASE={}", release.image)])
             .args(["--build-arg", &format!("PYTHON={}", python.tag())])
