@@ -1,5 +1,7 @@
 //! The promises of the guide. They need an image that `cargo xtask test` builds.
 
+mod pages;
+
 use testkit::{Container, environment};
 
 /// The guide's site, ready to answer.

@@ -15,6 +15,9 @@ const IMAGE: &str = "mod_wsgi_rs-flask-site";
 /// The name of that with the module from the package for pip.
 const WHEEL_IMAGE: &str = "mod_wsgi_rs-wheel-site";
 
+/// What applications in the containers import.
+const PACKAGES: [&str; 2] = ["flask", "django"];
+
 /// A release of a Debian-like system.
 #[derive(Debug, PartialEq, Eq)]
 struct Release {
@@ -49,7 +52,7 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
         fs::remove_dir_all(&programs)?;
     }
     stage::folder(&programs)?;
-    environments::download(&context.join(format!("wheels-{}", python.tag())), venv, &["flask"])?;
+    environments::download(&context.join(format!("wheels-{}", python.tag())), venv, &PACKAGES)?;
     for entry in fs::read_dir(dist)? {
         let entry = entry?;
         // Debian's own wsgi.load comes from conf/, and the link to the default worker is made in
