@@ -205,3 +205,79 @@ fn configtest_tells_of_it_and_accepts() {
         .configtest()
         .accepts(&["Syntax OK"]);
 }
+
+/// What a script begins with that wants a package, and how frameworks tell of it.
+const WANTING: [&str; 2] = [
+    "import package_of_that_name",
+    "try:\n    import package_of_that_name\n\
+     except ImportError as error:\n    raise RuntimeError('is it installed?') from error",
+];
+
+#[test]
+fn a_missing_package_names_the_python_and_an_environment_that_lies_unused() {
+    if testkit::ours_only("mod_wsgi logs the traceback alone") {
+        return;
+    }
+    for (place, wanting) in [
+        (".venv", WANTING[0]),
+        ("venv", WANTING[1]),
+        ("env", WANTING[0]),
+        ("named-by-somebody", WANTING[0]),
+        ("../.venv", WANTING[0]),
+        ("../venv", WANTING[1]),
+        ("../env", WANTING[0]),
+    ] {
+        let mut httpd = Httpd::new()
+            .file("site/apps/app.wsgi", wanting)
+            .conf(
+                "WSGIDaemonProcess site user={user} group={group} python-home={venv}\n\
+                 WSGIScriptAlias / {dir}/site/apps/app.wsgi process-group=site\n\
+                 <Directory {dir}/site>\nRequire all granted\n</Directory>",
+            )
+            .expect_log("[wsgi:")
+            .start();
+        let apps = httpd.dir().join("site/apps");
+        // The usual names are found in any crowd.
+        let crowd = if place == "named-by-somebody" { 0 } else { 250 };
+        for number in 0..crowd {
+            fs::write(apps.join(format!("-{number}")), "").expect("the folder is ours");
+        }
+        let home = match place.strip_prefix("../") {
+            Some(name) => apps.with_file_name(name),
+            None => apps.join(place),
+        };
+        make_environment(&home);
+        httpd.get("/").assert(500);
+        let used = environment::venv();
+        httpd.wait_for_log(&["This is Python 3.", &format!("packages are in {}", used.display())]);
+        httpd.wait_for_log(&[
+            "An environment that is not used lies beside the script",
+            &format!("python-home={}", home.display()),
+        ]);
+        assert!(!httpd.error_log().contains(&format!("python-home={}", used.display())));
+        httpd.stop();
+    }
+}
+
+#[test]
+fn the_guides_wrapper_with_an_environment_that_has_no_activate_this() {
+    if testkit::ours_only("mod_wsgi logs the traceback alone") {
+        return;
+    }
+    let wrapper = "activate_this = '{dir}/venv/bin/activate_this.py'\n\
+                   execfile(activate_this, dict(__file__=activate_this))\n";
+    let httpd = site().start();
+    let home = httpd.dir().join("venv");
+    make_environment(&home);
+    is_served(&httpd, &home);
+    let wrapper = wrapper.replace("{dir}", &httpd.dir().display().to_string());
+    httpd.replace_app("tell.wsgi", &(wrapper + TELL));
+    httpd.get("/tenant").assert(500);
+    httpd.wait_for_log(&[
+        "Only virtualenv makes a file activate_this.py",
+        &format!("python-home={} in WSGIDaemonProcess", home.display()),
+    ]);
+    // What the line advises is there already, but for the script.
+    httpd.replace_app("tell.wsgi", TELL);
+    is_served(&httpd, &home);
+}

@@ -18,6 +18,9 @@ const WHEEL_IMAGE: &str = "mod_wsgi_rs-wheel-site";
 /// The name of that in which the source package for pip is built.
 const SDIST_IMAGE: &str = "mod_wsgi_rs-sdist";
 
+/// What applications in the containers import.
+const PACKAGES: [&str; 2] = ["flask", "django"];
+
 /// A release of a Debian-like system.
 #[derive(Debug, PartialEq, Eq)]
 struct Release {
@@ -52,7 +55,7 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
         fs::remove_dir_all(&programs)?;
     }
     stage::folder(&programs)?;
-    environments::download(&context.join(format!("wheels-{}", python.tag())), venv, &["flask"])?;
+    environments::download(&context.join(format!("wheels-{}", python.tag())), venv, &PACKAGES)?;
     for entry in fs::read_dir(dist)? {
         let entry = entry?;
         // Debian's own wsgi.load comes from conf/, and the link to the default worker is made in
@@ -115,7 +118,7 @@ fn make(
 ) -> Result<String> {
     shell::run(
         Command::new("docker")
-            .args(["build", "--quiet", "--tag", name, "--file"])
+            .args(["build", "--tag", name, "--file"])
             .arg(context.join(recipe))
             .args(["--build-arg", &format!("BASE={}", release.image)])
             .args(["--build-arg", &format!("PYTHON={}", python.tag())])

@@ -89,7 +89,7 @@ fn compile(tools: &Path, package: &Path) -> Result<()> {
     let target = shell::target().join("wheel-build");
     let mut command = in_environment(tools, &tools.join("bin/cargo-zigbuild"));
     command.current_dir(shell::root());
-    command.args(["zigbuild", "--quiet", "--locked", "--release"]);
+    command.args(["zigbuild", "--locked", "--release"]);
     command.arg("--target").arg(format!("{TARGET}.{GLIBC}")).arg("--target-dir").arg(&target);
     command.args(dist::PACKAGES.iter().flat_map(|package| ["--package", package]));
     command

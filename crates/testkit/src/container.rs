@@ -1,6 +1,7 @@
 //! A container with an httpd of its own, reached through the Docker command line.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
@@ -93,6 +94,18 @@ impl Container {
         let executed = self.run(script);
         assert!(executed.ok, "{script}: {}", executed.output);
         executed.output
+    }
+
+    /// Copies a file or a folder into the container, where folders that lead to it have to be.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    #[track_caller]
+    pub fn copy(&self, from: &Path, to: &str) {
+        let target = format!("{}:{to}", self.0);
+        let output = docker(&["cp", &from.display().to_string(), &target]);
+        let output = output.expect("docker can be run");
+        assert!(output.status.success(), "docker cp: {}", text(&output));
     }
 
     /// Runs a shell command until it succeeds, and gives what it printed.
