@@ -104,16 +104,15 @@ impl Logic {
         if !plan.processes.is_range() {
             return;
         }
-        let Some(idle) = plan.idle_timeout() else {
-            set.scale.wanted = set.scale.wanted.max(needed.min(serving + at_once));
-            return;
-        };
-        if set.scale.wanted == plan.processes.least {
-            // No period in which nobody looked counts.
-            (set.scale.peak_before, set.scale.peak, set.scale.began) = (0, 0, now);
+        let scale = &mut set.scale;
+        if let Some(idle) = plan.idle_timeout() {
+            if scale.wanted == plan.processes.least {
+                // No period in which nobody looked counts.
+                (scale.peak_before, scale.peak, scale.began) = (0, 0, now);
+            }
+            scale.note(needed, idle, now);
         }
-        set.scale.note(needed, idle, now);
-        set.scale.wanted = set.scale.wanted.max(needed.min(serving + at_once));
+        scale.wanted = scale.wanted.max(needed.min(serving + at_once));
     }
 
     /// There are so many requests for a set now. If it has had too many workers for a while, one of
