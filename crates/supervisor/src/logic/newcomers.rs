@@ -139,6 +139,8 @@ impl Logic {
     /// Opens sets for those who wait for them, as far as there is room.
     pub(super) fn admit_newcomers(&mut self, now: Instant) {
         if self.newcomers.is_empty() {
+            // The last one may have gone away.
+            self.newcomers_look = None;
             return;
         }
         let is_over = !matches!(self.stop, Stop::No);

@@ -8,6 +8,10 @@ use wire::exchange::Level;
 use super::workers::Phase;
 use super::{Action, GroupIndex, Logic, Plan, SetId, WorkerId};
 
+/// So many workers start at a time in any case, however few processors there are: requests wait for
+/// them.
+const FEW: u32 = 4;
+
 /// How many workers each application group of a process group has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processes {
@@ -98,22 +102,21 @@ impl Logic {
     /// would only be slower, and the first ones may do.
     pub(super) fn grow(&mut self, id: SetId, needed: u32, now: Instant) {
         let serving = self.count_serving(id);
-        let at_once = u32::try_from(self.starts_at_once).unwrap_or(u32::MAX);
+        let at_once = u32::try_from(self.starts_at_once).unwrap_or(u32::MAX).max(FEW);
         let Some(set) = self.sets.get_mut(&id) else { return };
         let plan = &self.groups[set.group].plan;
         if !plan.processes.is_range() {
             return;
         }
-        let Some(idle) = plan.idle_timeout() else {
-            set.scale.wanted = set.scale.wanted.max(needed.min(serving + at_once));
-            return;
-        };
-        if set.scale.wanted == plan.processes.least {
-            // No period in which nobody looked counts.
-            (set.scale.peak_before, set.scale.peak, set.scale.began) = (0, 0, now);
+        let scale = &mut set.scale;
+        if let Some(idle) = plan.idle_timeout() {
+            if scale.wanted == plan.processes.least {
+                // No period in which nobody looked counts.
+                (scale.peak_before, scale.peak, scale.began) = (0, 0, now);
+            }
+            scale.note(needed, idle, now);
         }
-        set.scale.note(needed, idle, now);
-        set.scale.wanted = set.scale.wanted.max(needed.min(serving + at_once));
+        scale.wanted = scale.wanted.max(needed.min(serving + at_once));
     }
 
     /// There are so many requests for a set now. If it has had too many workers for a while, one of

@@ -309,11 +309,11 @@ fn names_beyond_the_bound_replace_the_one_asked_for_longest_ago() {
     world.acquire(0, 64);
     assert_eq!((world.alive(), world.open_sets()), (65, 64));
     world.acquire(0, 65);
-    assert_eq!((world.refused, world.open_sets()), (1, 64));
+    assert_eq!((world.unanswered(), world.open_sets(), world.alive()), (2, 64, 65));
     world.cooperate();
-    assert_eq!((world.granted, world.alive()), (66, 64));
+    assert_eq!((world.granted, world.refused, world.alive()), (67, 0, 64));
     world.acquire(0, 0);
-    assert_eq!(world.granted, 67, "what was asked for lately is still there");
+    assert_eq!(world.granted, 68, "what was asked for lately is still there");
 }
 
 #[test]
