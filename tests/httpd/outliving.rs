@@ -93,9 +93,7 @@ impl<'h> Programs<'h> {
             httpd.get(&format!("/{name}")).assert(200);
         }
         let programs = Self { httpd, names, said: 0 };
-        for name in names {
-            programs.pid(name);
-        }
+        names.iter().for_each(|name| programs.wait_for(name));
         programs
     }
 
@@ -104,9 +102,9 @@ impl<'h> Programs<'h> {
     }
 
     #[track_caller]
-    fn pid(&self, name: &str) -> i32 {
-        let pid = until(|| self.note(&format!("{name}.pid"))?.trim().parse().ok());
-        pid.unwrap_or_else(|| panic!("{name} does not start"))
+    fn wait_for(&self, name: &str) {
+        let runs = until(|| self.note(&format!("{name}.pid")));
+        assert!(runs.is_some(), "{name} does not start");
     }
 
     fn tell(&self, what: &str) {

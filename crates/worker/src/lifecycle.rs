@@ -144,7 +144,7 @@ fn run(
     {
         let text = format!(
             "python-home={} is not used: Python runs with the packages in {}, as it finds no pyvenv.cfg \
-             there that it can read; make the environment anew",
+             where it was to run; make the environment anew",
             home.display(),
             prefix.display()
         );

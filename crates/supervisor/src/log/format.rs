@@ -353,7 +353,7 @@ mod tests {
             ),
             ("%v %m %P %T %{g}T 100%% %M", Some("www.example.org wsgi 123 123 123 100% text")),
             // What there is not, is left out with its field.
-            ("[a] [client %a] %M% ,\\ referer\\ %{Referer}i", Some("[a] text")),
+            ("[a] [client\\ %a] %M% ,\\ referer\\ %{Referer}i", Some("[a] text")),
             ("%-L %-a%M", Some("- -text")),
             ("%+L %M", None),
             ("%7F: [%4m] %3M", Some(" text")),
