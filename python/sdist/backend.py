@@ -42,6 +42,11 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     return wheel.name
 
 
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    """Without it, pip would compile all only to hear the package's name."""
+    return describe(Path(metadata_directory))
+
+
 def compile_programs():
     cargo = shutil.which("cargo")
     if cargo is None:
@@ -74,7 +79,7 @@ def place_programs(package):
 
 
 def describe(content):
-    """Writes what pip reads about the package."""
+    """Writes what pip reads about the package, and returns the name of its folder."""
     (folder,) = HERE.glob("*.dist-info")
     target = content / folder.name
     shutil.copytree(folder, target)
@@ -82,6 +87,7 @@ def describe(content):
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     lines = ["Wheel-Version: 1.0", "Generator: mod_wsgi_rs", "Root-Is-Purelib: false", f"Tag: py3-none-{platform}"]
     (target / "WHEEL").write_text("\n".join(lines) + "\n")
+    return folder.name
 
 
 def run(*words, env=None):

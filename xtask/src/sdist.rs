@@ -226,9 +226,11 @@ fn hollow_out(folder: &Path) -> Result<()> {
     stage::write(&folder.join("src/lib.rs"), "")?;
     stage::write(&folder.join("Cargo.toml"), &manifest)?;
     edit(&folder.join("Cargo.toml"), |table| {
-        for part in ["lib", "bin", "example", "test", "bench"] {
+        for part in ["bin", "example", "test", "bench"] {
             table.remove(part);
         }
+        let path = Value::String("src/lib.rs".into());
+        table.insert("lib".into(), Value::Table(Table::from_iter([("path".into(), path)])));
         if let Some(package) = table.get_mut("package").and_then(Value::as_table_mut) {
             for part in ["build", "readme", "license-file"] {
                 package.remove(part);
