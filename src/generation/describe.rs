@@ -22,9 +22,6 @@ use crate::ffi::pool::Pool;
 use crate::ffi::process;
 use crate::ffi::server::{Server, build_date, httpd_version, mpm_limits, mpm_name};
 
-/// What may wait in any case: connections pass through the queue even when a thread is free.
-const LEAST_BACKLOG: u32 = 16;
-
 /// mod_wsgi's default for `threads=`.
 const DEFAULT_THREADS: u16 = 15;
 
@@ -44,7 +41,7 @@ pub fn generation(pool: Pool<'_>, main: Server<'_>) -> Result<Generation, String
         users if users.is_empty() => None,
         users => Some(ScoreboardSocket::open(users, u128::from_ne_bytes(random()?))?),
     };
-    Ok(Generation { control, secret, groups: HashMap::new(), scoreboard })
+    Ok(Generation { control, secret, groups: HashMap::new(), named_groups: 0, scoreboard })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], String> {
@@ -175,16 +172,6 @@ pub fn configuration<'s>(
     Ok((configuration, logs.list))
 }
 
-/// How many requests may wait for each application group. Each that runs or waits has a thread of
-/// httpd (or a process, with prefork), of which an eighth is left to others, and to static files.
-fn backlog(daemon: &DaemonProcess, (processes, threads): (u32, u32)) -> u32 {
-    let workers = processes.max(1).saturating_mul(threads.max(1));
-    daemon.listen_backlog.unwrap_or_else(|| {
-        let share = workers - workers / 8;
-        share.saturating_sub(capacity(daemon)).max(LEAST_BACKLOG)
-    })
-}
-
 /// How many requests of an application group run at a time.
 fn capacity(daemon: &DaemonProcess) -> u32 {
     let threads = daemon.threads.unwrap_or(DEFAULT_THREADS);
@@ -221,7 +208,7 @@ fn group(
             threads: daemon.threads.unwrap_or(DEFAULT_THREADS),
             processes: daemon.processes.unwrap_or(1),
             multiprocess: daemon.processes.is_some(),
-            backlog: Some(backlog(daemon, mpm_limits())),
+            backlog: daemon.listen_backlog,
             queue_timeout: daemon.queue_timeout.map_or(0, |limit| limit.as_secs() as u32),
             peer_uid: ids.0,
             // Without root, httpd's children have one user, who owns everything.
@@ -390,24 +377,5 @@ impl<'s> Logs<'s> {
             self.list.len() - 1
         });
         u32::try_from(number).unwrap_or(0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_wait_leaves_some_of_httpd_to_others() {
-        let daemon = |processes, threads, listen_backlog| DaemonProcess {
-            processes,
-            threads,
-            listen_backlog,
-            ..DaemonProcess::default()
-        };
-        assert_eq!(backlog(&daemon(None, None, None), (16, 16)), 209, "224 of 256, less 15");
-        assert_eq!(backlog(&daemon(Some(2), Some(25), None), (150, 1)), 82);
-        assert_eq!(backlog(&daemon(Some(10), Some(50), None), (150, 1)), 16);
-        assert_eq!(backlog(&daemon(None, None, Some(3)), (16, 16)), 3, "written is written");
     }
 }

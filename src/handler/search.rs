@@ -90,7 +90,14 @@ impl<'r, 's> Search<'r, 's> {
         generation: &'s Generation,
         repeatable: bool,
     ) -> Self {
-        let permit = Permit::take(admission(&destination.key), destination.capacity);
+        let permit = match request.is_stream() {
+            true => Permit::of_stream(),
+            false => {
+                let (admission, known) = admission(&destination.key);
+                let alone = known == 1 && generation.named_groups <= 1;
+                Permit::take(admission, destination.capacity, alone)
+            }
+        };
         let options = &destination.options;
         // httpd's own limit for those that it waits for, unless more has been asked for.
         let longest = request.server().timeout().max(options.connect_timeout.unwrap_or_default());
