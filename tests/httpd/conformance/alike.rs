@@ -108,7 +108,7 @@ fn head(response: &Response) -> Vec<(String, String)> {
     let mut headers: Vec<_> = response
         .headers
         .iter()
-        .map(|(name, value)| (name.to_lowercase(), value.clone()))
+        .map(|(name, value)| (name.to_lowercase(), value.replace("Upgrade, ", "")))
         // What httpd offers with the first response on each connection.
         .filter(|(name, value)| name != "upgrade" && value != "Upgrade")
         .collect();
@@ -118,6 +118,8 @@ fn head(response: &Response) -> Vec<(String, String)> {
         }
     }
     headers.retain(|(name, _)| name != "keep-alive");
+    // httpd's own come in another order where it has something more to say.
+    headers.sort();
     headers
 }
 
@@ -415,8 +417,11 @@ fn whatever_filters_and_pages_make_of_it() {
     let get = Transfer { method: "GET", headers, ..Transfer::default() };
     let head = Transfer { method: "HEAD", ..get.clone() };
     let mut requests = cases(&plain, &get, all, as_it_stands);
-    requests.extend(cases(&plain, &head, few, for_head));
+    // The application sees GET (`WSGIMapHEADToGET`).
+    requests.extend(cases(&plain, &head, few, |_, status, _| (status, Whole)));
     requests.extend(cases(&pages, &get, few, |name, status, end| match name {
+        // What the application answers in place of the page has a status of its own.
+        "list-short" | "fails-first" => (200, Whole),
         // httpd's page takes its place, whatever becomes of it.
         "status-404-fails" => (404, Whole),
         _ => (status, end),
@@ -490,6 +495,11 @@ fn uploads_of_which_anything_may_be_left() {
         for body in [&small, &large] {
             for unannounced in [false, true] {
                 for (headers, rate) in [(&[][..], None), (expect, None), (&[], Some(3_000_000))] {
+                    // mod_http2 resets a stream whose client still waits for permission, and curl then
+                    // drops the answer.
+                    if !headers.is_empty() && matches!(path, "/refuses" | "/ignores") {
+                        continue;
+                    }
                     let transfer = Transfer {
                         method: "POST",
                         path,
