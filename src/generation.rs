@@ -47,6 +47,8 @@ pub struct Generation {
     pub secret: Secret,
     /// The process groups, by name.
     pub groups: HashMap<Vec<u8>, GroupFacts>,
+    /// How many of them have names and take requests.
+    pub named_groups: usize,
     /// Where workers ask for httpd's scoreboard, if any may.
     pub scoreboard: Option<ScoreboardSocket>,
 }
@@ -169,9 +171,12 @@ pub fn start(pool: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
 fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     let generation = describe::generation(pool, main)?;
     let groups = describe::facts(main);
+    let serves =
+        |(name, group): &(&Vec<u8>, &GroupFacts)| !name.is_empty() && group.not_served.is_none();
+    let named_groups = groups.iter().filter(serves).count();
     metrics::begin(groups.iter());
     *CURRENT.write().unwrap_or_else(PoisonError::into_inner) =
-        Some(Arc::new(Generation { groups, ..generation }));
+        Some(Arc::new(Generation { groups, named_groups, ..generation }));
 
     // The cycle's pool is cleared when the next one begins, and when httpd stops.
     struct EndOfGeneration;

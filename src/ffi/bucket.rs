@@ -159,11 +159,7 @@ impl<'r> Brigade<'r> {
         }
         match then {
             Then::More => {}
-            Then::Flush => {
-                // SAFETY: the allocator is the connection's.
-                let bucket = unsafe { c::apr_bucket_flush_create(self.allocator()) };
-                self.append(bucket);
-            }
+            Then::Flush => self.append_flush(),
             Then::End => self.append_end(),
             Then::Broken => {
                 // mod_cache takes what comes before the end for whole.
@@ -181,8 +177,10 @@ impl<'r> Brigade<'r> {
                     )
                 };
                 self.append(bucket);
-                if !self.request.is_stream() {
-                    self.append_end();
+                match self.request.is_stream() {
+                    false => self.append_end(),
+                    // Filters that change the body would keep the error to themselves.
+                    true => self.append_flush(),
                 }
             }
         }
@@ -196,6 +194,12 @@ impl<'r> Brigade<'r> {
         } else {
             Err(ClientGone)
         }
+    }
+
+    fn append_flush(&mut self) {
+        // SAFETY: the allocator is the connection's.
+        let bucket = unsafe { c::apr_bucket_flush_create(self.allocator()) };
+        self.append(bucket);
     }
 
     fn append_end(&mut self) {

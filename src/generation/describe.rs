@@ -21,9 +21,6 @@ use crate::ffi::pool::Pool;
 use crate::ffi::process;
 use crate::ffi::server::{Server, build_date, httpd_version, mpm_limits, mpm_name};
 
-/// What may wait in any case: connections pass through the queue even when a thread is free.
-const LEAST_BACKLOG: u32 = 16;
-
 /// The default for `idle-timeout=`, in seconds.
 const DEFAULT_IDLE_TIMEOUT: u32 = 60;
 
@@ -46,7 +43,7 @@ pub fn generation(pool: Pool<'_>, main: Server<'_>) -> Result<Generation, String
         users if users.is_empty() => None,
         users => Some(ScoreboardSocket::open(users, u128::from_ne_bytes(random()?))?),
     };
-    Ok(Generation { control, secret, groups: HashMap::new(), scoreboard })
+    Ok(Generation { control, secret, groups: HashMap::new(), named_groups: 0, scoreboard })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], String> {
@@ -217,20 +214,6 @@ impl Size {
     }
 }
 
-/// How many requests may wait for each application group. Each that runs or waits has a thread of
-/// httpd (or a process, with prefork), of which an eighth is left to others, and to static files,
-/// unless the group is so large that it can run all of them.
-fn backlog(daemon: &DaemonProcess, (processes, threads): (u32, u32)) -> u32 {
-    let workers = processes.max(1).saturating_mul(threads.max(1));
-    daemon.listen_backlog.unwrap_or_else(|| {
-        let size = Size::of(daemon, (processes, threads));
-        let threads = u32::from(size.threads);
-        // Those that run when all workers are up wait while these are being started.
-        let share = (workers - workers / 8).max(size.most.saturating_mul(threads));
-        share.saturating_sub(size.least.saturating_mul(threads)).max(LEAST_BACKLOG)
-    })
-}
-
 /// User and group id of httpd's children.
 fn httpd_ids() -> (u32, u32) {
     if Uid::effective().is_root() {
@@ -262,7 +245,7 @@ fn group(
             threads: size.threads,
             processes: size.most,
             multiprocess: size.is_multiprocess,
-            backlog: Some(backlog(daemon, mpm_limits())),
+            backlog: daemon.listen_backlog,
             queue_timeout: daemon.queue_timeout.map_or(0, |limit| limit.as_secs() as u32),
             peer_uid: ids.0,
             // Without root, httpd's children have one user, who owns everything.
@@ -416,35 +399,6 @@ fn own_interpreter(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_may_wait_leaves_some_of_httpd_to_others() {
-        let daemon = |processes: Option<u32>, threads, listen_backlog| DaemonProcess {
-            name: b"site".to_vec(),
-            processes: processes.map(|processes| processes..=processes),
-            threads,
-            listen_backlog,
-            ..DaemonProcess::default()
-        };
-        assert_eq!(backlog(&daemon(None, None, None), (16, 16)), 209, "224 of 256, less 15");
-        assert_eq!(backlog(&daemon(Some(2), Some(25), None), (150, 1)), 82);
-        assert_eq!(backlog(&daemon(Some(10), Some(50), None), (150, 1)), 16);
-        assert_eq!(backlog(&daemon(None, None, Some(3)), (16, 16)), 3, "written is written");
-    }
-
-    #[test]
-    fn what_waits_for_workers_that_start_counts_as_running() {
-        let range = DaemonProcess {
-            name: b"site".to_vec(),
-            processes: Some(1..=4),
-            threads: Some(10),
-            ..DaemonProcess::default()
-        };
-        assert_eq!(backlog(&range, (16, 16)), 214, "224 of 256, less 10");
-        let default = DaemonProcess::default();
-        assert_eq!(backlog(&default, (2, 25)), 25, "all 50, less 25");
-        assert_eq!(backlog(&default, (150, 1)), 149);
-    }
 
     #[test]
     fn the_default_group_is_as_large_as_httpd() {

@@ -1,5 +1,9 @@
 //! Which requests may wait when httpd's threads run short. Each request that runs or waits holds one:
-//! those that have to wait for a worker leave some to those that need not.
+//! those that have to wait for a worker leave some to those of other groups.
+//!
+//! A stream of HTTP/2 holds none. It has one of mod_http2's own workers, of which other connections wait
+//! for none that this one's has: what comes first gets the next that is free, and a connection whose
+//! streams do not get on gets few (`h2_mplx.c`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,10 +22,11 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 /// Requests of an application group that hold a thread of this child.
 pub type Admission = Arc<AtomicUsize>;
 
-/// A thread that a request holds.
+/// What a request holds as long as it runs or waits.
 #[derive(Debug)]
 pub struct Permit {
-    admission: Admission,
+    /// Where its thread of httpd is counted, if it has one.
+    thread: Option<Admission>,
     /// Whether it may be held while no worker has begun the request.
     pub may_wait: bool,
     /// Whether a worker can have a thread free for the request: its group has more than the requests
@@ -30,29 +35,39 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Counts one more request of the group, whose workers run `capacity` at a time. As long as the
-    /// group `grows` towards that, its requests wait for workers that are being started: threads that
-    /// they hold are those that they will hold anyway.
-    pub fn take(admission: Admission, capacity: usize, grows: bool) -> Self {
+    /// A stream's, which holds nothing that others could want.
+    pub fn of_stream() -> Self {
+        Self { thread: None, may_wait: true, may_run: true }
+    }
+
+    /// Counts one more request of the group, whose workers run `capacity` at a time. Where the group
+    /// is `alone`, there is nobody to leave threads to. As long as it `grows` towards its capacity, its
+    /// requests wait for workers that are being started: threads that they hold are those that they
+    /// will hold anyway.
+    pub fn take(admission: Admission, capacity: usize, alone: bool, grows: bool) -> Self {
         // One after the other, so that of many that come at once as many may wait as may.
         let of_group = admission.fetch_add(1, Ordering::Relaxed) + 1;
         let of_all = HELD.fetch_add(1, Ordering::Relaxed) + 1;
         let (children, threads) = *limits();
-        let may_wait =
-            grows && of_group <= capacity || is_fair(of_group, threads.saturating_sub(of_all)) || {
+        let may_wait = alone
+            || grows && of_group <= capacity
+            || is_fair(of_group, threads.saturating_sub(of_all))
+            || {
                 // This child has hardly any left, but others may have, or may be started yet. With
                 // prefork, that is all that there is to look at.
                 let all = children * threads;
                 all.saturating_sub(busy_threads()) >= all / (SHARE + 1)
             };
-        Self { admission, may_wait, may_run: may_wait || of_group <= capacity }
+        Self { thread: Some(admission), may_wait, may_run: may_wait || of_group <= capacity }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.fetch_sub(1, Ordering::Relaxed);
-        HELD.fetch_sub(1, Ordering::Relaxed);
+        if let Some(admission) = &self.thread {
+            admission.fetch_sub(1, Ordering::Relaxed);
+            HELD.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

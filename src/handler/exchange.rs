@@ -207,7 +207,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 return Ok(Some(self.nonsense("sends a second head")));
             }
             FromWorker::Data(_) | FromWorker::DataAt { .. } if self.page.is_some() => {}
-            FromWorker::End if self.page.is_some() => {
+            FromWorker::End | FromWorker::Failed { .. } if self.page.is_some() => {
                 return Ok(self.page.take().map(Page::outcome));
             }
             FromWorker::Head { .. } if self.body.is_answered() => {
@@ -231,7 +231,7 @@ impl<'r, 'c> Exchange<'r, 'c> {
                 }
             },
             FromWorker::EarlyHints { .. } | FromWorker::Data(_) | FromWorker::DataAt { .. }
-                if self.complete =>
+                if self.complete && !self.is_over() =>
             {
                 return Ok(Some(self.nonsense("goes on after the end")));
             }
@@ -255,6 +255,11 @@ impl<'r, 'c> Exchange<'r, 'c> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a response can have no (more) body, whatever its application returns.
+    fn is_over(&self) -> bool {
+        self.bodiless || self.allowance == Some(0)
     }
 
     /// How old the request is, but for the time that its body has been awaited.

@@ -92,8 +92,15 @@ impl<'r, 's> Search<'r, 's> {
         generation: &'s Generation,
         repeatable: bool,
     ) -> Self {
-        let Capacity { requests, .. } = destination.capacity;
-        let permit = Permit::take(admission(&destination.key), requests, destination.grows());
+        let permit = match request.is_stream() {
+            true => Permit::of_stream(),
+            false => {
+                let (admission, known) = admission(&destination.key);
+                let alone = known == 1 && generation.named_groups <= 1;
+                let Capacity { requests, .. } = destination.capacity;
+                Permit::take(admission, requests, alone, destination.grows())
+            }
+        };
         let options = &destination.options;
         // httpd's own limit for those that it waits for, unless more has been asked for.
         let longest = request.server().timeout().max(options.connect_timeout.unwrap_or_default());

@@ -286,6 +286,7 @@ mod tests {
             control: "/nowhere".into(),
             secret: wire::Secret::new([0; wire::Secret::SIZE]),
             groups: [group("", None), group("all", None), group("own", Some("a.example"))].into(),
+            named_groups: 2,
             scoreboard: None,
         }
     }

@@ -126,10 +126,11 @@ struct Known {
 /// All that this child has had to do with, by process group and application group.
 static KNOWN: Mutex<BTreeMap<Key, Known>> = Mutex::new(BTreeMap::new());
 
-/// The count of requests that hold threads of this child for an application group.
-pub fn admission(key: &Key) -> Admission {
+/// The count of requests that hold threads of this child for an application group, and how many groups
+/// this child has had to do with.
+pub fn admission(key: &Key) -> (Admission, usize) {
     let mut known = known();
-    match known.get(key) {
+    let admission = match known.get(key) {
         Some(group) => Arc::clone(&group.admission),
         None => {
             // Names may come from made-up host names: those that led nowhere are not kept, and of many
@@ -142,7 +143,8 @@ pub fn admission(key: &Key) -> Admission {
             });
             Arc::clone(&known.entry(key.clone()).or_default().admission)
         }
-    }
+    };
+    (admission, known.len())
 }
 
 impl Connection {

@@ -1,5 +1,6 @@
 //! What HTTP and PEP 3333 promise, case by case: bytes in, responses out, each case a few lines.
 
+mod alike;
 mod hostile_applications;
 mod hostile_clients;
 mod smuggling;

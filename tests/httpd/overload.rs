@@ -1,6 +1,7 @@
 //! More requests than threads: so many wait, others are told at once, nobody else is concerned.
 
 use std::fs;
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
@@ -83,9 +84,102 @@ fn a_queue_of_several_workers_is_bounded() {
 }
 
 #[test]
-fn a_group_that_is_stuck_leaves_threads_of_httpd_to_others() {
-    // Seven eighths of the 64 that the tests' httpd has.
-    flood(&site("threads=5"), 1, 75, 56);
+fn a_group_that_is_stuck_leaves_threads_of_httpd_to_another_one() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", GATED)
+        .file("htdocs/a.txt", "static")
+        .expect_log("waiting")
+        .expect_log("for another request to wait")
+        .expect_log("MaxRequestWorkers")
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group} threads=5\n\
+             WSGIDaemonProcess other user={user} group={group}\n\
+             WSGIScriptAlias /app {apps}/app.wsgi process-group=app application-group=%{GLOBAL}\n\
+             WSGIScriptAlias /other {apps}/app.wsgi process-group=other application-group=%{GLOBAL}",
+        )
+        .start();
+    httpd.get("/app").assert(200);
+    let gate = httpd.dir().join("gate");
+    let path = format!("/app?{}", gate.display());
+    let statuses = Mutex::new(Vec::new());
+    let ended = || statuses.lock().expect("no panic").len();
+    thread::scope(|scope| {
+        for _ in 0..80 {
+            scope.spawn(|| {
+                let response = httpd.connect().get(&path).expect("an answer");
+                statuses.lock().expect("no panic").push(response.status);
+            });
+        }
+        // The tests' httpd has 64 threads, of which at least one is left.
+        let turned_away = until(|| (ended() >= 80 - 63).then_some(()));
+        let others = ["/a.txt", "/other"].map(|path| httpd.connect().get(path));
+        fs::write(&gate, "").expect("the folder is ours");
+        assert!(turned_away.is_some(), "everybody waits");
+        for other in others {
+            other.expect("an answer").assert(200);
+        }
+    });
+    let statuses = statuses.into_inner().expect("no panic");
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!(served >= 48, "most of the threads are for those that need them: {statuses:?}");
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+}
+
+#[test]
+fn a_group_that_is_alone_has_all_threads_of_httpd() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", GATED)
+        .expect_log("waiting")
+        .expect_log("MaxRequestWorkers")
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group} threads=5\n\
+             WSGIScriptAlias /app {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    httpd.get("/app").assert(200);
+    let gate = httpd.dir().join("gate");
+    let path = format!("/app?{}", gate.display());
+    let worker = httpd.workers().first().map(|worker| worker.pid).expect("a worker");
+    let accepted = || fs::read_dir(format!("/proc/{worker}/fd")).map_or(0, Iterator::count);
+    let before = accepted();
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..64).map(|_| scope.spawn(|| httpd.connect().get(&path))).collect();
+        let all = until(|| (accepted() >= before + 60).then_some(()));
+        fs::write(&gate, "").expect("the folder is ours");
+        assert!(all.is_some(), "{} connections more", accepted() - before);
+        for one in waiting {
+            one.join().expect("no panic").expect("an answer").assert(200);
+        }
+    });
+}
+
+#[test]
+fn streams_of_http2_hold_no_threads_of_httpd() {
+    if !testkit::has_h2load() {
+        return;
+    }
+    let Some((site, _)) = Httpd::new()
+        .app("app.wsgi", crate::HELLO)
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group} threads=5\n\
+             WSGIDaemonProcess other user={user} group={group}\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .conf(ONE_CHILD)
+        .secure("")
+    else {
+        return;
+    };
+    let httpd = site.start();
+    for connections in ["1", "4"] {
+        let output = Command::new("h2load")
+            .args(["-c", connections, "-m", "100", "-n", "1000"])
+            .arg(format!("http://127.0.0.1:{}/", httpd.port()))
+            .output()
+            .expect("h2load runs");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(told.contains("status codes: 1000 2xx"), "{told}");
+    }
 }
 
 /// As many threads as in the other tests, but all in one child.

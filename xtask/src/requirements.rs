@@ -98,6 +98,16 @@ pub fn look_for_chromium() {
     }
 }
 
+/// Sees to h2load, with which a test floods a server.
+pub fn look_for_h2load() {
+    let why = "h2load: a test sends many streams of HTTP/2";
+    if shell::on_path("h2load").is_none()
+        && let Err(error) = install(&["nghttp2-client"], why)
+    {
+        println!("Skipping the test with h2load: {error:#}");
+    }
+}
+
 /// Sees to promtool, with which a test checks metrics.
 pub fn ensure_promtool() -> Result<()> {
     match shell::on_path("promtool") {

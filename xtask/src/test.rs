@@ -74,6 +74,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     requirements::ensure_promtool()?;
     requirements::look_for_mpm_itk();
     requirements::look_for_chromium();
+    requirements::look_for_h2load();
     let stage = stage::ensure()?;
     let pythons = pythons(&stage, filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)));
     let site = Site::prepare(&stage, &pythons)?;

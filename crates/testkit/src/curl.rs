@@ -85,7 +85,7 @@ impl Curl {
 }
 
 /// Reads heads up to a final one; the rest is the body.
-fn parse(mut bytes: &[u8]) -> Option<Response> {
+pub(crate) fn parse(mut bytes: &[u8]) -> Option<Response> {
     let mut interim = Vec::new();
     loop {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;

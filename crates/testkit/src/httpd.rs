@@ -130,7 +130,8 @@ impl Httpd {
     }
 
     /// Adds a virtual host with this configuration that speaks TLS, with HTTP/1.1 and HTTP/2, and
-    /// gives its port. `None` where no certificate can be made.
+    /// gives its port; without TLS, HTTP/2 is spoken to those who begin so. `None` where no certificate
+    /// can be made.
     pub fn secure(self, conf: &str) -> Option<(Httpd, u16)> {
         let own = Certificate::of("localhost")?;
         let port = free_port();
@@ -141,7 +142,8 @@ impl Httpd {
                 "LoadModule socache_shmcb_module {{modules}}/mod_socache_shmcb.so\n\
                  LoadModule ssl_module {{modules}}/mod_ssl.so\n\
                  LoadModule http2_module {{modules}}/mod_http2.so\n\
-                 Protocols h2 http/1.1\n\
+                 Protocols h2 h2c http/1.1\n\
+                 H2Upgrade Off\n\
                  Listen 127.0.0.1:{port}\n\
                  <VirtualHost *:{port}>\n\
                  SSLEngine On\n\

@@ -31,6 +31,7 @@ mod lingering;
 mod process;
 mod running;
 mod tls;
+mod transfers;
 mod under_test;
 mod users;
 mod wait;
@@ -46,6 +47,7 @@ pub use lingering::send_lingering;
 pub use process::Process;
 pub use running::Running;
 pub use tls::Certificate;
+pub use transfers::{Ports, Protocol, Transfer, has_h2load, transfer};
 pub use under_test::{
     SKIPPED, UnderTest, dropped_by_pypis, later_than_debians, ours_only, skipped,
 };

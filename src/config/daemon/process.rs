@@ -208,13 +208,12 @@ pub static OPTIONS: [DaemonOption; 19] = [
     DaemonOption {
         name: "listen-backlog",
         what: "listen backlog",
-        default: "seven eighths of `MaxRequestWorkers`, less `processes=` times `threads=`",
+        default: "as many as hold threads of httpd",
         usage: "requests that wait for each application group, beyond those that run",
         compatibility: Compatibility::Better(
-            "bounds all that wait, so that a group that is stuck leaves httpd's threads to others; \
-             whoever comes beyond it gets status 503 at once. So does, whatever is written here, who \
-             would have to wait when fewer than an eighth of httpd's threads are free, and his group \
-             holds more than its share of them",
+            "bounds all that wait; a request beyond it gets status 503 at once. So does, whatever is \
+             written here, one that would have to wait where there are other groups, fewer than an \
+             eighth of httpd's threads are free, and its group holds more than its share of them",
         ),
         set: |group, value| number(value, 0, MOST, &mut group.listen_backlog),
     },

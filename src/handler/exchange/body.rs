@@ -175,6 +175,14 @@ impl<'r> Body<'r> {
         self.last_read.filter(|_| self.error.is_none()).map(|at| at.elapsed())
     }
 
+    /// Whether the application has all of it, or there is none.
+    pub(super) fn is_read(&self) -> bool {
+        !self.exists
+            || self.ended
+            || self.whole.is_some()
+            || self.request.body_length().is_some_and(|length| length <= self.pulled)
+    }
+
     /// Nothing more of it is wanted.
     pub(super) fn discard(&self) {
         if self.exists && self.error.is_none() {

@@ -65,6 +65,8 @@ pub(super) struct Delivery<'r> {
     unflushed: bool,
     /// Something has gone down the output filters: the head is, or is about to be, on its way.
     passed: bool,
+    /// They have been told to let go of what they have.
+    flushed: bool,
     /// Nothing is passed before all of it has come.
     held: bool,
     /// Nobody receives any more.
@@ -96,6 +98,7 @@ impl<'r> Delivery<'r> {
             spool: None,
             unflushed: false,
             passed: false,
+            flushed: false,
             held: false,
             gone: false,
             waiting: None,
@@ -103,20 +106,15 @@ impl<'r> Delivery<'r> {
         }
     }
 
-    /// The response's head has been handed to httpd.
+    /// The response's head has been handed to httpd. It goes with the first piece of the body, or with
+    /// the end: until then, a page may take its place.
     pub fn begin(&mut self) {
         self.limit = self.timeout.and_then(|limit| self.request.limit_client(limit));
-        self.unflushed = true;
     }
 
     /// Passes nothing before the end: for a response that is not long.
     pub fn hold(&mut self) {
-        (self.held, self.unflushed) = (true, false);
-    }
-
-    /// Whether something has gone towards the client, so that it cannot get another response.
-    pub fn has_passed(&self) -> bool {
-        self.passed
+        self.held = true;
     }
 
     /// The client has gone: nothing is passed any more.
@@ -182,12 +180,12 @@ impl<'r> Delivery<'r> {
     /// Lets httpd begin a response of no announced length before its end: otherwise its filter
     /// `CONTENT_LENGTH` would announce one if, by chance, all of the response came in one go.
     pub fn begin_stream(&mut self) -> Result<(), ClientGone> {
-        if self.passed || self.spool.is_some() {
-            return Ok(());
+        // Filters that change the body may keep it, and the head, until they are told to flush.
+        match self.request.has_content_filter() {
+            true if !self.flushed => self.pass(&[], Then::Flush),
+            false if !self.passed => self.pass(&[], Then::More),
+            _ => Ok(()),
         }
-        // Filters that change the body may keep it until they are told to flush.
-        let then = if self.request.has_content_filter() { Then::Flush } else { Then::More };
-        self.pass(&[], then)
     }
 
     /// Ends the response, well or not; what is spooled and what follows it are left to
@@ -196,6 +194,15 @@ impl<'r> Delivery<'r> {
         if self.spool.as_ref().is_some_and(|spool| !spool.is_empty()) {
             self.ending = Some(then);
             return Ok(());
+        }
+        self.finish(then)
+    }
+
+    /// Passes the end. httpd would make a page of a failure that it hears of before the head, and what
+    /// it has not sent is lost with a connection that is reset.
+    fn finish(&mut self, then: Then) -> Result<(), ClientGone> {
+        if then == Then::Broken {
+            self.pass(&[], Then::Flush)?;
         }
         self.pass(&[], then)
     }
@@ -323,6 +330,7 @@ impl<'r> Delivery<'r> {
         let data = data.into();
         let len = FRAMING + self.gathered + data.len();
         (self.passed, self.gathered, self.room) = (true, 0, self.room.saturating_sub(len));
+        self.flushed |= then == Then::Flush;
         let passed = self.brigade.pass(data, then);
         // Filters may have kept the head until now, and httpd frames no response in chunks that is
         // known to be the last one of its connection.
@@ -372,6 +380,6 @@ impl Rest<'_> {
             delivery.pass(&[], Then::More)?;
             delivery.settle()?;
         }
-        delivery.pass(&[], self.ending)
+        delivery.finish(self.ending)
     }
 }

@@ -23,8 +23,8 @@ impl Exchange<'_, '_> {
         offset: u64,
         length: u64,
     ) -> Result<Option<Outcome>, ClientGone> {
-        if self.page.is_some() {
-            // httpd's own page takes the place of the body.
+        if self.page.is_some() || self.complete && self.bodiless {
+            // httpd's own page takes the place of the body, or there is none.
             return Ok(None);
         }
         if !self.begun || self.has_data || self.complete {
@@ -39,7 +39,7 @@ impl Exchange<'_, '_> {
         if allowed < length {
             error!("The application's file is longer than its Content-Length; it is cut there.");
         }
-        let then = if missing == 0 { Then::End } else { Then::Broken };
+        let then = if missing == 0 { Then::End } else { Then::More };
         if missing > 0 {
             error!("The application's file is {missing} bytes shorter than its Content-Length.");
         }
@@ -53,6 +53,10 @@ impl Exchange<'_, '_> {
                 let why = format!("sends a file that cannot be passed on ({problem})");
                 return Ok(Some(self.broken(Fault::ApplicationFailed, why)));
             }
+        }
+        if missing > 0 {
+            self.has_data = true;
+            return Ok(Some(self.fail(Fault::ApplicationFailed)));
         }
         self.complete = true;
         Ok(None)

@@ -95,18 +95,30 @@ impl Exchange<'_, '_> {
         head.apply(self.request);
         self.turn.renew();
         self.turn.note_answer();
-        self.response.begin();
         self.begun = true;
-        self.bodiless = !head.allows_body() || self.request.is_header_only();
+        let is_head = self.request.is_header_only();
+        self.bodiless = !head.allows_body() || is_head;
         // Of a response without a body, the length says what another one would have had.
-        let announced = head.content_length;
-        self.allowance = announced.filter(|_| !self.bodiless);
-        self.choose_ranges(head);
-        // httpd itself leaves out the body of 204 and 304, but not this one's (RFC 9110, section
-        // 15.3.6), of which nobody need hear.
+        self.allowance = head.content_length.filter(|_| !self.bodiless);
+        // The one status without a body of which httpd does not know that (RFC 9110, section 15.3.6).
         if head.code == HTTP_RESET_CONTENT {
             self.request.set_content_length(0);
-            (self.allowance, self.exceeded) = (Some(0), true);
+        }
+        self.response.begin();
+        self.choose_ranges(head);
+        // Of a file, httpd tells with HEAD how long it is.
+        if !is_head {
+            self.finish_early();
+        }
+    }
+
+    /// Ends a response of which nothing can come any more, whatever its application still does: alone, a
+    /// head would be another one to filters than with its end. What the application still reads of the
+    /// request body is not taken from it.
+    fn finish_early(&mut self) {
+        if self.is_whole() && self.body.is_read() {
+            self.finish();
+            self.complete = true;
         }
     }
 
@@ -131,6 +143,12 @@ impl Exchange<'_, '_> {
     }
 
     pub(super) fn send_data(&mut self, data: Bytes<'_>) -> Result<(), ClientGone> {
+        if self.bodiless {
+            // httpd leaves out only what it gets along with the head: mod_http2 would send the rest.
+            self.turn.renew();
+            self.finish_early();
+            return Ok(());
+        }
         let allowed = self.allowance.map_or(data.len(), |allowance| {
             data.len().min(usize::try_from(allowance).unwrap_or(usize::MAX))
         });
@@ -144,6 +162,9 @@ impl Exchange<'_, '_> {
         }
         if std::mem::take(&mut self.only_file_ranges) {
             self.request.forbid_ranges();
+        }
+        if self.complete {
+            return Ok(());
         }
         let is_first = !std::mem::replace(&mut self.has_data, true);
         let sent = self.response.send(data.split_at(allowed).0);
@@ -182,8 +203,12 @@ impl Exchange<'_, '_> {
             self.request.forbid_ranges();
         }
         self.body.discard();
-        // A filter that changes the body makes another length of it.
-        let is_filtered = self.has_data && self.request.has_content_filter();
+        // A filter that changes the body makes another length of it, which nobody tells with HEAD.
+        let has_filter = self.request.has_content_filter();
+        if has_filter && self.request.is_header_only() {
+            self.request.headers_out().unset(c"Content-Length");
+        }
+        let is_filtered = self.has_data && has_filter;
         let is_sized = self.bodiless || self.allowance.is_some() && !is_filtered;
         let begun = if is_sized { Ok(()) } else { self.response.begin_stream() };
         if let Err(ClientGone) = begun.and_then(|()| self.response.end(Then::End)) {
@@ -205,9 +230,14 @@ impl Exchange<'_, '_> {
                 error!(
                     "The application's response is {missing} bytes shorter than its Content-Length."
                 );
-                Outcome::of(self.break_off(Fault::ApplicationFailed.status()))
+                self.fail(Fault::ApplicationFailed)
             }
         }
+    }
+
+    /// The response is not what it said, and the log has told why.
+    pub(super) fn fail(&mut self, fault: Fault) -> Outcome {
+        Outcome::of(self.break_off(fault.status()))
     }
 
     /// The application failed, and its log lines have told why.
@@ -222,26 +252,30 @@ impl Exchange<'_, '_> {
         Outcome::of(self.break_off(status))
     }
 
-    /// There is no (further) response. As long as nothing of it has gone towards the client, it gets
-    /// a page with `status`; afterwards it must see that the response is incomplete. An answer to
-    /// HEAD is complete with its head, and a proxy may go on with the connection at once.
+    /// There is no (further) response. The client gets a page with `status` as long as nothing of the
+    /// body has come: with the first block, the response is on its way (PEP 3333), whether or not httpd
+    /// has been handed it yet. Then the client must see that it is incomplete. What nothing can be
+    /// missing of is complete; so is an answer to HEAD, and a proxy may go on with the connection.
     pub(super) fn break_off(&mut self, status: i32) -> Result<i32, i32> {
         if self.complete {
             return Ok(OK);
         }
-        if !self.response.has_passed() {
-            return Err(if self.body.is_answered() { AP_FILTER_ERROR } else { status });
+        if self.is_whole() {
+            if self.request.is_header_only() {
+                // What mod_cache knows of the page is not renewed by a failure.
+                self.request.forbid_caching();
+            }
+            self.finish();
+            return Ok(OK);
         }
-        let is_whole = self.request.is_header_only();
-        if is_whole {
-            // What mod_cache knows of the page is not renewed by a failure.
-            self.request.forbid_caching();
+        if !self.has_data {
+            return Err(if self.body.is_answered() { AP_FILTER_ERROR } else { status });
         }
         self.body.discard();
         // A client that has gone as well needs no telling.
-        let _ = self.response.end(if is_whole { Then::End } else { Then::Broken });
+        let _ = self.response.end(Then::Broken);
         // After OK, httpd itself would end an HTTP/2 stream as if all were well
         // (`ap_finalize_request_protocol`).
-        Ok(if self.request.is_stream() && !is_whole { AP_FILTER_ERROR } else { OK })
+        Ok(if self.request.is_stream() { AP_FILTER_ERROR } else { OK })
     }
 }

@@ -465,6 +465,15 @@ impl Exchange {
         }
     }
 
+    /// How many bytes a response lacks, measured by its Content-Length, if it has not been begun and
+    /// all of its body is so long.
+    ///
+    /// # Errors
+    /// [`ReplyError`].
+    pub fn lacks(&self, py: Python<'_>, body: usize) -> Result<u64, ReplyError> {
+        self.replying(py).lacks(body)
+    }
+
     /// How many bytes the response lacks, measured by its Content-Length.
     pub fn missing(&self, py: Python<'_>) -> u64 {
         self.replying(py).missing()

@@ -169,6 +169,17 @@ impl Reply {
         self.remaining == Some(0)
     }
 
+    /// How many bytes of the Content-Length a body of so many would lack. A response that has been
+    /// begun already is not judged.
+    ///
+    /// # Errors
+    /// [`ReplyError::BadLength`].
+    pub fn lacks(&self, body: usize) -> Result<u64, ReplyError> {
+        let head = self.head.as_ref().filter(|head| !self.is_head && !head.is_bodiless());
+        let length = head.map_or(Ok(None), Head::content_length)?;
+        Ok(length.map_or(0, |length| length.saturating_sub(body as u64)))
+    }
+
     /// How many bytes are missing, measured by the Content-Length. A response to HEAD, and one
     /// whose status has no body, may leave all of it out.
     pub fn missing(&self) -> u64 {

@@ -21,6 +21,8 @@ enum Stop {
     Failed(PyErr),
     /// Nobody is there to receive it: no failure of the application.
     Disconnected,
+    /// It lacks so many bytes of its Content-Length.
+    Short(u64),
 }
 
 impl From<PyErr> for Stop {
@@ -110,7 +112,8 @@ fn run<'py>(
         log(&error);
     }
     match passed_on {
-        Ok(()) => complete(py, exchange, script),
+        Ok(()) => Outcome::Complete,
+        Err(Stop::Short(missing)) => short(py, exchange, script, missing),
         Err(Stop::Failed(error)) => Failures::outcome(py, &error),
         Err(Stop::Disconnected) => Outcome::Failed(500),
     }
@@ -132,12 +135,12 @@ fn pass_on(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> Re
     // Blocks that are there already are gathered. From anything else PEP 3333 ("Buffering and
     // Streaming") wants each block handed on before the next is asked for.
     if let Ok(list) = result.cast_exact::<PyList>() {
-        announce(py, exchange, list.len(), || list.get_item(0))?;
+        judge(py, exchange, list.len(), list.iter())?;
         for block in list {
             send(py, exchange, &block, Urgency::Gather)?;
         }
     } else if let Ok(tuple) = result.cast_exact::<PyTuple>() {
-        announce(py, exchange, tuple.len(), || tuple.get_item(0))?;
+        judge(py, exchange, tuple.len(), tuple.iter())?;
         for block in tuple {
             send(py, exchange, &block, Urgency::Gather)?;
         }
@@ -147,7 +150,10 @@ fn pass_on(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> Re
         }
     }
     exchange.commit(py, None)?;
-    Ok(())
+    match exchange.missing(py) {
+        0 => Ok(()),
+        missing => Err(Stop::Short(missing)),
+    }
 }
 
 /// Passes on a file, if that is the response. Returns whether it was.
@@ -172,19 +178,22 @@ fn pass_on_file(
     Ok(true)
 }
 
-/// Starts a response of `blocks` blocks. The length of a single one is the Content-Length.
-fn announce<'py>(
+/// Starts a response whose blocks are all there, unless something is wrong with one of them, or with
+/// all together: then nothing of it goes out. The length of a single one is the Content-Length.
+fn judge<'py>(
     py: Python<'py>,
     exchange: &Exchange,
-    blocks: usize,
-    first: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    count: usize,
+    blocks: impl Iterator<Item = Bound<'py, PyAny>>,
 ) -> Result<(), Stop> {
-    if blocks == 1
-        && let Ok(block) = first()?.cast::<PyBytes>()
-    {
-        exchange.commit(py, Some(block.as_bytes().len()))?;
+    let mut length = 0;
+    for block in blocks {
+        length += bytes(&block)?.as_bytes().len();
     }
-    Ok(())
+    match exchange.lacks(py, length)? {
+        0 => Ok(exchange.commit(py, (count == 1).then_some(length))?),
+        missing => Err(Stop::Short(missing)),
+    }
 }
 
 fn send(
@@ -193,15 +202,18 @@ fn send(
     block: &Bound<'_, PyAny>,
     urgency: Urgency,
 ) -> Result<(), Stop> {
-    let block = block.cast::<PyBytes>().map_err(|_| {
-        let given = type_name(block);
-        PyTypeError::new_err(format!("response iterable must yield bytes, not {given}"))
-    })?;
-    let block = block.as_bytes();
+    let block = bytes(block)?.as_bytes();
     if !block.is_empty() {
         note_surplus(py, exchange, exchange.send(py, block, urgency)?);
     }
     Ok(())
+}
+
+fn bytes<'a, 'py>(block: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    Ok(block.cast::<PyBytes>().map_err(|_| {
+        let given = type_name(block);
+        PyTypeError::new_err(format!("response iterable must yield bytes, not {given}"))
+    })?)
 }
 
 fn close(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -220,19 +232,13 @@ fn close(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> PyRe
     }
 }
 
-fn complete(py: Python<'_>, exchange: &Exchange, script: &[u8]) -> Outcome {
-    match exchange.missing(py) {
-        0 => Outcome::Complete,
-        missing => {
-            let script = String::from_utf8_lossy(script);
-            let line = format!(
-                "response of WSGI script '{script}' ended {missing} bytes short of its \
-                 Content-Length\n"
-            );
-            exchange.log_failure(py, line.as_bytes());
-            Outcome::Failed(500)
-        }
-    }
+fn short(py: Python<'_>, exchange: &Exchange, script: &[u8], missing: u64) -> Outcome {
+    let script = String::from_utf8_lossy(script);
+    let line = format!(
+        "response of WSGI script '{script}' ended {missing} bytes short of its Content-Length\n"
+    );
+    exchange.log_failure(py, line.as_bytes());
+    Outcome::Failed(500)
 }
 
 /// Logs that a response is longer than it said, once.
