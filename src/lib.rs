@@ -14,6 +14,7 @@ mod generation;
 mod handler;
 mod log;
 mod mapping;
+mod request_id;
 mod status;
 mod url;
 
@@ -70,6 +71,10 @@ impl Module for Wsgi {
 
     fn show_status(request: Request<'_>, short: bool) -> String {
         status::show(request, short)
+    }
+
+    fn name(request: Request<'_>) -> Option<&[u8]> {
+        request_id::find(request)
     }
 
     fn log(request: Request<'_>) {

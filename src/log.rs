@@ -76,10 +76,16 @@ impl Subscriber for ToErrorLog {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let text = [line.message, line.fields].concat();
+        let mut text = [line.message, line.fields].concat();
         let level = number(event.metadata().level());
         with_current(|request| match request {
-            Some(request) => log_request(request, level, text.as_bytes()),
+            Some(request) => {
+                // httpd's own format of a line does not say which request it is about.
+                if let Some(id) = request.log_id() {
+                    text += &format!(" [request {}]", String::from_utf8_lossy(id));
+                }
+                log_request(request, level, text.as_bytes());
+            }
             None => with_main_server(|server| log_server(server, level, text.as_bytes())),
         });
     }

@@ -44,6 +44,7 @@ mod ranges;
 mod redirects;
 mod reliability;
 mod reload;
+mod request_ids;
 mod server_metrics;
 mod services;
 mod slow_clients;

@@ -33,7 +33,7 @@ const CONTAINER_TESTS: &str = "in_a_container::";
 
 /// Modules of tests that look at our supervisor, our workers, or what we promise of them. An original
 /// has none, and one Python for all groups, so nothing of it can be asked there.
-const OURS_ALONE: [&str; 16] = [
+const OURS_ALONE: [&str; 17] = [
     "admin::",
     "broken_workers::",
     "command::",
@@ -45,6 +45,7 @@ const OURS_ALONE: [&str; 16] = [
     "overload::",
     "reliability::",
     "reload::",
+    "request_ids::",
     "services::",
     "slow_clients::",
     "strangers::",

@@ -30,8 +30,9 @@ const REMOVED: [Row; 6] = [
 ];
 
 /// Those that are our own.
-const OURS: [Row; 2] = [
+const OURS: [Row; 3] = [
     ("WSGILocationRedirect On", FILE_INFO, "WSGILocationRedirect x", "must be one of: Off | On"),
+    ("WSGIRequestStart On", FILE_INFO, "WSGIRequestStart x", "must be one of: Off | On"),
     ("WSGIStatusLocal Off", ALL, "WSGIStatusLocal x", "must be one of: Off | On"),
 ];
 
