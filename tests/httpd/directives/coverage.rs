@@ -9,7 +9,7 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 18] = [
+const ELSEWHERE: [(&str, &str, &str); 19] = [
     (
         "WSGILocationRedirect",
         "another_response_takes_the_place",
@@ -39,6 +39,7 @@ const ELSEWHERE: [(&str, &str, &str); 18] = [
         "a_request_is_sent_once_where_that_is_asked_for",
     ),
     ("memory-max=", "memory_max", "memory_max"),
+    ("slow-request=", "a_slow_request_is_told_of_once", "a_slow_request_is_told_of_once"),
     ("WSGIIgnoreActivity", "inactivity", "inactivity"),
     ("WSGITelemetryService", "from_the_first_word_to_the_last", "the_last_line_counts"),
     ("WSGISlowRequests", "a_slow_request", "the_last_line_counts"),

@@ -227,7 +227,7 @@ fn htaccess_has_what_allow_override_grants() {
 }
 
 /// Options of WSGIDaemonProcess: right, and wrong.
-const OPTIONS: [(&str, &str); 47] = [
+const OPTIONS: [(&str, &str); 48] = [
     ("user={user}", "user=nobody-of-this-name"),
     ("group={group}", "group=no-group-of-this-name"),
     ("supplementary-groups={group},#0", "supplementary-groups=no-group-of-this-name"),
@@ -251,6 +251,7 @@ const OPTIONS: [(&str, &str); 47] = [
     ("restart-interval=5", "restart-interval=-1"),
     ("request-timeout=5", "request-timeout=-1"),
     ("memory-max=5", "memory-max=-1"),
+    ("slow-request=1.5s", "slow-request=2m"),
     ("interrupt-timeout=5", "interrupt-timeout=-1"),
     ("deadlock-timeout=5", "deadlock-timeout=-1"),
     ("startup-timeout=5", "startup-timeout=-1"),
@@ -285,7 +286,7 @@ pub fn options() -> impl Iterator<Item = &'static str> {
 
 /// Whether the module that is tested has the option: some are our own.
 fn is_known(option: &str) -> bool {
-    let ours = ["memory-max=", "reload=", "retry="];
+    let ours = ["memory-max=", "reload=", "retry=", "slow-request="];
     !(UnderTest::chosen().is_original() && ours.iter().any(|ours| option.starts_with(ours)))
 }
 

@@ -367,7 +367,7 @@ fn cause() -> impl Strategy<Value = Cause> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    any::<([u32; 11], u64)>().prop_map(|(numbers, memory_max)| Limits {
+    any::<([u32; 12], u64)>().prop_map(|(numbers, memory_max)| Limits {
         maximum_requests: numbers[0],
         restart_interval: numbers[1],
         inactivity_timeout: numbers[2],
@@ -379,6 +379,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         eviction_timeout: numbers[8],
         shutdown_timeout: numbers[9],
         cpu_time_limit: numbers[10],
+        slow_request: numbers[11],
         memory_max,
     })
 }

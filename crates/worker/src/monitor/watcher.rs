@@ -10,7 +10,9 @@ use wire::limits::Cause;
 
 use super::gil_tasks::{GilTask, GilTasks};
 use super::holder::{self, Holder};
-use super::{Application, LOADED, Monitor, Stacks, describe};
+use super::stacks::Stack;
+use super::{Application, LOADED, Monitor, Stacks, describe, whose};
+use crate::clock;
 use crate::conversation::exchange::Exchange;
 use crate::ffi;
 use crate::process::memory::resident_memory;
@@ -43,6 +45,8 @@ pub struct Watcher {
     had_lock: Duration,
     /// The requests that have been interrupted, by runner: when they began, and when that was.
     interrupted: Vec<Option<(Duration, Duration)>>,
+    /// The requests that have been reported as slow, by runner: when they began.
+    slow: Vec<Option<Duration>>,
 }
 
 /// When to look again: the earliest moment of all that are asked for.
@@ -65,6 +69,7 @@ impl Watcher {
         probes: bool,
     ) -> Self {
         let interrupted = vec![None; monitor.slots.len()];
+        let slow = vec![None; monitor.slots.len()];
         let had_lock = monitor.epoch.elapsed();
         Self {
             monitor,
@@ -75,6 +80,7 @@ impl Watcher {
             probed: None,
             had_lock,
             interrupted,
+            slow,
         }
     }
 
@@ -100,6 +106,7 @@ impl Watcher {
             }
             next.at(at);
         }
+        self.look_at_slow_requests(now, &mut next);
         self.look_at_requests(now, &mut next);
         if abort_at.is_none() && cause.is_none_or(|cause| !cause.is_urgent()) {
             self.look_at_startup(now, &mut next);
@@ -109,6 +116,62 @@ impl Watcher {
             self.look_at_planned(now, &mut next);
         }
         next.0
+    }
+
+    fn look_at_slow_requests(&mut self, now: Duration, next: &mut Next) {
+        let Some(slow) = self.monitor.bounds.slow_request else {
+            return;
+        };
+        // None that begins later can be due earlier.
+        next.at(now + slow);
+        let monitor = Arc::clone(&self.monitor);
+        for (place, slot) in monitor.slots.iter().enumerate() {
+            let Some(run) = slot.run().filter(|run| self.slow[place] != Some(run.began())) else {
+                continue;
+            };
+            let due = run.began() + slow;
+            if due > now {
+                next.at(due);
+                continue;
+            }
+            self.slow[place] = Some(run.began());
+            self.report_slow(slot, run, now);
+        }
+    }
+
+    /// Tells of a slow request in one line: which one it is, where its time went, and what its thread
+    /// is doing.
+    fn report_slow(&mut self, slot: &Slot, run: Run, now: Duration) {
+        let stacks = self.stacks.as_ref().and_then(|stacks| stacks.take().ok()).unwrap_or_default();
+        let stack = stacks.iter().find(|stack: &&Stack| stack.ident == slot.ident());
+        let stack = stack.map_or("its stack cannot be had".to_owned(), |stack| {
+            format!("stack, innermost first: {stack}")
+        });
+        let kept = self.lock_holder(true, |slot| format!("thread wsgi-{}", slot.number));
+        let kept =
+            kept.map_or(String::new(), |holder| format!("Python's lock is held by {holder}; "));
+        let age = now.saturating_sub(run.began());
+        let exchange = Exchange::of_runner(slot);
+        let since = |moment: u64| Duration::from_micros(clock::now().saturating_sub(moment));
+        let (mut queued, mut sending) = (Duration::ZERO, Duration::ZERO);
+        if let Some(exchange) = exchange.filter(|_| slot.run() == Some(run)) {
+            let times = exchange.times();
+            queued = Duration::from_micros(times.taken.saturating_sub(times.received));
+            sending = exchange.first_block().map_or(Duration::ZERO, since).min(age);
+        }
+        let line = slot.line();
+        // What a client sends behind the path may be nobody's business.
+        let line = line.split('?').next().unwrap_or_default();
+        let name = &self.monitor.name;
+        let text = format!(
+            "{name}: slow request: {line}, {:.3} s in the queue, {:.3} s in the application, {:.3} s \
+             sending ({}); {kept}{stack}",
+            queued.as_secs_f64(),
+            (age - sending).as_secs_f64(),
+            sending.as_secs_f64(),
+            whose(slot),
+        );
+        self.monitor.reporter.log(Level::Warning, text);
     }
 
     fn look_at_requests(&mut self, now: Duration, next: &mut Next) {
@@ -380,34 +443,40 @@ impl Watcher {
 
     /// Logs who holds Python's lock, where there is one.
     fn log_holder(&mut self, now: Duration) {
-        if self.stacks.is_none() {
-            return;
-        }
-        let certain = ffi::lock_holder().is_some();
-        if !certain && !self.is_lock_held() {
-            return;
-        }
-        let describe = |slot: &Arc<Slot>| match slot.run() {
+        let holder = self.lock_holder(false, |slot| match slot.run() {
             Some(run) => describe(slot, run, now),
             None => format!("thread wsgi-{}", slot.number),
-        };
+        });
+        if let Some(holder) = holder {
+            self.log(format!("{}: Python's lock is held by {holder}", self.monitor.name));
+        }
+    }
+
+    /// Who holds Python's lock, where there is one and somebody holds it; with `keeps`, only who does not
+    /// hand it over. `name` tells of a runner.
+    fn lock_holder(&mut self, keeps: bool, name: impl Fn(&Arc<Slot>) -> String) -> Option<String> {
+        self.stacks.as_ref()?;
+        let certain = ffi::lock_holder().is_some() && !keeps;
+        if !certain && !self.is_lock_held() {
+            return None;
+        }
+        let monitor = Arc::clone(&self.monitor);
         let waiting = self.gil_tasks.as_ref().and_then(GilTasks::waiting);
-        let holder = holder::find(&self.monitor.slots, waiting);
+        let holder = holder::find(&monitor.slots, waiting);
         if !certain && self.gil_tasks.as_ref().is_none_or(GilTasks::all_done) {
             // It has been free in the meantime.
-            return;
+            return None;
         }
-        let held = match holder {
-            Holder::Runner(slot) => format!("is held by {}", describe(slot)),
-            Holder::Other => "is held by a thread of the application's own".to_owned(),
+        match holder {
+            Holder::Runner(slot) => Some(name(slot)),
+            Holder::Other => Some("a thread of the application's own".to_owned()),
             Holder::Likely(slots) if !slots.is_empty() => {
-                let slots: Vec<_> = slots.into_iter().map(describe).collect();
+                let slots: Vec<_> = slots.into_iter().map(name).collect();
                 let slots = slots.join(" or ");
-                format!("is held by {slots}, by evidence: it does not wait for the lock")
+                Some(format!("{slots}, by evidence: it does not wait for the lock"))
             }
-            Holder::Likely(_) | Holder::Unknown => return,
-        };
-        self.log(format!("{}: Python's lock {held}", self.monitor.name));
+            Holder::Likely(_) | Holder::Unknown => None,
+        }
     }
 
     /// Whether nobody else gets Python's lock, which only somebody who waits for it can find out.
