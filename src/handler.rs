@@ -133,6 +133,7 @@ fn run(request: Request<'_>, handler: Option<&HandlerScript>, has_body: bool) ->
             _ => HTTP_INTERNAL_SERVER_ERROR,
         }
     })?;
+    crate::log::note_groups(request, &target.process_group, &target.application_group);
     let has_body = has_body && !is_body_gone(request);
     if has_body {
         request.notes().set(BODY_OFFERED, b"offered");

@@ -39,6 +39,7 @@ impl Module for Wsgi {
 
     fn begin_configuration() {
         log::install();
+        log::write_json(false);
     }
 
     fn check_configuration(configuration: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
@@ -50,6 +51,8 @@ impl Module for Wsgi {
     }
 
     fn start(configuration: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
+        let settings = main.settings::<ServerConfig>();
+        log::write_json(settings.is_some_and(|settings| settings.globals.json_logs));
         generation::start(configuration, main)
     }
 

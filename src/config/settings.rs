@@ -67,6 +67,8 @@ pub struct Globals {
     pub telemetry_service: Option<TelemetryService>,
     /// `WSGISlowRequests`; none is 0.
     pub slow_requests: Option<Duration>,
+    /// Whether logs are for machines: `WSGILogFormat json`.
+    pub json_logs: bool,
     /// `WSGITelemetryOptions CaptureUserAgent`.
     pub capture_user_agent: bool,
     /// What may also stand in `<WSGIInterpreterOptions>`, for all.

@@ -30,6 +30,7 @@ mod hostile_workers;
 mod imports;
 mod input;
 mod interpreter;
+mod json_logs;
 mod lifecycle;
 mod limits;
 mod loading;

@@ -4,7 +4,9 @@ mod file;
 mod line;
 
 use std::os::fd::OwnedFd;
+use std::time::SystemTime;
 
+use logline::Line;
 use wire::exchange::Level;
 
 use self::file::LogFile;
@@ -14,23 +16,50 @@ use self::file::LogFile;
 pub struct Logs {
     files: Vec<LogFile>,
     main_level: Level,
+    /// Lines are written as JSON (`WSGILogFormat json`).
+    json: bool,
 }
 
 impl Logs {
     /// Writes to `files`, and to the first one what is at least as severe as `main_level` when it
-    /// concerns no group.
-    pub fn new(files: Vec<OwnedFd>, main_level: Level) -> Self {
-        Self { files: files.into_iter().map(LogFile::new).collect(), main_level }
+    /// concerns no group; as `json`, where that is asked for.
+    pub fn new(files: Vec<OwnedFd>, main_level: Level, json: bool) -> Self {
+        let files = files.into_iter().map(|file| LogFile::new(file, json)).collect();
+        Self { files, main_level, json }
+    }
+
+    /// Whether lines are written as JSON, so that text with several lines can stay together.
+    pub fn is_json(&self) -> bool {
+        self.json
     }
 
     /// Logs something that concerns no group.
     pub fn main(&mut self, level: Level, text: &str) {
-        self.write(0, self.main_level, level, std::process::id(), text.as_bytes());
+        let (message, pid) = (text.as_bytes(), std::process::id());
+        self.say(0, self.main_level, level, Line { message, pid, ..Line::default() });
+    }
+
+    /// Writes a line with what is known of it besides its text, as far as the format tells that.
+    pub fn say(&mut self, file: usize, threshold: Level, level: Level, line: Line<'_>) {
+        if !self.json {
+            return self.write(file, threshold, level, line.pid, line.message);
+        }
+        if level > threshold && level != Level::Notice {
+            return;
+        }
+        let Some(file) = self.files.get_mut(file) else {
+            return;
+        };
+        let own = logline::level_name(level.number());
+        let level = if line.level.is_empty() { own } else { line.level };
+        for line in (Line { level, ..line }).encode(SystemTime::now(), file.longest_line()) {
+            file.write(&line);
+        }
     }
 
     /// Writes a line, or more when it is long, as process `pid`. `threshold` is the LogLevel;
     /// notices are written whatever it is, as httpd does.
-    pub fn write(&mut self, file: usize, threshold: Level, level: Level, pid: u32, text: &[u8]) {
+    fn write(&mut self, file: usize, threshold: Level, level: Level, pid: u32, text: &[u8]) {
         if level > threshold && level != Level::Notice {
             return;
         }

@@ -134,7 +134,7 @@ impl Supervisor {
             installed: Installed::open(),
             descriptors,
             logic: Logic::new(groups.iter().map(plan).collect(), starts_at_once()),
-            logs: Logs::new(logs, main_level(&groups)),
+            logs: Logs::new(logs, main_level(&groups), is_json(&groups)),
             directory,
             broker,
             admin: Admin::new(admin),
@@ -278,6 +278,11 @@ fn plan(group: &Group) -> Plan {
 }
 
 /// The main server's LogLevel is not told; groups that log where it does tell as much.
+/// Whether logs are for machines, which is the same for all groups.
+fn is_json(groups: &[Group]) -> bool {
+    groups.iter().any(|group| group.settings.json_logs)
+}
+
 fn main_level(groups: &[Group]) -> Level {
     let levels = groups.iter().filter(|group| group.log == 0).map(|group| group.log_level);
     levels.max().unwrap_or(Level::Warning)

@@ -9,12 +9,13 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 19] = [
+const ELSEWHERE: [(&str, &str, &str); 20] = [
     (
         "WSGILocationRedirect",
         "another_response_takes_the_place",
         "an_inner_section_switches_it_off",
     ),
+    ("WSGILogFormat", "a_traceback_is_one_object", "text_is_the_default_and_the_last_line_counts"),
     ("WSGIRequestStart", "when_a_request_began", "when_a_request_began"),
     ("WSGIScriptReloading", "scripts_that_are_not_reloaded", "scripts_that_are_not_reloaded"),
     ("WSGIHandlerScript", "handler_scripts", "handler_scripts"),

@@ -30,9 +30,10 @@ const REMOVED: [Row; 6] = [
 ];
 
 /// Those that are our own.
-const OURS: [Row; 3] = [
+const OURS: [Row; 4] = [
     ("WSGILocationRedirect On", FILE_INFO, "WSGILocationRedirect x", "must be one of: Off | On"),
     ("WSGIRequestStart On", FILE_INFO, "WSGIRequestStart x", "must be one of: Off | On"),
+    ("WSGILogFormat json", MAIN, "WSGILogFormat xml", "must be one of: text | json"),
     ("WSGIStatusLocal Off", ALL, "WSGIStatusLocal x", "must be one of: Off | On"),
 ];
 

@@ -1,13 +1,18 @@
 //! One error log: a file, or the pipe of a logging program that may have stopped reading.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::SystemTime;
 
+use logline::Line;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Longest line in a file, in bytes.
 const LONGEST: usize = 8000;
+
+/// Longest line in a file as JSON, which may hold a whole traceback.
+const LONGEST_JSON: usize = 64 << 10;
 
 /// Longest line in a pipe, in bytes: up to here a pipe takes a write whole or not at all (`pipe(7)`).
 const LONGEST_IN_PIPE: usize = 4096;
@@ -22,22 +27,27 @@ const NO_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 pub struct LogFile {
     descriptor: OwnedFd,
     is_pipe: bool,
+    json: bool,
     /// Lines that could not be written since the last one that was.
     dropped: u64,
 }
 
 impl LogFile {
     /// Writes to `descriptor`, which shares its position and mode with httpd's own.
-    pub fn new(descriptor: OwnedFd) -> Self {
+    pub fn new(descriptor: OwnedFd, json: bool) -> Self {
         let is_pipe = rustix::fs::fstat(&descriptor)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
         let descriptor = if is_pipe { without_waiting(descriptor) } else { descriptor };
-        Self { descriptor, is_pipe, dropped: 0 }
+        Self { descriptor, is_pipe, json, dropped: 0 }
     }
 
     /// How long a line may be, with its end.
     pub fn longest_line(&self) -> usize {
-        if self.is_pipe { LONGEST_IN_PIPE } else { LONGEST }
+        match (self.is_pipe, self.json) {
+            (true, _) => LONGEST_IN_PIPE,
+            (false, true) => LONGEST_JSON,
+            (false, false) => LONGEST,
+        }
     }
 
     /// Writes a line with one system call, or drops and counts it.
@@ -45,10 +55,16 @@ impl LogFile {
         if self.dropped > 0 {
             let pid = std::process::id();
             let dropped = self.dropped;
-            let prefix = super::line::prefix(wire::exchange::Level::Error, pid);
-            let text =
-                format!("{prefix}{dropped} log lines of workers could not be written here\n");
-            if self.try_write(text.as_bytes()).is_ok() {
+            let text = format!("{dropped} log lines of workers could not be written here");
+            let text = if self.json {
+                let message = text.as_bytes();
+                let line = Line { level: "error", message, pid, ..Line::default() };
+                line.encode(SystemTime::now(), LONGEST_IN_PIPE).concat()
+            } else {
+                let prefix = super::line::prefix(wire::exchange::Level::Error, pid);
+                format!("{prefix}{text}\n").into_bytes()
+            };
+            if self.try_write(&text).is_ok() {
                 self.dropped = 0;
             }
         }
@@ -87,7 +103,7 @@ mod tests {
     fn a_logger_that_stopped_reading_costs_lines_but_no_time() {
         let (read, write) = rustix::pipe::pipe().unwrap();
         let httpd = write.try_clone().unwrap();
-        let mut log = LogFile::new(write);
+        let mut log = LogFile::new(write, false);
         let line = [b'x'; 1024];
         let start = Instant::now();
         (0..2000).for_each(|_| log.write(&line));
@@ -112,7 +128,7 @@ mod tests {
     fn a_logger_that_is_gone_is_no_trouble() {
         let (read, write) = rustix::pipe::pipe().unwrap();
         drop(read);
-        let mut log = LogFile::new(write);
+        let mut log = LogFile::new(write, false);
         log.write(b"line\n");
         assert_eq!(log.dropped, 1);
     }

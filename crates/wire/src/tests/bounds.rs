@@ -24,13 +24,13 @@ fn refused<M: Message<'static> + Debug>(
 #[test]
 fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<exchange::ToWorker<'_>>(11);
-    check_kinds::<exchange::FromWorker<'_>>(16);
+    check_kinds::<exchange::FromWorker<'_>>(17);
     check_kinds::<broker::ToBroker<'_>>(2);
     check_kinds::<broker::FromBroker>(5);
     check_kinds::<admin::ToAdmin<'_>>(3);
     check_kinds::<admin::FromAdmin>(7);
     check_kinds::<control::ToWorker>(7);
-    check_kinds::<control::FromWorker>(11);
+    check_kinds::<control::FromWorker>(12);
     check_kinds::<generation::ToSupervisor>(5);
     check_kinds::<generation::FromSupervisor>(4);
 }

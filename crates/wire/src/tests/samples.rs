@@ -164,6 +164,9 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
         pairs().prop_map(|headers| FromWorker::EarlyHints { headers }),
         (level(), slice(), any::<u32>(), slice())
             .prop_map(|(level, path, line, text)| FromWorker::LogFrom { level, path, line, text }),
+        (level(), slice(), slice(), slice()).prop_map(|(level, name, logger, text)| {
+            FromWorker::Record { level, name, logger, text }
+        }),
         verdict().prop_map(FromWorker::Verdict),
         slice().prop_map(FromWorker::NeedVariable),
         any::<(u32, u32)>().prop_map(|(offset, len)| FromWorker::DataAt { offset, len }),
@@ -205,7 +208,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     let reload = proptest::sample::select(control::Reload::ALL.as_slice());
     let queue = (option::of(any::<u32>()), any::<u32>(), option::of(any::<u32>()));
     let process = (option::of(bytes()), option::of(path()), option::of(bytes()));
-    let metrics = (option::of(bytes()), option::of(telemetry()));
+    let metrics = (option::of(bytes()), option::of(telemetry()), any::<bool>());
     let rest = (option::of(any::<u64>()), python(), limits(), reload, httpd(), queue, metrics);
     (bytes(), sizes, paths, process, rest).prop_map(
         |(
@@ -239,6 +242,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 httpd,
                 scoreboard: metrics.0,
                 telemetry: metrics.1,
+                json_logs: metrics.2,
             }
         },
     )
@@ -313,6 +317,11 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
         text().prop_map(|reason| FromWorker::Failed { reason }),
         text().prop_map(|text| FromWorker::Unloaded { text }),
         (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
+        (level(), text(), text(), text(), text()).prop_map(
+            |(level, name, logger, request, text)| {
+                FromWorker::Record { level, name, logger, request, text }
+            }
+        ),
         Just(FromWorker::Drained),
         Just(FromWorker::Proven),
         bytes().prop_map(|script| FromWorker::Loaded { script }),

@@ -33,6 +33,7 @@ use crate::conversation::send_queue::SendQueue;
 use crate::conversation::sender::Sender;
 use crate::forked::has_forked;
 use crate::lines::Source;
+use crate::process::log;
 use crate::process::proof::Proof;
 use crate::slot::Slot;
 
@@ -310,9 +311,26 @@ impl Exchange {
     /// Takes what is to be logged of how the request fails. It goes out with what comes next, so that
     /// httpd does not take up what has been gathered of a response before it hears of the failure.
     pub fn log_failure(&self, py: Python<'_>, bytes: &[u8]) {
-        if !self.is_over(py) {
-            self.gathering(py).gather_log(Source::Errors, bytes);
+        if self.is_over(py) {
+            return;
         }
+        let mut outgoing = self.gathering(py);
+        if log::records().is_some() {
+            let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+            outgoing.gather_record(Source::Errors.level(), ("", ""), text);
+        } else {
+            outgoing.gather_log(Source::Errors, bytes);
+        }
+    }
+
+    /// Logs a record with the request as it is, also one with several lines. `of` is the name of its
+    /// level, and of its logger. Returns whether the request still takes it.
+    pub fn log_record(&self, py: Python<'_>, level: Level, of: (&str, &str), text: &[u8]) -> bool {
+        if self.is_over(py) {
+            return false;
+        }
+        self.sending(py).log_record(level, of, text, &mut self.detached(py));
+        true
     }
 
     /// Logs what there is of an unfinished line.

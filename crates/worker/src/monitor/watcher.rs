@@ -171,7 +171,9 @@ impl Watcher {
             sending.as_secs_f64(),
             whose(slot),
         );
-        self.monitor.reporter.log(Level::Warning, text);
+        let exchange = Exchange::of_runner(slot);
+        let id = exchange.as_ref().and_then(|exchange| exchange.request_id());
+        self.monitor.reporter.log_about(id, Level::Warning, &text);
     }
 
     fn look_at_requests(&mut self, now: Duration, next: &mut Next) {
@@ -437,7 +439,10 @@ impl Watcher {
                 Some((slot, run)) => describe(slot, run, now),
                 None => format!("thread {:#x}", stack.ident),
             };
-            self.log(format!("{name}: stack of {whose}, innermost first: {stack}"));
+            let exchange = slot.and_then(|slot| Exchange::of_runner(slot));
+            let id = exchange.as_ref().and_then(|exchange| exchange.request_id());
+            let text = format!("{name}: stack of {whose}, innermost first: {stack}");
+            self.monitor.reporter.log_about(id, Level::Error, &text);
         }
     }
 
