@@ -1,5 +1,9 @@
 //! The promises of the guide. They need an image that `cargo xtask test` builds.
 
+mod command;
+mod pages;
+mod sdist;
+
 use testkit::{Container, environment};
 
 /// The guide's site, ready to answer.

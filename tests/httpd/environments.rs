@@ -44,7 +44,10 @@ const FAULTS: [Fault; 8] = [
     Fault {
         name: "of a Python that has been removed",
         make: |home| replace(&home.join("bin/python"), |at| symlink("/nowhere/python3.8", at)),
-        said: &["bin/python leads to /nowhere/python3.8, which is not there"],
+        said: &[
+            "bin/python leads to /nowhere/python3.8, which is not there",
+            "install it (python3.8)",
+        ],
     },
     Fault {
         name: "closed to its user",
@@ -164,6 +167,33 @@ fn what_a_tenant_does_to_his_environment_costs_him_alone() {
 }
 
 #[test]
+fn another_python_is_never_run_without_a_word() {
+    if testkit::ours_only("mod_wsgi has one Python for all") {
+        return;
+    }
+    let mut faults: Vec<fn(&Path)> =
+        vec![|home| fs::remove_file(home.join("pyvenv.cfg")).expect("it is ours")];
+    if testkit::running_as_root() {
+        faults.push(|home| {
+            let description = home.join("pyvenv.cfg");
+            fs::set_permissions(description, Permissions::from_mode(0o600)).expect("it is ours");
+        });
+    }
+    for make in faults {
+        let httpd = site().expect_log("is not used").start();
+        let home = httpd.dir().join("venv");
+        make_environment(&home);
+        is_served(&httpd, &home);
+        assert!(!httpd.error_log().contains("is not used"), "{}", httpd.error_log());
+        make(&home);
+        httpd.graceful();
+        let line =
+            httpd.wait_for_log(&["[wsgi:warn]", "is not used: Python runs with the packages in"]);
+        assert!(line.contains(&format!("python-home={}", home.display())), "{line}");
+    }
+}
+
+#[test]
 fn configtest_tells_of_it_and_accepts() {
     if testkit::ours_only("mod_wsgi says nothing at configtest") {
         return;
@@ -174,4 +204,80 @@ fn configtest_tells_of_it_and_accepts() {
         .conf("WSGIDaemonProcess a python-home={venv}")
         .configtest()
         .accepts(&["Syntax OK"]);
+}
+
+/// What a script begins with that wants a package, and how frameworks tell of it.
+const WANTING: [&str; 2] = [
+    "import package_of_that_name",
+    "try:\n    import package_of_that_name\n\
+     except ImportError as error:\n    raise RuntimeError('is it installed?') from error",
+];
+
+#[test]
+fn a_missing_package_names_the_python_and_an_environment_that_lies_unused() {
+    if testkit::ours_only("mod_wsgi logs the traceback alone") {
+        return;
+    }
+    for (place, wanting) in [
+        (".venv", WANTING[0]),
+        ("venv", WANTING[1]),
+        ("env", WANTING[0]),
+        ("named-by-somebody", WANTING[0]),
+        ("../.venv", WANTING[0]),
+        ("../venv", WANTING[1]),
+        ("../env", WANTING[0]),
+    ] {
+        let mut httpd = Httpd::new()
+            .file("site/apps/app.wsgi", wanting)
+            .conf(
+                "WSGIDaemonProcess site user={user} group={group} python-home={venv}\n\
+                 WSGIScriptAlias / {dir}/site/apps/app.wsgi process-group=site\n\
+                 <Directory {dir}/site>\nRequire all granted\n</Directory>",
+            )
+            .expect_log("[wsgi:")
+            .start();
+        let apps = httpd.dir().join("site/apps");
+        // The usual names are found in any crowd.
+        let crowd = if place == "named-by-somebody" { 0 } else { 250 };
+        for number in 0..crowd {
+            fs::write(apps.join(format!("-{number}")), "").expect("the folder is ours");
+        }
+        let home = match place.strip_prefix("../") {
+            Some(name) => apps.with_file_name(name),
+            None => apps.join(place),
+        };
+        make_environment(&home);
+        httpd.get("/").assert(500);
+        let used = environment::venv();
+        httpd.wait_for_log(&["This is Python 3.", &format!("packages are in {}", used.display())]);
+        httpd.wait_for_log(&[
+            "An environment that is not used lies beside the script",
+            &format!("python-home={}", home.display()),
+        ]);
+        assert!(!httpd.error_log().contains(&format!("python-home={}", used.display())));
+        httpd.stop();
+    }
+}
+
+#[test]
+fn the_guides_wrapper_with_an_environment_that_has_no_activate_this() {
+    if testkit::ours_only("mod_wsgi logs the traceback alone") {
+        return;
+    }
+    let wrapper = "activate_this = '{dir}/venv/bin/activate_this.py'\n\
+                   execfile(activate_this, dict(__file__=activate_this))\n";
+    let httpd = site().start();
+    let home = httpd.dir().join("venv");
+    make_environment(&home);
+    is_served(&httpd, &home);
+    let wrapper = wrapper.replace("{dir}", &httpd.dir().display().to_string());
+    httpd.replace_app("tell.wsgi", &(wrapper + TELL));
+    httpd.get("/tenant").assert(500);
+    httpd.wait_for_log(&[
+        "Only virtualenv makes a file activate_this.py",
+        &format!("python-home={} in WSGIDaemonProcess", home.display()),
+    ]);
+    // What the line advises is there already, but for the script.
+    httpd.replace_app("tell.wsgi", TELL);
+    is_served(&httpd, &home);
 }

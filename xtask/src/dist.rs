@@ -138,7 +138,7 @@ fn compile(mut command: Command, target: &Path, profile: Profile) -> Result<()> 
     if profile == Profile::Release {
         command.arg("--release");
     }
-    shell::run(command.arg("--quiet").arg("--target-dir").arg(target))
+    shell::run(command.arg("--target-dir").arg(target))
 }
 
 /// Puts the module's library into `out`, and the file for `LoadModule` that loads it and no other.

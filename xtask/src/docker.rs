@@ -15,6 +15,12 @@ const IMAGE: &str = "mod_wsgi_rs-flask-site";
 /// The name of that with the module from the package for pip.
 const WHEEL_IMAGE: &str = "mod_wsgi_rs-wheel-site";
 
+/// The name of that in which the source package for pip is built.
+const SDIST_IMAGE: &str = "mod_wsgi_rs-sdist";
+
+/// What applications in the containers import.
+const PACKAGES: [&str; 2] = ["flask", "django"];
+
 /// A release of a Debian-like system.
 #[derive(Debug, PartialEq, Eq)]
 struct Release {
@@ -49,7 +55,7 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
         fs::remove_dir_all(&programs)?;
     }
     stage::folder(&programs)?;
-    environments::download(&context.join(format!("wheels-{}", python.tag())), venv, &["flask"])?;
+    environments::download(&context.join(format!("wheels-{}", python.tag())), venv, &PACKAGES)?;
     for entry in fs::read_dir(dist)? {
         let entry = entry?;
         // Debian's own wsgi.load comes from conf/, and the link to the default worker is made in
@@ -64,6 +70,7 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
         "conf/wsgi.load",
         "conf/wsgi.conf",
         "tests/docker/Dockerfile",
+        "tests/docker/Dockerfile.sdist",
         "tests/docker/Dockerfile.wheel",
         "tests/docker/app.py",
         "tests/docker/client.py",
@@ -88,6 +95,19 @@ pub fn wheel_image(stage: &Path, wheel: &Path, python: &Python) -> Result<String
     make(WHEEL_IMAGE, "Dockerfile.wheel", &context, &Release::of_this_machine()?, python)
 }
 
+/// Builds the image with the source package for pip, and all that builds it but Rust, after [`image`].
+/// `tools` is the environment of which `wheel` is downloaded for the image. Gives its name.
+pub fn sdist_image(stage: &Path, sdist: &Path, tools: &Path, python: &Python) -> Result<String> {
+    let context = stage.join("docker");
+    let folder = context.join("sdist");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    environments::download(&folder, tools, &["wheel"])?;
+    fs::copy(sdist, folder.join(sdist.file_name().context("a package is a file")?))?;
+    make(SDIST_IMAGE, "Dockerfile.sdist", &context, &Release::of_this_machine()?, python)
+}
+
 /// Builds an image.
 fn make(
     name: &str,
@@ -98,7 +118,7 @@ fn make(
 ) -> Result<String> {
     shell::run(
         Command::new("docker")
-            .args(["build", "--quiet", "--tag", name, "--file"])
+            .args(["build", "--tag", name, "--file"])
             .arg(context.join(recipe))
             .args(["--build-arg", &format!("BASE={}", release.image)])
             .args(["--build-arg", &format!("PYTHON={}", python.tag())])

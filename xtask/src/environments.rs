@@ -28,14 +28,15 @@ pub fn ensure(path: &Path, stage: &Path, python: &Python, packages: &[&str]) -> 
 }
 
 /// Downloads packages and all they need into a folder, for an environment of this Python that
-/// reaches no package index.
+/// reaches no package index; again when others are wanted.
 pub fn download(wheels: &Path, environment: &Path, packages: &[&str]) -> Result<()> {
-    if !wheels.exists() {
-        let fresh = wheels.with_extension("new");
-        shell::run(pip(environment).arg("download").arg("--dest").arg(&fresh).args(packages))?;
-        fs::rename(fresh, wheels)?;
+    let note = wheels.join("packages.txt");
+    let wanted = packages.join(" ");
+    if fs::read_to_string(&note).is_ok_and(|there| there == wanted) {
+        return Ok(());
     }
-    Ok(())
+    shell::run(pip(environment).arg("download").arg("--dest").arg(wheels).args(packages))?;
+    Ok(fs::write(note, wanted)?)
 }
 
 /// The program, in an environment of its own: `python -m venv` is in every Python.

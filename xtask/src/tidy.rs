@@ -87,32 +87,53 @@ pub fn run() -> Result<()> {
 /// The page of log messages and their cures.
 const MESSAGES: &str = "docs/troubleshooting.md";
 
+/// Where messages are: the module's programs.
+const MESSAGES_ARE_IN: [&str; 4] =
+    ["src", "crates/channel/src", "crates/supervisor/src", "crates/worker/src"];
+
 /// Each message that the page quotes is still one of ours: between the parts that differ (`…`), it says
-/// what some file of the programs says.
+/// what some file of the programs says. And what the module logs of requests as an error or a warning is on
+/// the page.
 fn check_messages(problems: &mut Vec<String>) -> Result<()> {
-    let mut sources = String::new();
-    for folder in ["src", "crates/channel/src", "crates/supervisor/src", "crates/worker/src"] {
-        for path in files(&shell::root().join(folder), &["rs", "py"])? {
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            sources.push_str(&as_one_line(&text));
-        }
-    }
-    let name = shell::root().join(MESSAGES);
-    let page = fs::read_to_string(&name).with_context(|| format!("cannot read {MESSAGES}"))?;
+    let page = fs::read_to_string(shell::root().join(MESSAGES))
+        .with_context(|| format!("cannot read {MESSAGES}"))?;
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split("` |").next());
-    let mut count = 0;
-    for message in rows {
-        count += 1;
-        for part in message.split('…').map(str::trim).filter(|part| part.len() > 4) {
-            if !sources.contains(part) {
-                problems.push(format!("{MESSAGES}: no program of ours says '{part}'"));
+    let rows: Vec<Vec<_>> = rows.map(|row| fixed_parts(row, '…')).collect();
+    let mut sources = String::new();
+    for folder in MESSAGES_ARE_IN {
+        for path in files(&shell::root().join(folder), &["rs", "py"])? {
+            let text = as_one_line(&fs::read_to_string(&path).unwrap_or_default());
+            for message in logged(&text) {
+                let is_on_page = |row: &Vec<&str>| row.iter().all(|part| message.contains(part));
+                if !rows.iter().any(is_on_page) {
+                    problems
+                        .push(format!("{MESSAGES}: does not tell what to do about '{message}'"));
+                }
             }
+            sources.push_str(&text);
         }
     }
-    if count == 0 {
+    for part in rows.iter().flatten().filter(|part| !sources.contains(**part)) {
+        problems.push(format!("{MESSAGES}: no program of ours says '{part}'"));
+    }
+    if rows.is_empty() {
         problems.push(format!("{MESSAGES}: has no row that begins with a message"));
     }
     Ok(())
+}
+
+/// What is the same in each message of a kind; what is too short to tell one from another is left out.
+fn fixed_parts(message: &str, between: char) -> Vec<&str> {
+    message.split(between).map(str::trim).filter(|part| part.len() > 4).collect()
+}
+
+/// The format strings of `error!` and `warn!` in a source text that say something by themselves.
+fn logged(text: &str) -> Vec<&str> {
+    let calls = ["error!(", "warn!("].into_iter().flat_map(|call| text.split(call).skip(1));
+    let strings = calls.filter_map(|call| call.trim_start().strip_prefix('"')?.split('"').next());
+    strings
+        .filter(|string| string.split(['{', '}']).step_by(2).any(|part| part.len() > 4))
+        .collect()
 }
 
 /// Source text with the strings that go on in the next line put together.
@@ -289,6 +310,13 @@ mod tests {
             "//! unsafe\n#![forbid(unsafe_code)]\n// unsafe\nlet a = \"unsafe\";\n",
             0,
         );
+    }
+
+    #[test]
+    fn messages() {
+        let text = "error!(\"{a}: {b}\"); warn!(\n  \"It is {a}.\"); debug!(\"Not here.\")";
+        assert_eq!(logged(text), ["It is {a}."]);
+        assert_eq!(fixed_parts("… is no file: …", '…'), ["is no file:"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 20] = [
+const ELSEWHERE: [(&str, &str, &str); 21] = [
     (
         "WSGILocationRedirect",
         "another_response_takes_the_place",
@@ -41,6 +41,11 @@ const ELSEWHERE: [(&str, &str, &str); 20] = [
     ),
     ("memory-max=", "memory_max", "memory_max"),
     ("slow-request=", "a_slow_request_is_told_of_once", "a_slow_request_is_told_of_once"),
+    (
+        "idle-timeout=",
+        "workers_come_when_requests_wait_and_go_when_they_do_not",
+        "workers_come_when_requests_wait_and_go_when_they_do_not",
+    ),
     ("WSGIIgnoreActivity", "inactivity", "inactivity"),
     ("WSGITelemetryService", "from_the_first_word_to_the_last", "the_last_line_counts"),
     ("WSGISlowRequests", "a_slow_request", "the_last_line_counts"),

@@ -11,7 +11,7 @@ use wire::limits::Cause;
 use super::gil_tasks::{GilTask, GilTasks};
 use super::holder::{self, Holder};
 use super::stacks::Stack;
-use super::{Application, LOADED, Monitor, Stacks, describe, whose};
+use super::{Application, LOADED, Monitor, Stacks, describe, millis, tasks, whose};
 use crate::clock;
 use crate::conversation::exchange::Exchange;
 use crate::ffi;
@@ -43,6 +43,8 @@ pub struct Watcher {
     probed: Option<Duration>,
     /// When it was had last.
     had_lock: Duration,
+    /// When the first of those began to wait for it who still do.
+    missed: Option<Duration>,
     /// The requests that have been interrupted, by runner: when they began, and when that was.
     interrupted: Vec<Option<(Duration, Duration)>>,
     /// The requests that have been reported as slow, by runner: when they began.
@@ -79,6 +81,7 @@ impl Watcher {
             probes,
             probed: None,
             had_lock,
+            missed: None,
             interrupted,
             slow,
         }
@@ -106,6 +109,8 @@ impl Watcher {
             }
             next.at(at);
         }
+        let asked = std::mem::take(&mut self.monitor.lock().stacks_for);
+        asked.into_iter().for_each(|ticket| self.tell_stacks(ticket, now));
         self.look_at_slow_requests(now, &mut next);
         self.look_at_requests(now, &mut next);
         if abort_at.is_none() && cause.is_none_or(|cause| !cause.is_urgent()) {
@@ -147,9 +152,8 @@ impl Watcher {
         let stack = stack.map_or("its stack cannot be had".to_owned(), |stack| {
             format!("stack, innermost first: {stack}")
         });
-        let kept = self.lock_holder(true, |slot| format!("thread wsgi-{}", slot.number));
-        let kept =
-            kept.map_or(String::new(), |holder| format!("Python's lock is held by {holder}; "));
+        let kept = self.lock_holder(true, |slot| format!("thread {}", thread_name(slot)));
+        let kept = kept.map_or(String::new(), |held| format!("Python's lock {held}; "));
         let age = now.saturating_sub(run.began());
         let exchange = Exchange::of_runner(slot);
         let since = |moment: u64| Duration::from_micros(clock::now().saturating_sub(moment));
@@ -448,18 +452,17 @@ impl Watcher {
 
     /// Logs who holds Python's lock, where there is one.
     fn log_holder(&mut self, now: Duration) {
-        let holder = self.lock_holder(false, |slot| match slot.run() {
+        let describe = |slot: &Slot| match slot.run() {
             Some(run) => describe(slot, run, now),
-            None => format!("thread wsgi-{}", slot.number),
-        });
-        if let Some(holder) = holder {
-            self.log(format!("{}: Python's lock is held by {holder}", self.monitor.name));
+            None => thread_name(slot),
+        };
+        if let Some(held) = self.lock_holder(false, describe) {
+            self.log(format!("{}: Python's lock {held}", self.monitor.name));
         }
     }
 
-    /// Who holds Python's lock, where there is one and somebody holds it; with `keeps`, only who does not
-    /// hand it over. `name` tells of a runner.
-    fn lock_holder(&mut self, keeps: bool, name: impl Fn(&Arc<Slot>) -> String) -> Option<String> {
+    /// Who holds Python's lock, if anybody does; with `keeps`, only who does not give it up.
+    fn lock_holder(&mut self, keeps: bool, describe: impl Fn(&Slot) -> String) -> Option<String> {
         self.stacks.as_ref()?;
         let certain = ffi::lock_holder().is_some() && !keeps;
         if !certain && !self.is_lock_held() {
@@ -473,15 +476,58 @@ impl Watcher {
             return None;
         }
         match holder {
-            Holder::Runner(slot) => Some(name(slot)),
-            Holder::Other => Some("a thread of the application's own".to_owned()),
+            Holder::Runner(slot) => Some(format!("is held by {}", describe(slot))),
+            Holder::Other => Some("is held by a thread of the application's own".to_owned()),
             Holder::Likely(slots) if !slots.is_empty() => {
-                let slots: Vec<_> = slots.into_iter().map(name).collect();
+                let slots: Vec<_> = slots.into_iter().map(|slot| describe(slot)).collect();
                 let slots = slots.join(" or ");
-                Some(format!("{slots}, by evidence: it does not wait for the lock"))
+                Some(format!("is held by {slots}, by evidence: it does not wait for the lock"))
             }
             Holder::Likely(_) | Holder::Unknown => None,
         }
+    }
+
+    /// Tells the supervisor what the threads of Python do. Nothing of it waits for Python's lock.
+    fn tell_stacks(&mut self, ticket: u64, now: Duration) {
+        let mut notes = Vec::new();
+        let stacks = match self.stacks.as_ref().map(Stacks::take) {
+            None => {
+                notes
+                    .push("This Python has no interpreter lock: its stacks cannot be read.".into());
+                Vec::new()
+            }
+            Some(Err(error)) => {
+                notes.push(format!("The stacks of Python's threads cannot be had: {error}."));
+                Vec::new()
+            }
+            Some(Ok(stacks)) => stacks,
+        };
+        for stack in stacks {
+            let slot = self.monitor.slots.iter().find(|slot| slot.ident() == stack.ident);
+            let run = slot.and_then(|slot| Some((slot, slot.run()?)));
+            let stack = wire::control::Stack {
+                thread: slot.map_or_else(|| format!("{:#x}", stack.ident), |it| thread_name(it)),
+                request: run.map(|(slot, _)| slot.public_line()),
+                age: run.map_or(0, |(_, run)| millis(now.saturating_sub(run.began()))),
+                system: slot.map(|slot| tasks::describe(slot.thread())).unwrap_or_default(),
+                frames: stack.frames,
+            };
+            self.monitor.reporter.stack(ticket, stack);
+        }
+        // Asked last, as it may take a moment.
+        let is_held = self.is_lock_held();
+        if is_held
+            && let Some(held) =
+                self.lock_holder(false, |slot| format!("thread {}", thread_name(slot)))
+        {
+            let since =
+                self.monitor.epoch.elapsed().saturating_sub(self.missed.unwrap_or_default());
+            notes.push(format!(
+                "Python's lock {held}. No other thread has got it for at least {:.1} s: C code keeps it.",
+                since.as_secs_f64()
+            ));
+        }
+        self.monitor.reporter.send(&FromWorker::Stacked { ticket, notes });
     }
 
     /// Whether nobody else gets Python's lock, which only somebody who waits for it can find out.
@@ -490,7 +536,10 @@ impl Watcher {
             self.gil_tasks = GilTasks::start(&self.monitor).ok();
         }
         let Some(gil_tasks) = &mut self.gil_tasks else { return false };
-        gil_tasks.send(GilTask::Probe);
+        if gil_tasks.all_done() {
+            gil_tasks.send(GilTask::Probe);
+            self.missed = Some(self.monitor.epoch.elapsed());
+        }
         let deadline = Instant::now() + LOCK_PATIENCE;
         while !gil_tasks.all_done() && Instant::now() < deadline {
             std::thread::sleep(BETWEEN_LOOKS);
@@ -501,4 +550,9 @@ impl Watcher {
     fn log(&self, text: String) {
         self.monitor.reporter.log(Level::Error, text);
     }
+}
+
+/// The name of a runner's thread.
+fn thread_name(slot: &Slot) -> String {
+    format!("wsgi-{}", slot.number)
 }

@@ -130,7 +130,9 @@ def _run(code, path, key, mtime):
 
 def _advice(error, path):
     """Say which Python has found no module, and which environment it may be in."""
-    is_missing = isinstance(error, ModuleNotFoundError)
+    if isinstance(error, FileNotFoundError):
+        yield from _advice_on_activation(str(error.filename))
+    is_missing = any(isinstance(cause, ModuleNotFoundError) for cause in _causes(error))
     if not is_missing and "undefined symbol" not in str(error):
         return
     version = "%d.%d.%d" % sys.version_info[:3]
@@ -138,12 +140,32 @@ def _advice(error, path):
     made_with = environment_version()
     if made_with and made_with != version and not is_missing:
         yield (
-            f"Its environment was made with Python {made_with}: make it anew with an interpreter "
-            "and a standard library of one release."
+            f"Its environment was made with Python {made_with}, and this is {version}: make it anew "
+            "with an interpreter and a standard library of one release."
         )
     if is_missing:
         for home in _environments_beside(path):
             yield f"An environment that is not used lies beside the script: python-home={home}"
+
+
+def _causes(error):
+    """Yield an exception and those that it was raised from: frameworks put their own around an import's."""
+    seen = []
+    while error is not None and error not in seen:
+        yield error
+        seen.append(error)
+        error = error.__cause__
+
+
+def _advice_on_activation(missing):
+    """Say what takes the place of an activate_this.py, which `python -m venv` does not make."""
+    folder, name = os.path.split(os.path.abspath(missing))
+    home = os.path.dirname(folder)
+    if name == "activate_this.py" and os.path.exists(os.path.join(home, "pyvenv.cfg")):
+        yield (
+            f"Only virtualenv makes a file activate_this.py. Without it: python-home={home} in "
+            "WSGIDaemonProcess, and no line in the script that activates the environment."
+        )
 
 
 def environment_version():
@@ -163,10 +185,12 @@ def _environments_beside(path):
     directory = os.path.dirname(os.path.abspath(path))
     for place in dict.fromkeys((directory, os.path.dirname(directory))):
         try:
-            names = sorted(os.listdir(place))[:200]
+            names = os.listdir(place)
         except OSError:
             continue
-        for name in names:
+        # The usual ones first, as a folder may hold any number of others.
+        names.sort(key=lambda name: (name not in (".venv", "venv", "env"), name))
+        for name in names[:200]:
             home = os.path.join(place, name)
             if home != sys.prefix and os.path.exists(os.path.join(home, "pyvenv.cfg")):
                 yield home
