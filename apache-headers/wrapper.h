@@ -9,6 +9,7 @@
 #include "ap_listen.h"
 #include "ap_mpm.h"
 #include "mod_auth.h"
+#include "mod_core.h"
 #include "mod_status.h"
 #include "mpm_common.h"
 #include "scoreboard.h"

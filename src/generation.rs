@@ -23,7 +23,6 @@ use wire::exchange::Level;
 use self::lifeline::{Lifeline, Watch};
 use self::scoreboard::ScoreboardSocket;
 use crate::config::{Root, ScriptOwner, install_directory};
-use crate::ffi::log::log_server;
 use crate::ffi::pool::Pool;
 use crate::ffi::process;
 use crate::ffi::scoreboard::exists as scoreboard_exists;
@@ -416,5 +415,5 @@ fn lock_parent() -> MutexGuard<'static, Option<Parent>> {
 }
 
 fn log(level: Level, text: &str) {
-    with_main_server(|main| log_server(main, level.number(), text.as_bytes()));
+    with_main_server(|main| crate::log::of_server(main, level.number(), text.as_bytes()));
 }

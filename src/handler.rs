@@ -32,6 +32,7 @@ use crate::ffi::{
 };
 use crate::generation;
 use crate::mapping::{self, HANDLER};
+use crate::request_id;
 use target::{Target, TargetError};
 
 pub use environ::Environ;
@@ -62,6 +63,7 @@ pub fn handle(request: Request<'_>) -> i32 {
         return DECLINED;
     }
     mapping::recall(request);
+    request_id::settle(request);
     crate::log::in_request(request, || {
         // A handler script may answer for files that are not there.
         let checked = if is_script { check_script(request) } else { Ok(()) };
@@ -73,6 +75,7 @@ pub fn handle(request: Request<'_>) -> i32 {
             Err(status) => {
                 // httpd's page follows.
                 exchange::discard(request);
+                fault::name_in_page(request, status);
                 status
             }
         }
@@ -130,6 +133,7 @@ fn run(request: Request<'_>, handler: Option<&HandlerScript>, has_body: bool) ->
             _ => HTTP_INTERNAL_SERVER_ERROR,
         }
     })?;
+    crate::log::note_groups(request, &target.process_group, &target.application_group);
     let has_body = has_body && !is_body_gone(request);
     if has_body {
         request.notes().set(BODY_OFFERED, b"offered");

@@ -14,6 +14,7 @@ mod generation;
 mod handler;
 mod log;
 mod mapping;
+mod request_id;
 mod status;
 mod url;
 
@@ -38,6 +39,7 @@ impl Module for Wsgi {
 
     fn begin_configuration() {
         log::install();
+        log::write_json(false);
     }
 
     fn check_configuration(configuration: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
@@ -49,6 +51,8 @@ impl Module for Wsgi {
     }
 
     fn start(configuration: Pool<'_>, main: Server<'_>) -> Result<(), ()> {
+        let settings = main.settings::<ServerConfig>();
+        log::write_json(settings.is_some_and(|settings| settings.globals.json_logs));
         generation::start(configuration, main)
     }
 
@@ -70,6 +74,10 @@ impl Module for Wsgi {
 
     fn show_status(request: Request<'_>, short: bool) -> String {
         status::show(request, short)
+    }
+
+    fn name(request: Request<'_>) -> Option<&[u8]> {
+        request_id::find(request)
     }
 
     fn log(request: Request<'_>) {

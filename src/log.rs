@@ -3,18 +3,24 @@
 //! While a thread handles a request ([`in_request`]), its events go to the log of the request's
 //! virtual host, otherwise to the main server's. What applications write does not come this way:
 //! it has levels of httpd's that `tracing` has not.
+//!
+//! With `WSGILogFormat json` lines are written as JSON, past httpd, which would escape each backslash once
+//! more and put its own words in front.
 
+use std::ffi::CStr;
 use std::fmt::{Debug, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use logline::Line as JsonLine;
 use metrics::Metrics;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use wire::exchange::Level;
 
-use crate::ffi::log::{log_request, log_server};
+use crate::ffi::log::{is_pipe, log_request, log_request_from, log_server, write_lines};
 use crate::ffi::request::{Request, with_current};
 use crate::ffi::server::{Server, with_main_server};
 
@@ -25,6 +31,124 @@ pub fn install() {
         // Fails only when somebody else in this library had set one.
         let _ = tracing::subscriber::set_global_default(ToErrorLog);
     });
+}
+
+/// Whether lines are written as JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Notes on a request, where lines are written as JSON: the names of its groups.
+const PROCESS_GROUP: &CStr = c"mod_wsgi_rs: process group";
+const APPLICATION_GROUP: &CStr = c"mod_wsgi_rs: application group";
+
+/// Longest JSON line in bytes, in a file and in a pipe: up to here a pipe takes a write whole (pipe(7)).
+const LONGEST: usize = 64 << 10;
+const LONGEST_IN_PIPE: usize = 4096;
+
+/// Lets lines be written as JSON from now on, or not any more.
+pub fn write_json(json: bool) {
+    JSON.store(json, Ordering::Relaxed);
+}
+
+fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
+/// Lets the lines about a request tell its groups.
+pub fn note_groups(request: Request<'_>, process_group: &[u8], application_group: &[u8]) {
+    if is_json() {
+        request.notes().set(PROCESS_GROUP, process_group);
+        request.notes().set(APPLICATION_GROUP, application_group);
+    }
+}
+
+/// What an application says with its request.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// The level at which it is logged.
+    pub level: Level,
+    /// The name of its own level; empty if it has none.
+    pub name: &'a [u8],
+    /// The name of its logger; empty if it has none.
+    pub logger: &'a [u8],
+    /// The source file and line that it comes from, where they are known.
+    pub place: Option<(&'a [u8], u32)>,
+    /// What it says, without an end of line.
+    pub text: &'a [u8],
+}
+
+/// Logs what an application says, in this worker.
+pub fn of_application(request: Request<'_>, worker: Option<u32>, said: Said<'_>) {
+    let Said { level, name, logger, place, text } = said;
+    let number = level.number();
+    if is_json() {
+        // httpd writes notices to a file whatever the LogLevel is, and prints are notices.
+        if number > request.log_level() && level != Level::Notice {
+            return;
+        }
+        let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
+        let line = JsonLine {
+            level: name.unwrap_or(logline::level_name(number)),
+            logger,
+            message: text,
+            pid: worker.unwrap_or_else(std::process::id),
+            ..JsonLine::default()
+        };
+        if write_about(request, number, line) {
+            return;
+        }
+    }
+    match place {
+        Some(place) => log_request_from(request, number, place, text),
+        None => log_request(request, number, text),
+    }
+}
+
+/// Logs something of our own about a request.
+fn of_module(request: Request<'_>, level: u8, mut text: String) {
+    let line = JsonLine {
+        level: logline::level_name(level),
+        message: text.as_bytes(),
+        pid: std::process::id(),
+        ..JsonLine::default()
+    };
+    if is_json() && write_about(request, level, line) {
+        return;
+    }
+    // httpd's own format of a line does not say which request it is about.
+    if let Some(id) = request.log_id() {
+        text += &format!(" [request {}]", String::from_utf8_lossy(id));
+    }
+    log_request(request, level, text.as_bytes());
+}
+
+/// Logs something of our own that concerns no request.
+pub fn of_server(server: Option<Server<'_>>, level: u8, text: &[u8]) {
+    if let Some(server) = server.filter(|_| is_json()) {
+        let (level_name, pid) = (logline::level_name(level), std::process::id());
+        let line = JsonLine { level: level_name, message: text, pid, ..JsonLine::default() };
+        if level > server.log_level() || write(server, level, line) {
+            return;
+        }
+    }
+    log_server(server, level, text);
+}
+
+/// Completes a line about a request, and writes it. Returns whether that could be.
+fn write_about(request: Request<'_>, level: u8, line: JsonLine<'_>) -> bool {
+    let traceparent = request.headers_in().get(c"traceparent");
+    let line = JsonLine {
+        request_id: request.log_id().unwrap_or_default(),
+        process_group: request.notes().get(PROCESS_GROUP),
+        application_group: request.notes().get(APPLICATION_GROUP),
+        trace_id: traceparent.and_then(logline::trace_id).unwrap_or_default(),
+        ..line
+    };
+    write(request.server(), level, line)
+}
+
+fn write(server: Server<'_>, level: u8, line: JsonLine<'_>) -> bool {
+    let longest = if is_pipe(server) { LONGEST_IN_PIPE } else { LONGEST };
+    write_lines(server, level, &line.encode(SystemTime::now(), longest))
 }
 
 /// Lets the events of `body` go to the log of the request's virtual host.
@@ -80,8 +204,8 @@ impl Subscriber for ToErrorLog {
             level = Level::Notice.number();
         }
         with_current(|request| match request {
-            Some(request) => log_request(request, level, text.as_bytes()),
-            None => with_main_server(|server| log_server(server, level, text.as_bytes())),
+            Some(request) => of_module(request, level, text),
+            None => with_main_server(|server| of_server(server, level, text.as_bytes())),
         });
     }
 

@@ -144,12 +144,12 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), all);
         // mod_wsgi's 49, those that it has removed, and our own.
-        assert_eq!(all, 49 + 6 + 2);
+        assert_eq!(all, 49 + 6 + 4);
         let mut options: Vec<_> =
             OPTIONS.iter().copied().flatten().map(|option| option.name).collect();
         options.sort_unstable();
         options.dedup();
         // mod_wsgi's 44, and our own.
-        assert_eq!(options.len(), 44 + 4);
+        assert_eq!(options.len(), 44 + 5);
     }
 }

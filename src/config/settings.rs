@@ -74,6 +74,8 @@ pub struct Globals {
     pub telemetry_service: Option<TelemetryService>,
     /// `WSGISlowRequests`; none is 0.
     pub slow_requests: Option<Duration>,
+    /// Whether logs are for machines: `WSGILogFormat json`.
+    pub json_logs: bool,
     /// `WSGITelemetryOptions CaptureUserAgent`.
     pub capture_user_agent: bool,
     /// What may also stand in `<WSGIInterpreterOptions>`, for all.
@@ -232,6 +234,8 @@ pub struct DirConfig {
     pub map_head_to_get: Option<MapHead>,
     /// `WSGIStatusLocal`.
     pub status_local: Option<bool>,
+    /// `WSGIRequestStart`.
+    pub request_start: Option<bool>,
     /// `WSGITrustedProxyHeaders`.
     pub trusted_proxy_headers: Option<Arc<[TrustedHeader]>>,
     /// `WSGITrustedProxies`.
@@ -244,6 +248,16 @@ pub struct DirConfig {
     pub auth_user_script: Option<Arc<Hook>>,
     /// `WSGIAuthGroupScript`.
     pub auth_group_script: Option<Arc<Hook>>,
+}
+
+impl DirConfig {
+    /// Whether `WSGITrustedProxies` has this address, which is the other end of a connection.
+    pub fn trusts(&self, peer: &[u8]) -> bool {
+        self.trusted_proxies.as_deref().is_some_and(|proxies| {
+            let peer = std::str::from_utf8(peer).ok().and_then(|peer| peer.parse().ok());
+            peer.is_some_and(|peer| proxies.iter().any(|network| network.contains(peer)))
+        })
+    }
 }
 
 /// `WSGIMapHEADToGET`.
@@ -323,6 +337,7 @@ impl Settings for DirConfig {
             status_local: inner.status_local.or(outer.status_local),
             location_redirect: inner.location_redirect.or(outer.location_redirect),
             map_head_to_get: inner.map_head_to_get.or(outer.map_head_to_get),
+            request_start: inner.request_start.or(outer.request_start),
             trusted_proxy_headers: over(&inner.trusted_proxy_headers, &outer.trusted_proxy_headers),
             trusted_proxies: over(&inner.trusted_proxies, &outer.trusted_proxies),
             dispatch_script: over(&inner.dispatch_script, &outer.dispatch_script),

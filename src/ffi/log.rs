@@ -25,6 +25,46 @@ pub fn log_server(server: Option<Server<'_>>, level: u8, text: &[u8]) {
     }
 }
 
+/// Writes `lines`, each with its end, to the error log of `server` as they are. Returns `false` where
+/// nothing could be written because the log is not open yet.
+pub fn write_lines(server: Server<'_>, level: u8, lines: &[Vec<u8>]) -> bool {
+    if let Some(log) = server.error_log() {
+        for line in lines {
+            let mut rest = &line[..];
+            while !rest.is_empty() {
+                match rustix::io::write(log, rest) {
+                    Ok(written) => rest = &rest[written..],
+                    Err(rustix::io::Errno::INTR) => {}
+                    // httpd does not tell either of a log that cannot be written.
+                    Err(_) => break,
+                }
+            }
+        }
+        return true;
+    }
+    let is_syslog = |name: &[u8]| name.starts_with(b"syslog");
+    let main = super::server::with_main_server(|main| {
+        main.is_some_and(|main| is_syslog(main.error_log_name()))
+    });
+    if !main && !is_syslog(server.error_log_name()) {
+        return false;
+    }
+    for line in lines {
+        let text = CString::new(line.strip_suffix(b"\n").unwrap_or(line)).unwrap_or_default();
+        // SAFETY: a format that takes one C string, and one. httpd has opened the log (openlog(3)).
+        unsafe { libc::syslog(level.into(), c"%s".as_ptr(), text.as_ptr()) };
+    }
+    true
+}
+
+/// Whether a server's log takes a line whole only if that is as short as `PIPE_BUF` says (pipe(7)).
+pub fn is_pipe(server: Server<'_>) -> bool {
+    let stat = server.error_log().and_then(|log| rustix::fs::fstat(log).ok());
+    stat.is_some_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
+    })
+}
+
 /// Writes one line to the error log of the request's virtual host.
 pub fn log_request(request: Request<'_>, level: u8, text: &[u8]) {
     write(request, std::ptr::null(), 0, level, text);

@@ -55,6 +55,9 @@ pub trait Module: 'static {
     /// `short` (`status_hook`).
     fn show_status(request: Request<'_>, short: bool) -> String;
 
+    /// What a request is to be called in httpd's logs, if the module knows (`generate_log_id`).
+    fn name(request: Request<'_>) -> Option<&[u8]>;
+
     /// When a request and its response are over (`log_transaction`).
     fn log(request: Request<'_>);
 
@@ -194,6 +197,10 @@ unsafe extern "C" fn register_hooks<M: Module>(pool: *mut c::apr_pool_t) {
         unsafe { c::ap_hook_handler(Some(handler::<M>), none, none, middle) };
         // SAFETY: as above.
         unsafe { c::ap_hook_log_transaction(Some(log_transaction::<M>), none, none, middle) };
+        // mod_unique_id, and then httpd itself, name what this module does not.
+        let first = c::APR_HOOK_FIRST as c_int;
+        // SAFETY: as above.
+        unsafe { c::ap_hook_generate_log_id(Some(generate_log_id::<M>), none, none, first) };
         let show: StatusHook = status_hook::<M>;
         // SAFETY: from one kind of function pointer to another one. mod_status calls it as what it is,
         // its `status_hook` (mod_status.h); this is what the macro APR_OPTIONAL_HOOK does.
@@ -366,6 +373,30 @@ unsafe extern "C" fn handler<M: Module>(request: *mut c::request_rec) -> c_int {
         // SAFETY: the request that httpd is handling in this thread.
         let request = unsafe { Request::from_raw(request) };
         M::handle(request)
+    })
+}
+
+/// Names a request, or a connection, in the logs.
+///
+/// # Safety
+/// Called by httpd alone, as its hook `generate_log_id` (http_core.h).
+unsafe extern "C" fn generate_log_id<M: Module>(
+    _: *const c::conn_rec,
+    request: *const c::request_rec,
+    id: *mut *const c_char,
+) -> c_int {
+    if request.is_null() {
+        return c::DECLINED;
+    }
+    guard(c::DECLINED, || {
+        // SAFETY: the request that httpd is handling in this thread. It is const only because the log is
+        // told of it so; httpd itself writes the id to it.
+        let request = unsafe { Request::from_raw(request.cast_mut()) };
+        let Some(name) = M::name(request) else { return c::DECLINED };
+        let name = request.pool().string(name).as_ptr();
+        // SAFETY: where httpd wants the id, which it keeps with the request.
+        unsafe { *id = name };
+        c::OK
     })
 }
 

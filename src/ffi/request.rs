@@ -96,6 +96,10 @@ impl<'r> Request<'r> {
     /// This module's settings for the request, merged by httpd: those of the type that
     /// [`super::module::Module`] names.
     pub fn dir_config<D: 'static>(self) -> Option<&'r D> {
+        // A request is named in the log whenever that may be, also before it has any settings.
+        if self.rec().per_dir_config.is_null() {
+            return None;
+        }
         // SAFETY: the vector has a slot for each loaded module.
         let config = unsafe { c::ap_get_module_config(self.rec().per_dir_config, this()) };
         // SAFETY: null, or what `create_dir_config` or `merge_config` made in a pool that
@@ -138,6 +142,44 @@ impl<'r> Request<'r> {
         }
         // SAFETY: a C string in the main request's pool, or null.
         unsafe { string::bytes(main.rec().log_id) }
+    }
+
+    /// Lets this be httpd's id of the request in its logs from now on. A subrequest has none.
+    pub fn set_log_id(mut self, id: &[u8]) {
+        let id = self.pool().string(id).as_ptr();
+        self.rec_mut().log_id = id;
+    }
+
+    /// Lets this be the page that httpd sends for `status`, unless an `ErrorDocument` says what to send
+    /// (`ap_custom_response`).
+    pub fn set_error_page(self, status: c_int, page: &[u8]) {
+        // SAFETY: the request is alive.
+        let index = unsafe { c::ap_index_of_response(status) };
+        // SAFETY: as above.
+        let configured = unsafe { c::ap_response_code_string(self.as_ptr(), index) };
+        if !configured.is_null() {
+            return;
+        }
+        let text = self.pool().string(page);
+        // SAFETY: the request is alive, and the text a C string in its pool.
+        unsafe { c::ap_custom_response(self.as_ptr(), status, text.as_ptr()) };
+    }
+
+    /// `ap_get_status_line`: the number of a status, and its name.
+    pub fn status_line(status: c_int) -> &'static [u8] {
+        // SAFETY: takes any number.
+        let line = unsafe { c::ap_get_status_line(status) };
+        // SAFETY: a literal of httpd's.
+        unsafe { string::bytes(line) }.unwrap_or_default()
+    }
+
+    /// A text as it stands in HTML (`ap_escape_html2`).
+    pub fn escaped_for_html(self, text: &[u8]) -> &'r [u8] {
+        let text = self.pool().string(text);
+        // SAFETY: the pool is the request's, the text a C string in it.
+        let escaped = unsafe { c::ap_escape_html2(self.rec().pool, text.as_ptr(), 0) };
+        // SAFETY: a C string in the pool.
+        unsafe { string::bytes(escaped) }.unwrap_or_default()
     }
 
     /// Maps the request to a file and a handler, as `translate_name` hooks do.

@@ -268,6 +268,7 @@ fn group(
                 .as_ref()
                 .filter(|_| sees_scoreboard(daemon, globals))
                 .map(|socket| socket.name.clone()),
+            json_logs: globals.json_logs,
             telemetry: globals.telemetry(),
         },
         identity: identity.map(|identity| Identity {

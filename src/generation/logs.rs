@@ -65,6 +65,7 @@ impl<'s> Logs<'s> {
             level: Level::from_number(server.log_level()),
             format: settings.and_then(|settings| settings.error_log_format.clone()),
             host: server.name().to_vec(),
+            json: settings.is_some_and(|settings| settings.globals.json_logs),
         }
     }
 

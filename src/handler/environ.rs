@@ -38,6 +38,7 @@ impl<'r> Environ<'r> {
         environ.add_server(request);
         environ.add_module(request, target);
         environ.believe_proxies(request);
+        environ.add_start(request);
         environ
     }
 
@@ -182,6 +183,30 @@ impl<'r> Environ<'r> {
             trust::apply(&mut self.entries, &mut self.https, headers, proxies);
         }
     }
+
+    /// With `WSGIRequestStart`, when the request reached httpd, in the form that New Relic, Datadog and
+    /// Scout read, unless a trusted proxy says when it reached that.
+    fn add_start(&mut self, request: Request<'r>) {
+        const TIMES: [&[u8]; 2] = [b"HTTP_X_REQUEST_START", b"HTTP_X_QUEUE_START"];
+        let config = request.dir_config::<DirConfig>();
+        let Some(config) = config.filter(|config| config.request_start == Some(true)) else {
+            return;
+        };
+        let mut said = TIMES.iter().filter_map(|name| self.get(name));
+        if said.any(is_time) && config.trusts(request.peer_ip()) {
+            return;
+        }
+        self.entries.retain(|(name, _)| !TIMES.contains(&&**name));
+        self.add("HTTP_X_REQUEST_START", format!("t={}", request.received()).into_bytes());
+    }
+}
+
+/// Whether this is a number of seconds, milliseconds or microseconds since the epoch, as proxies write
+/// it.
+fn is_time(value: &[u8]) -> bool {
+    let number = value.strip_prefix(b"t=").unwrap_or(value);
+    let is_part = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    (1..=32).contains(&number.len()) && number.iter().all(is_part)
 }
 
 /// The environ name of a header, or `None` for one that the application does not get: names with
@@ -221,7 +246,17 @@ fn target_as_sent(line: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{target_as_sent, variable_name};
+    use super::{is_time, target_as_sent, variable_name};
+
+    #[test]
+    fn times_are_numbers() {
+        for time in ["t=1700000000123456", "t=1700000000.123", "1700000000"] {
+            assert!(is_time(time.as_bytes()), "{time}");
+        }
+        for other in ["", "t=", "t=now", "t=-1", "1 2", &"9".repeat(40)] {
+            assert!(!is_time(other.as_bytes()), "{other}");
+        }
+    }
 
     #[test]
     fn the_target_is_the_second_word_of_a_request_line() {

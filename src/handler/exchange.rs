@@ -250,7 +250,8 @@ impl<'r, 'c> Exchange<'r, 'c> {
             FromWorker::File { .. }
             | FromWorker::Welcome { .. }
             | FromWorker::Log { .. }
-            | FromWorker::LogFrom { .. } => {
+            | FromWorker::LogFrom { .. }
+            | FromWorker::Record { .. } => {
                 unreachable!("taken before")
             }
         }

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use channel::Inbox;
 use metrics::Flight;
 use tracing::debug;
-use wire::exchange::{FromWorker, Refusal};
+use wire::exchange::{FromWorker, Level, Refusal};
 
 use super::fault::Fault;
 use super::peer::Peer;
 use super::queue::{GivenUp, QueueTime};
 use super::workers::ACCEPT_TIMEOUT;
-use crate::ffi::log::{log_request, log_request_from};
 use crate::ffi::request::Request;
 use crate::ffi::stopping;
+use crate::log::{Said, of_application};
 
 /// What happened to a worker that httpd does not wait for any more.
 pub const STOPPING: &str = "was not waited for any longer: httpd has told its child process to end";
@@ -185,9 +185,12 @@ impl<'r, 'c> Turn<'r, 'c> {
                 }
             }
             // What is printed while a script is loaded does not say whether the request is begun.
-            FromWorker::Log { level, text } => log_request(self.request, level.number(), text),
+            FromWorker::Log { level, text } => self.log(*level, (b"", b""), None, text),
             FromWorker::LogFrom { level, path, line, text } => {
-                log_request_from(self.request, level.number(), (path, *line), text);
+                self.log(*level, (b"", b""), Some((path, *line)), text);
+            }
+            FromWorker::Record { level, name, logger, text } => {
+                self.log(*level, (name, logger), None, text);
             }
             message if !std::mem::replace(&mut self.heard, true) => {
                 return match Outcome::of_first(message) {
@@ -198,6 +201,17 @@ impl<'r, 'c> Turn<'r, 'c> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn log(
+        &self,
+        level: Level,
+        (name, logger): (&[u8], &[u8]),
+        place: Option<(&[u8], u32)>,
+        text: &[u8],
+    ) {
+        let said = Said { level, name, logger, place, text };
+        of_application(self.request, self.peer.pid(), said);
     }
 
     /// How much longer the worker may say nothing, and not have accepted the request.

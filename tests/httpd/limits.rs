@@ -3,6 +3,7 @@
 mod planned;
 mod requests;
 mod shutdown;
+mod slow;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

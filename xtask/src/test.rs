@@ -33,13 +33,14 @@ const CONTAINER_TESTS: &str = "in_a_container::";
 
 /// Modules of tests that look at our supervisor, our workers, or what we promise of them. An original
 /// has none, and one Python for all groups, so nothing of it can be asked there.
-const OURS_ALONE: [&str; 20] = [
+const OURS_ALONE: [&str; 22] = [
     "admin::",
     "broken_workers::",
     "command::",
     "crash_loops::",
     "fates::",
     "hostile_workers::",
+    "json_logs::",
     "limits::",
     "looking::",
     "made_up_names::",
@@ -49,6 +50,7 @@ const OURS_ALONE: [&str; 20] = [
     "prometheus::",
     "reliability::",
     "reload::",
+    "request_ids::",
     "services::",
     "slow_clients::",
     "strangers::",

@@ -34,6 +34,7 @@ const HOUSES: [House; 2] = [
             "log",
             "url",
             "config",
+            "request_id",
             "generation",
             "mapping",
             "status",

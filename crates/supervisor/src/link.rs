@@ -29,6 +29,8 @@ pub struct Link {
     pub group: usize,
     /// The worker's process id.
     pub pid: u32,
+    /// The application group that it serves, once it has one.
+    pub application_group: Option<Vec<u8>>,
     stream: UnixStream,
     inbox: Inbox,
     outbox: VecDeque<Outgoing>,
@@ -66,6 +68,7 @@ impl Link {
         Self {
             group,
             pid,
+            application_group: None,
             stream,
             inbox: Inbox::refusing_descriptors(),
             outbox: VecDeque::new(),

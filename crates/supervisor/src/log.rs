@@ -5,8 +5,10 @@ mod format;
 mod syslog;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::SystemTime;
 
 use jiff::Zoned;
+use logline::Line;
 use wire::exchange::Level;
 use wire::generation::{Configuration, Log};
 use wire::output::ToReader;
@@ -57,7 +59,10 @@ impl Logs {
         groups: Vec<Log>,
     ) -> Self {
         Self {
-            files: files.into_iter().map(|(name, file)| (name, LogFile::new(file))).collect(),
+            files: files
+                .into_iter()
+                .map(|(name, file)| (name, LogFile::new(file, main.json)))
+                .collect(),
             syslog: syslog.map(Syslog::new),
             main: Place::new(main),
             groups: groups.into_iter().map(Place::new).collect(),
@@ -104,14 +109,21 @@ impl Logs {
     /// Logs something that concerns no group.
     pub fn main(&mut self, level: Level, text: &str) {
         let Self { files, syslog, main, asked_for, .. } = self;
-        write(files, syslog, main, *asked_for, (level, std::process::id()), text.as_bytes());
+        let line = Line { message: text.as_bytes(), pid: std::process::id(), ..Line::default() };
+        write(files, syslog, main, *asked_for, level, line);
     }
 
-    /// Writes a line to a group's log, or more when it is long, as process `pid`.
-    pub fn group(&mut self, group: usize, level: Level, pid: u32, text: &[u8]) {
+    /// Whether lines are written as JSON, so that text with several lines can stay together.
+    pub fn is_json(&self) -> bool {
+        self.main.log.json
+    }
+
+    /// Writes a line to a group's log, or more when it is long, with what is known of it besides its
+    /// text as far as the format tells that.
+    pub fn group(&mut self, group: usize, level: Level, line: Line<'_>) {
         let Self { files, syslog, groups, asked_for, .. } = self;
         if let Some(place) = groups.get(group) {
-            write(files, syslog, place, *asked_for, (level, pid), text);
+            write(files, syslog, place, *asked_for, level, line);
         }
     }
 }
@@ -122,20 +134,26 @@ fn write(
     syslog: &mut Option<Syslog>,
     place: &Place,
     asked_for: Option<Level>,
-    (level, pid): (Level, u32),
-    text: &[u8],
+    level: Level,
+    line: Line<'_>,
 ) {
-    let Log { file, level: threshold, host, .. } = &place.log;
+    let Log { file, level: threshold, host, json, .. } = &place.log;
     let exempt = level == Level::Notice && file.is_some();
     if level > asked_for.unwrap_or(*threshold) && !exempt {
         return;
     }
     let now = Zoned::now();
-    let facts = Facts { now: &now, level, pid, host };
+    let facts = Facts { now: &now, level, pid: line.pid, host };
+    let own = logline::level_name(level.number());
+    let named = Line { level: if line.level.is_empty() { own } else { line.level }, ..line };
     match file {
         Some(number) => {
             if let Some((_, file)) = files.get_mut(*number as usize) {
-                for mut line in place.format.lines(&facts, text, file.longest_line() - 1) {
+                if *json {
+                    let lines = named.encode(SystemTime::now(), file.longest_line());
+                    return lines.into_iter().for_each(|line| file.write(line));
+                }
+                for mut line in place.format.lines(&facts, line.message, file.longest_line() - 1) {
                     line.push(b'\n');
                     file.write(line);
                 }
@@ -143,7 +161,13 @@ fn write(
         }
         None => {
             if let Some(syslog) = syslog {
-                for line in place.format.lines(&facts, text, syslog::LONGEST) {
+                if *json {
+                    for line in named.encode(SystemTime::now(), syslog::LONGEST) {
+                        syslog.write(&facts, line.strip_suffix(b"\n").unwrap_or(&line));
+                    }
+                    return;
+                }
+                for line in place.format.lines(&facts, line.message, syslog::LONGEST) {
                     syslog.write(&facts, &line);
                 }
             }

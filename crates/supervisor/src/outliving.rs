@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use channel::Inbox;
+use logline::Line;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Resource;
 use wire::exchange::Level;
@@ -249,7 +250,9 @@ impl Reader {
                 "more programs have outlived their workers than can be listened to: what those of \
                  worker pid {pid} write is not read any more"
             );
-            logs.group(group, Level::Error, std::process::id(), text.as_bytes());
+            let pid = std::process::id();
+            let line = Line { message: text.as_bytes(), pid, ..Line::default() };
+            logs.group(group, Level::Error, line);
         }
     }
 
@@ -258,7 +261,9 @@ impl Reader {
             return;
         };
         let (group, pid, level) = (output.group, output.pid, output.level);
-        if !output.read(PER_TURN, |line| logs.group(group, level, pid, line)) {
+        if !output.read(PER_TURN, |line| {
+            logs.group(group, level, Line { message: line, pid, ..Line::default() });
+        }) {
             self.forget(id);
         }
     }

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     fn log(file: u32) -> Log {
-        Log { file: Some(file), level: Level::Warning, format: None, host: Vec::new() }
+        Log { file: Some(file), level: Level::Warning, format: None, host: Vec::new(), json: false }
     }
 
     fn configuration(change: impl FnOnce(&mut Configuration)) -> Configuration {

@@ -124,6 +124,20 @@ pub enum FromWorker {
         /// The line, without its end.
         text: String,
     },
+    /// As [`FromWorker::Log`], where logs are for machines (`WSGILogFormat json`): the text may have
+    /// several lines.
+    Record {
+        /// The level at which it is logged.
+        level: Level,
+        /// The name of its own level, if it has one.
+        name: String,
+        /// The name of its logger, if there is one.
+        logger: String,
+        /// httpd's id of the request that it is about, if it is about one.
+        request: String,
+        /// What there is to log, without an end of line.
+        text: String,
+    },
     /// All requests have been finished; only the shutdown of Python is left.
     Drained,
     /// Requests run or wait here: it stays, although it was [dismissed](ToWorker::Dismiss).
@@ -276,6 +290,7 @@ impl Message<'_> for FromWorker {
             Self::Busy => 12,
             Self::Stack { .. } => 13,
             Self::Stacked { .. } => 14,
+            Self::Record { .. } => 15,
         }
     }
 
@@ -312,6 +327,12 @@ impl Message<'_> for FromWorker {
                 level.write(writer);
                 writer.bytes(text.as_bytes());
             }
+            Self::Record { level, name, logger, request, text } => {
+                level.write(writer);
+                for text in [name, logger, request, text] {
+                    writer.bytes(text.as_bytes());
+                }
+            }
         }
     }
 
@@ -342,6 +363,13 @@ impl Message<'_> for FromWorker {
             9 => Self::Unfit {
                 script: reader.bytes("script")?.to_owned(),
                 reason: reader.text("reason")?.to_owned(),
+            },
+            15 => Self::Record {
+                level: Level::read(reader)?,
+                name: reader.text("name of a level")?.to_owned(),
+                logger: reader.text("logger")?.to_owned(),
+                request: reader.text("request")?.to_owned(),
+                text: reader.text("text")?.to_owned(),
             },
             10 => Self::Unloaded { text: reader.text("text")?.to_owned() },
             kind => {

@@ -118,6 +118,8 @@ pub struct Log {
     pub format: Option<Vec<u8>>,
     /// `ServerName`, for the format.
     pub host: Vec<u8>,
+    /// Whether lines are JSON instead (`WSGILogFormat json`), which is the same for all servers.
+    pub json: bool,
 }
 
 /// How httpd speaks with syslog (`openlog(3)`). It is the same for all its servers.
@@ -356,6 +358,7 @@ impl Log {
         self.level.write(writer);
         writer.option(self.format.as_deref(), Writer::bytes);
         writer.bytes(&self.host);
+        writer.bool(self.json);
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -365,6 +368,7 @@ impl Log {
             format: reader
                 .option("log format", |reader| Ok(reader.bytes("log format")?.to_owned()))?,
             host: reader.bytes("host")?.to_owned(),
+            json: reader.bool("json")?,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 
-/// The limits that a worker watches itself. 0 is none; times are in seconds. The default is that of
+/// The limits that a worker watches itself. 0 is none; times are in seconds where nothing else is said. The default is that of
 /// `WSGIDaemonProcess`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -14,6 +14,8 @@ pub struct Limits {
     pub inactivity_timeout: u32,
     /// `request-timeout=`.
     pub request_timeout: u32,
+    /// `slow-request=`: after how many milliseconds a request is reported.
+    pub slow_request: u32,
     /// `interrupt-timeout=`.
     pub interrupt_timeout: u32,
     /// `deadlock-timeout=`.
@@ -39,6 +41,7 @@ impl Default for Limits {
             restart_interval: 0,
             inactivity_timeout: 0,
             request_timeout: 0,
+            slow_request: 0,
             interrupt_timeout: 0,
             deadlock_timeout: 300,
             startup_timeout: 0,
@@ -174,6 +177,7 @@ impl Limits {
         writer.u32(self.restart_interval);
         writer.u32(self.inactivity_timeout);
         writer.u32(self.request_timeout);
+        writer.u32(self.slow_request);
         writer.u32(self.interrupt_timeout);
         writer.u32(self.deadlock_timeout);
         writer.u32(self.startup_timeout);
@@ -190,6 +194,7 @@ impl Limits {
             restart_interval: reader.u32("restart interval")?,
             inactivity_timeout: reader.u32("inactivity timeout")?,
             request_timeout: reader.u32("request timeout")?,
+            slow_request: reader.u32("slow request")?,
             interrupt_timeout: reader.u32("interrupt timeout")?,
             deadlock_timeout: reader.u32("deadlock timeout")?,
             startup_timeout: reader.u32("startup timeout")?,

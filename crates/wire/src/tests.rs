@@ -99,8 +99,8 @@ proptest! {
 
     #[test]
     fn exchange_from_worker(message in samples::exchange_from_worker()) {
-        use exchange::FromWorker::{Data, Log, LogFrom};
-        let raw = matches!(message, Data(_) | Log { .. } | LogFrom { .. });
+        use exchange::FromWorker::{Data, Log, LogFrom, Record};
+        let raw = matches!(message, Data(_) | Log { .. } | LogFrom { .. } | Record { .. });
         check(&message, if raw { Tail::Raw } else { Tail::Delimited });
     }
 

@@ -62,7 +62,7 @@ static PREPARED: Mutex<Option<Prepared>> = Mutex::new(None);
 /// What is wrong, which the supervisor has been told.
 pub fn prepare(root: Option<OwnedFd>) -> Result<(), String> {
     let prepared = Prepared::begin().map_err(|error| error.to_string())?;
-    let reporter = prepared.control.reporter();
+    let reporter = prepared.control.reporter(prepared.settings.json_logs);
     if let Some(root) = root {
         setup::enter_root(&prepared.settings, root).inspect_err(|problem| {
             reporter.failed(problem.clone());
@@ -87,8 +87,11 @@ fn serve_supervisor() -> Result<(), ControlError> {
     let prepared = PREPARED.lock().expect("panics abort").take();
     let Prepared { control, settings, title } = prepared.map_or_else(Prepared::begin, Ok)?;
     title.set(settings.display_name.as_deref());
-    let reporter = control.reporter();
+    let reporter = control.reporter(settings.json_logs);
     module::report_to(&reporter);
+    if settings.json_logs {
+        log::keep_records(&reporter);
+    }
     run(control, settings, &reporter).or_else(|error| {
         let error = error.downcast::<ControlError>().map(|error| *error);
         match error {

@@ -19,6 +19,7 @@ use wire::limits::{Cause, Limits};
 use self::gil_tasks::GilTasks;
 pub use self::stacks::Stacks;
 use self::watcher::Watcher;
+use crate::conversation::exchange::Exchange;
 use crate::monitor::bounds::{Bounds, chance};
 use crate::process::control::Reporter;
 use crate::process::threads;
@@ -286,7 +287,15 @@ impl Monitor {
 
 fn describe(slot: &Slot, run: Run, now: Duration) -> String {
     let age = now.saturating_sub(run.began()).as_secs_f64();
-    format!("{} ({age:.1} s, thread wsgi-{})", slot.line(), slot.number)
+    format!("{} ({age:.1} s, {})", slot.line(), whose(slot))
+}
+
+/// The thread of a runner, and the id of its request in httpd's logs, where there is one.
+fn whose(slot: &Slot) -> String {
+    let exchange = Exchange::of_runner(slot);
+    let id = exchange.as_ref().and_then(|exchange| exchange.request_id());
+    let id = id.map_or(String::new(), |id| format!(", request {}", String::from_utf8_lossy(id)));
+    format!("thread wsgi-{}{id}", slot.number)
 }
 
 fn millis(time: Duration) -> u64 {

@@ -246,7 +246,7 @@ impl Runner<'_> {
             tries: (request.connects, request.restarts),
             waited,
             particulars: telemetry.and_then(|it| it.particulars(&request, times, slot.number)),
-            taken,
+            times,
         };
         slot.begin(known.method, known.uri, request.ignore_activity);
         let environ = self.environ.build(py, &request, times, self.worker.intake.monitor.served());

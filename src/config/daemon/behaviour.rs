@@ -5,11 +5,12 @@ use wire::control::Reload;
 use super::{DaemonOption, DaemonProcess};
 use crate::config::compatibility::Compatibility;
 use crate::config::values::{Verdict, number};
+use crate::ffi::string::strtod;
 
 /// As large as C's `int`.
 const MOST: i64 = i32::MAX as i64;
 
-pub static OPTIONS: [DaemonOption; 16] = [
+pub static OPTIONS: [DaemonOption; 17] = [
     DaemonOption {
         name: "maximum-requests",
         what: "request count",
@@ -143,6 +144,14 @@ pub static OPTIONS: [DaemonOption; 16] = [
         set: |group, value| number(value, 0, i64::MAX, &mut group.virtual_memory_limit),
     },
     DaemonOption {
+        name: "slow-request",
+        what: "slow request time",
+        default: "0 (none)",
+        usage: "time (2, 2s, 0.5, 500ms) after which a request that still runs is logged, with its stack",
+        compatibility: Compatibility::Better("mod_wsgi has none"),
+        set: slow_request,
+    },
+    DaemonOption {
         name: "memory-max",
         what: "memory maximum",
         default: "0 (no limit)",
@@ -156,6 +165,21 @@ pub static OPTIONS: [DaemonOption; 16] = [
         },
     },
 ];
+
+fn slow_request(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
+    let (number, unit) = strtod(value);
+    let seconds = match unit {
+        b"" | b"s" => number,
+        b"ms" => number / 1000.0,
+        _ => f64::NAN,
+    };
+    let milliseconds = (seconds * 1000.0).ceil();
+    if value == unit || !(0.0..=f64::from(u32::MAX)).contains(&milliseconds) {
+        return Err("must be a time such as 2, 2s, 0.5 or 500ms, up to 49 days".into());
+    }
+    group.limits.slow_request = milliseconds as u32;
+    Ok(Verdict::Good)
+}
 
 /// Sets one of the limits that workers watch.
 fn limit(value: &[u8], into: &mut u32) -> Result<Verdict, String> {

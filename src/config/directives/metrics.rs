@@ -14,7 +14,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 /// `sun_path` holds one byte more, a zero (unix(7)).
 const LONGEST_PATH: usize = 107;
 
-pub static DIRECTIVES: [Directive; 6] = [
+pub static DIRECTIVES: [Directive; 7] = [
     Directive {
         name: c"WSGIServerMetrics",
         context: Context::Main,
@@ -64,6 +64,25 @@ pub static DIRECTIVES: [Directive; 6] = [
         compatibility: Compatibility::Better("mod_wsgi has no such pages"),
         set: Setter::Directory(|config, command, argument| {
             set_flag(&mut config.status_local, command, argument)
+        }),
+    },
+    Directive {
+        name: c"WSGILogFormat",
+        context: Context::Main,
+        form: Form::One,
+        default: "text",
+        usage: c"text or json: how our lines and those of applications look in the error log",
+        compatibility: Compatibility::Better("an addition of ours"),
+        set: Setter::Server(|config, command, argument| {
+            globals(config).json_logs = match argument.to_ascii_lowercase().as_slice() {
+                b"text" => false,
+                b"json" => true,
+                _ => {
+                    let (name, argument) = (command.name(), lossy(argument));
+                    return Err(format!("{name} must be one of: text | json, not '{argument}'"));
+                }
+            };
+            Ok(())
         }),
     },
     Directive {

@@ -8,7 +8,7 @@ use crate::config::{
 };
 use crate::ffi::command::{Command, Context, Form};
 
-pub static DIRECTIVES: [Directive; 10] = [
+pub static DIRECTIVES: [Directive; 11] = [
     Directive {
         name: c"WSGIPassAuthorization",
         context: Context::FileInfo,
@@ -104,6 +104,20 @@ pub static DIRECTIVES: [Directive; 10] = [
              that, the kernel sends those on local file systems",
         ),
         set: Setter::Directory(|_, command, argument| on_off(command, argument).map(|_| ())),
+    },
+    Directive {
+        name: c"WSGIRequestStart",
+        context: Context::FileInfo,
+        form: Form::One,
+        default: "Off",
+        usage: c"On or Off: whether HTTP_X_REQUEST_START tells when httpd, or a trusted proxy, got the \
+                 request",
+        compatibility: Compatibility::Better(
+            "an addition of ours, off because mod_wsgi has no such variable",
+        ),
+        set: Setter::Directory(|config, command, argument| {
+            set_flag(&mut config.request_start, command, argument)
+        }),
     },
     Directive {
         name: c"WSGITrustedProxyHeaders",

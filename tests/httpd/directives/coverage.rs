@@ -9,12 +9,14 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 18] = [
+const ELSEWHERE: [(&str, &str, &str); 21] = [
     (
         "WSGILocationRedirect",
         "another_response_takes_the_place",
         "an_inner_section_switches_it_off",
     ),
+    ("WSGILogFormat", "a_traceback_is_one_object", "text_is_the_default_and_the_last_line_counts"),
+    ("WSGIRequestStart", "when_a_request_began", "when_a_request_began"),
     ("WSGIScriptReloading", "scripts_that_are_not_reloaded", "scripts_that_are_not_reloaded"),
     ("WSGIHandlerScript", "handler_scripts", "handler_scripts"),
     (
@@ -38,6 +40,7 @@ const ELSEWHERE: [(&str, &str, &str); 18] = [
         "a_request_is_sent_once_where_that_is_asked_for",
     ),
     ("memory-max=", "memory_max", "memory_max"),
+    ("slow-request=", "a_slow_request_is_told_of_once", "a_slow_request_is_told_of_once"),
     (
         "idle-timeout=",
         "workers_come_when_requests_wait_and_go_when_they_do_not",

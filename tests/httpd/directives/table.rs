@@ -30,8 +30,10 @@ const REMOVED: [Row; 6] = [
 ];
 
 /// Those that are our own.
-const OURS: [Row; 2] = [
+const OURS: [Row; 4] = [
     ("WSGILocationRedirect On", FILE_INFO, "WSGILocationRedirect x", "must be one of: Off | On"),
+    ("WSGIRequestStart On", FILE_INFO, "WSGIRequestStart x", "must be one of: Off | On"),
+    ("WSGILogFormat json", MAIN, "WSGILogFormat xml", "must be one of: text | json"),
     ("WSGIStatusLocal Off", ALL, "WSGIStatusLocal x", "must be one of: Off | On"),
 ];
 
@@ -226,7 +228,7 @@ fn htaccess_has_what_allow_override_grants() {
 }
 
 /// Options of WSGIDaemonProcess: right, and wrong.
-const OPTIONS: [(&str, &str); 48] = [
+const OPTIONS: [(&str, &str); 49] = [
     ("user={user}", "user=nobody-of-this-name"),
     ("group={group}", "group=no-group-of-this-name"),
     ("supplementary-groups={group},#0", "supplementary-groups=no-group-of-this-name"),
@@ -251,6 +253,7 @@ const OPTIONS: [(&str, &str); 48] = [
     ("restart-interval=5", "restart-interval=-1"),
     ("request-timeout=5", "request-timeout=-1"),
     ("memory-max=5", "memory-max=-1"),
+    ("slow-request=1.5s", "slow-request=2m"),
     ("interrupt-timeout=5", "interrupt-timeout=-1"),
     ("deadlock-timeout=5", "deadlock-timeout=-1"),
     ("startup-timeout=5", "startup-timeout=-1"),
@@ -285,7 +288,7 @@ pub fn options() -> impl Iterator<Item = &'static str> {
 
 /// Whether the module that is tested has the option: some are our own.
 fn is_known(option: &str) -> bool {
-    let ours = ["idle-timeout=", "memory-max=", "reload=", "retry="];
+    let ours = ["idle-timeout=", "memory-max=", "reload=", "retry=", "slow-request="];
     !(UnderTest::chosen().is_original() && ours.iter().any(|ours| option.starts_with(ours)))
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::SystemTime;
 
 use jiff::Zoned;
+use logline::Line;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -13,6 +15,9 @@ use super::format::{Facts, Format};
 
 /// Longest line in a file, in bytes.
 const LONGEST: usize = 8000;
+
+/// Longest line in a file as JSON, which may hold a whole traceback.
+const LONGEST_JSON: usize = 64 << 10;
 
 /// Longest line in a pipe, in bytes: up to here a pipe takes a write whole or not at all (`pipe(7)`).
 const LONGEST_IN_PIPE: usize = 4096;
@@ -30,6 +35,7 @@ const MOST_OWED: usize = 256 << 10;
 pub struct LogFile {
     descriptor: OwnedFd,
     is_pipe: bool,
+    json: bool,
     /// Lines that could not be written since the last one that was.
     dropped: u64,
     /// Lines for a program that is gone: at a restart httpd ends it and starts another one.
@@ -38,14 +44,18 @@ pub struct LogFile {
 
 impl LogFile {
     /// Writes to `descriptor`, which shares its position and mode with httpd's own.
-    pub fn new(descriptor: OwnedFd) -> Self {
+    pub fn new(descriptor: OwnedFd, json: bool) -> Self {
         let (descriptor, is_pipe) = prepare(descriptor);
-        Self { descriptor, is_pipe, dropped: 0, owed: VecDeque::new() }
+        Self { descriptor, is_pipe, json, dropped: 0, owed: VecDeque::new() }
     }
 
     /// How long a line may be, with its end.
     pub fn longest_line(&self) -> usize {
-        if self.is_pipe { LONGEST_IN_PIPE } else { LONGEST }
+        match (self.is_pipe, self.json) {
+            (true, _) => LONGEST_IN_PIPE,
+            (false, true) => LONGEST_JSON,
+            (false, false) => LONGEST,
+        }
     }
 
     /// Goes on with this one, and writes what was kept for it.
@@ -67,8 +77,15 @@ impl LogFile {
             let text = format!("{} log lines of workers could not be written here", self.dropped);
             let (now, pid) = (Zoned::now(), std::process::id());
             let facts = Facts { now: &now, level: Level::Error, pid, host: b"" };
-            let lines = Format::new(None, false).lines(&facts, text.as_bytes(), LONGEST_IN_PIPE);
-            if self.try_write(&[lines.concat(), b"\n".to_vec()].concat()).is_ok() {
+            let text = text.as_bytes();
+            let line = if self.json {
+                let line = Line { level: "error", message: text, pid, ..Line::default() };
+                line.encode(SystemTime::now(), LONGEST_IN_PIPE).concat()
+            } else {
+                let lines = Format::new(None, false).lines(&facts, text, LONGEST_IN_PIPE);
+                [lines.concat(), b"\n".to_vec()].concat()
+            };
+            if self.try_write(&line).is_ok() {
                 self.dropped = 0;
             }
         }
@@ -132,7 +149,7 @@ mod tests {
     fn a_logger_that_stopped_reading_costs_lines_but_no_time() {
         let (read, write) = rustix::pipe::pipe().unwrap();
         let httpd = write.try_clone().unwrap();
-        let mut log = LogFile::new(write);
+        let mut log = LogFile::new(write, false);
         let line = vec![b'x'; 1024];
         let start = Instant::now();
         (0..2000).for_each(|_| log.write(line.clone()));
@@ -157,7 +174,7 @@ mod tests {
     fn lines_for_a_logger_that_is_gone_wait_for_the_next_one() {
         let (read, write) = rustix::pipe::pipe().unwrap();
         drop(read);
-        let mut log = LogFile::new(write);
+        let mut log = LogFile::new(write, false);
         log.write(b"late\n".to_vec());
         assert!(log.owes());
         let long = vec![b'x'; MOST_OWED];

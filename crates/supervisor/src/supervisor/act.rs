@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use logline::Line;
 use nix::unistd::Uid;
 use wire::Secret;
 use wire::admin::FromAdmin;
@@ -88,7 +89,20 @@ impl Supervisor {
 
     /// Writes to the log of a group.
     pub(super) fn log(&mut self, group: usize, level: Level, pid: u32, text: &[u8]) {
-        self.logs.group(group, level, pid, text);
+        self.say(group, level, Line { message: text, pid, ..Line::default() });
+    }
+
+    /// Writes to the log of a worker's group, with the application group that it serves.
+    pub(super) fn log_of(&mut self, worker: WorkerId, group: usize, level: Level, line: Line<'_>) {
+        let application_group =
+            self.links.get(&worker).and_then(|link| link.application_group.clone());
+        self.say(group, level, Line { application_group: application_group.as_deref(), ..line });
+    }
+
+    fn say(&mut self, number: usize, level: Level, line: Line<'_>) {
+        let group = &self.groups[number];
+        let line = Line { process_group: Some(&group.settings.process_group), ..line };
+        self.logs.group(number, level, line);
     }
 
     pub(super) fn order(&mut self, worker: WorkerId, order: &ToWorker) {
@@ -177,6 +191,7 @@ impl Supervisor {
         let preload = imports.iter().cloned().chain(others).collect();
         match listener.try_clone() {
             Ok(listener) => {
+                link.application_group = Some(application_group.clone());
                 let message = ToWorker::Assign {
                     application_group,
                     secret: *secret,

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use logline::Line;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::SocketFlags;
@@ -339,8 +340,13 @@ impl Supervisor {
             FromWorker::Unloaded { text } => {
                 let is_known = self.logic.has_been_said(worker, &text);
                 if !is_known && !self.logic.is_repetition(worker, Instant::now()) {
-                    text.lines()
-                        .for_each(|line| self.log(group, Level::Error, pid, line.as_bytes()));
+                    let texts: Vec<_> =
+                        if self.logs.is_json() { vec![&*text] } else { text.lines().collect() };
+                    for text in texts {
+                        let message = text.as_bytes();
+                        let line = Line { message, pid, ..Line::default() };
+                        self.log_of(worker, group, Level::Error, line);
+                    }
                 }
                 Event::Unloaded(worker, text)
             }
@@ -358,7 +364,22 @@ impl Supervisor {
             }
             FromWorker::Log { level, text } => {
                 if !self.logic.is_repetition(worker, Instant::now()) {
-                    self.log(group, level, pid, text.as_bytes());
+                    let line = Line { message: text.as_bytes(), pid, ..Line::default() };
+                    self.log_of(worker, group, level, line);
+                }
+                return;
+            }
+            FromWorker::Record { level, name, logger, request, text } => {
+                if !self.logic.is_repetition(worker, Instant::now()) {
+                    let line = Line {
+                        level: &name,
+                        logger: logger.as_bytes(),
+                        message: text.as_bytes(),
+                        request_id: request.as_bytes(),
+                        pid,
+                        ..Line::default()
+                    };
+                    self.log_of(worker, group, level, line);
                 }
                 return;
             }
@@ -383,7 +404,7 @@ impl Supervisor {
                 link.hear(&line);
             }
             if !repeats {
-                self.log(group, level, pid, &line);
+                self.log_of(worker, group, level, Line { message: &line, pid, ..Line::default() });
             }
         }
     }

@@ -69,7 +69,7 @@ pub fn group(name: &str, behaviour: &str) -> Group {
 
 /// All lines of level info go to one file.
 fn log() -> Log {
-    Log { file: Some(0), level: Level::Info, format: None, host: Vec::new() }
+    Log { file: Some(0), level: Level::Info, format: None, host: Vec::new(), json: false }
 }
 
 pub fn is_root() -> bool {

@@ -57,6 +57,8 @@ pub struct Settings {
     /// The socket at which httpd's scoreboard can be had, where that is permitted
     /// (`server-metrics=`): a name in the kernel's own namespace.
     pub scoreboard: Option<Vec<u8>>,
+    /// Whether logs are for machines (`WSGILogFormat json`).
+    pub json_logs: bool,
     /// Where metrics are sent.
     pub telemetry: Option<Telemetry>,
 }
@@ -85,6 +87,7 @@ impl Settings {
         writer.u8(self.reload as u8);
         self.httpd.write(writer);
         writer.option(self.scoreboard.as_deref(), Writer::bytes);
+        writer.bool(self.json_logs);
         writer.option(self.telemetry.as_ref(), |writer, telemetry| telemetry.write(writer));
     }
 
@@ -114,6 +117,7 @@ impl Settings {
             httpd: Httpd::read(reader)?,
             scoreboard: reader
                 .option("scoreboard", |reader| Ok(reader.bytes("scoreboard")?.to_owned()))?,
+            json_logs: reader.bool("json logs")?,
             telemetry: reader.option("telemetry", Telemetry::read)?,
         })
     }

@@ -67,6 +67,18 @@ pub enum FromWorker<'a> {
         /// The log line, without its end.
         text: &'a [u8],
     },
+    /// As [`FromWorker::LogFrom`], where logs are for machines (`WSGILogFormat json`): the text may have
+    /// several lines.
+    Record {
+        /// The level at which it is logged.
+        level: Level,
+        /// The name of its own level.
+        name: &'a [u8],
+        /// The name of its logger.
+        logger: &'a [u8],
+        /// What there is to log, without an end of line.
+        text: &'a [u8],
+    },
     /// Headers of an interim response (RFC 8297), before [`FromWorker::Head`].
     EarlyHints {
         /// Names and values.
@@ -136,6 +148,7 @@ impl<'a> Message<'a> for FromWorker<'a> {
             Self::NeedVariable(_) => 14,
             Self::DataAt { .. } => 15,
             Self::Ran { .. } => 16,
+            Self::Record { .. } => 17,
         }
     }
 
@@ -171,6 +184,12 @@ impl<'a> Message<'a> for FromWorker<'a> {
                 level.write(writer);
                 writer.bytes(path);
                 writer.u32(*line);
+                writer.raw(text);
+            }
+            Self::Record { level, name, logger, text } => {
+                level.write(writer);
+                writer.bytes(name);
+                writer.bytes(logger);
                 writer.raw(text);
             }
             Self::Verdict(verdict) => verdict.write(writer),
@@ -212,6 +231,12 @@ impl<'a> Message<'a> for FromWorker<'a> {
             14 => Self::NeedVariable(reader.bytes("name")?),
             15 => Self::DataAt { offset: reader.u32("offset")?, len: reader.u32("length")? },
             16 => Self::Ran { begun: reader.u64("begun")?, ended: reader.u64("ended")? },
+            17 => Self::Record {
+                level: Level::read(reader)?,
+                name: reader.bytes("name of a level")?,
+                logger: reader.bytes("logger")?,
+                text: reader.rest(),
+            },
             kind => {
                 return Err(DecodeError::Unknown {
                     what: "kind of message from a worker",

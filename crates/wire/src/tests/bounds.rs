@@ -24,13 +24,13 @@ fn refused<M: Message<'static> + Debug>(
 #[test]
 fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<exchange::ToWorker<'_>>(11);
-    check_kinds::<exchange::FromWorker<'_>>(16);
+    check_kinds::<exchange::FromWorker<'_>>(17);
     check_kinds::<broker::ToBroker<'_>>(2);
     check_kinds::<broker::FromBroker>(5);
     check_kinds::<admin::ToAdmin<'_>>(4);
     check_kinds::<admin::FromAdmin>(8);
     check_kinds::<control::ToWorker>(9);
-    check_kinds::<control::FromWorker>(14);
+    check_kinds::<control::FromWorker>(15);
     check_kinds::<generation::ToSupervisor>(5);
     check_kinds::<generation::FromSupervisor>(4);
     check_kinds::<output::ToReader>(4);
@@ -122,8 +122,8 @@ fn lists_that_their_payload_cannot_hold_are_refused_before_they_are_allocated() 
         writer.bytes(b"/run");
         writer.u32(0);
         writer.u32(0);
-        // A log that is syslog, at level 4, without a format or a name; no syslog.
-        writer.raw(&[0, 4, 0, 0, 0, 0, 0, 0]);
+        // A log that is syslog, at level 4, without a format or a name, as text; no syslog.
+        writer.raw(&[0, 4, 0, 0, 0, 0, 0, 0, 0]);
         writer.u32(count);
     });
     assert_eq!(configuration, DecodeError::Count { what: "groups", count });

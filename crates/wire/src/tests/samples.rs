@@ -166,6 +166,9 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
         pairs().prop_map(|headers| FromWorker::EarlyHints { headers }),
         (level(), slice(), any::<u32>(), slice())
             .prop_map(|(level, path, line, text)| FromWorker::LogFrom { level, path, line, text }),
+        (level(), slice(), slice(), slice()).prop_map(|(level, name, logger, text)| {
+            FromWorker::Record { level, name, logger, text }
+        }),
         verdict().prop_map(FromWorker::Verdict),
         slice().prop_map(FromWorker::NeedVariable),
         any::<(u32, u32)>().prop_map(|(offset, len)| FromWorker::DataAt { offset, len }),
@@ -208,7 +211,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     let reload = proptest::sample::select(control::Reload::ALL.as_slice());
     let queue = (option::of(any::<u32>()), any::<u32>(), option::of(any::<u32>()));
     let process = (option::of(bytes()), option::of(path()), option::of(bytes()));
-    let metrics = (option::of(bytes()), option::of(telemetry()));
+    let metrics = (option::of(bytes()), option::of(telemetry()), any::<bool>());
     let rest = (option::of(any::<u64>()), python(), limits(), reload, httpd(), queue, metrics);
     (bytes(), sizes, paths, process, rest).prop_map(
         |(
@@ -242,6 +245,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 httpd,
                 scoreboard: metrics.0,
                 telemetry: metrics.1,
+                json_logs: metrics.2,
             }
         },
     )
@@ -318,6 +322,11 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
         text().prop_map(|reason| FromWorker::Failed { reason }),
         text().prop_map(|text| FromWorker::Unloaded { text }),
         (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
+        (level(), text(), text(), text(), text()).prop_map(
+            |(level, name, logger, request, text)| {
+                FromWorker::Record { level, name, logger, request, text }
+            }
+        ),
         Just(FromWorker::Drained),
         Just(FromWorker::Busy),
         Just(FromWorker::Proven),
@@ -392,7 +401,7 @@ fn cause() -> impl Strategy<Value = Cause> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    any::<([u32; 11], u64)>().prop_map(|(numbers, memory_max)| Limits {
+    any::<([u32; 12], u64)>().prop_map(|(numbers, memory_max)| Limits {
         maximum_requests: numbers[0],
         restart_interval: numbers[1],
         inactivity_timeout: numbers[2],
@@ -404,6 +413,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         eviction_timeout: numbers[8],
         shutdown_timeout: numbers[9],
         cpu_time_limit: numbers[10],
+        slow_request: numbers[11],
         memory_max,
     })
 }
@@ -455,8 +465,8 @@ fn group() -> impl Strategy<Value = Group> {
 }
 
 fn log() -> impl Strategy<Value = Log> {
-    (option::of(any::<u32>()), level(), option::of(bytes()), bytes())
-        .prop_map(|(file, level, format, host)| Log { file, level, format, host })
+    (option::of(any::<u32>()), level(), option::of(bytes()), bytes(), any::<bool>())
+        .prop_map(|(file, level, format, host, json)| Log { file, level, format, host, json })
 }
 
 fn syslog() -> impl Strategy<Value = Syslog> {

@@ -473,6 +473,10 @@ impl Client {
                 FromWorker::Log { level, text } => {
                     answer.log.push((level, String::from_utf8_lossy(text).into_owned()));
                 }
+                FromWorker::Record { level, name, logger, text } => {
+                    let [name, logger, text] = [name, logger, text].map(String::from_utf8_lossy);
+                    answer.log.push((level, format!("{name} {logger}: {text}")));
+                }
                 FromWorker::LogFrom { level, path, line, text } => {
                     let (path, text) = (latin1(path), String::from_utf8_lossy(text));
                     answer.log.push((level, format!("{path}({line}): {text}")));

@@ -21,7 +21,7 @@ use rustix::event::PollFlags;
 use rustix::net::Shutdown;
 use wire::exchange::{FromWorker, Level, Refusal, Verdict};
 
-use crate::clock::now;
+use crate::clock::{Times, now};
 use crate::conversation::client::Client;
 use crate::conversation::connection::Connection;
 use crate::conversation::incoming::{BodyIs, Incoming};
@@ -33,6 +33,7 @@ use crate::conversation::send_queue::SendQueue;
 use crate::conversation::sender::Sender;
 use crate::forked::has_forked;
 use crate::lines::Source;
+use crate::process::log;
 use crate::process::proof::Proof;
 use crate::slot::Slot;
 
@@ -66,8 +67,10 @@ pub struct Exchange {
     request_id: Option<Vec<u8>>,
     tries: (u32, u32),
     particulars: Option<Box<Particulars>>,
-    /// When a runner took it, in microseconds since the epoch. 0: it is a question.
-    taken: u64,
+    /// When it reached which place. Of a question nothing is known.
+    times: Times,
+    /// When the first block of its response came, in microseconds since the epoch; 0 before.
+    first_block: AtomicU64,
     /// What the application keeps for as long as the request runs.
     data: Mutex<Option<Py<PyDict>>>,
     /// What it reads and writes.
@@ -89,8 +92,8 @@ pub struct About {
     pub waited: Option<Duration>,
     /// What is reported of it if it is slow.
     pub particulars: Option<Box<Particulars>>,
-    /// When a runner took it, in microseconds since the epoch. 0: it is a question.
-    pub taken: u64,
+    /// When it reached which place. Of a question nothing is known.
+    pub times: Times,
 }
 
 /// How a request ended.
@@ -123,7 +126,7 @@ impl Exchange {
         buffer: Vec<u8>,
         (slot, sender, proof): (Arc<Slot>, Arc<Sender>, Arc<Proof>),
     ) -> Self {
-        let About { body, is_head, request_id, tries, waited, particulars, taken } = about;
+        let About { body, is_head, request_id, tries, waited, particulars, times } = about;
         let meter = Meter::default();
         if let Some(waited) = waited {
             meter.lock.add_time(waited);
@@ -148,7 +151,8 @@ impl Exchange {
             request_id,
             tries,
             particulars,
-            taken,
+            times,
+            first_block: AtomicU64::new(0),
             data: Mutex::new(None),
             meter,
         }
@@ -157,6 +161,17 @@ impl Exchange {
     /// httpd's id of the request in its logs.
     pub fn request_id(&self) -> Option<&[u8]> {
         self.request_id.as_deref()
+    }
+
+    /// When it reached which place. Of a question nothing is known.
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
+    /// When the first block of its response came that was not one of several at once, in microseconds
+    /// since the epoch.
+    pub fn first_block(&self) -> Option<u64> {
+        Some(self.first_block.load(Ordering::Relaxed)).filter(|time| *time > 0)
     }
 
     /// How often a worker was asked to run it, and how often one about to end did not begin it.
@@ -178,6 +193,12 @@ impl Exchange {
     /// All requests that are running.
     pub fn all_active(py: Python<'_>) -> Vec<Arc<Self>> {
         ACTIVE.lock_py_attached(py).expect("nobody panics in here").clone()
+    }
+
+    /// The request that a runner runs, for a thread that is not attached to Python.
+    pub fn of_runner(slot: &Slot) -> Option<Arc<Self>> {
+        let active = ACTIVE.lock().expect("nobody panics in here");
+        active.iter().find(|exchange| std::ptr::eq(exchange.slot(), slot)).cloned()
     }
 
     /// All requests that are running, for a thread that is not attached to Python.
@@ -241,8 +262,8 @@ impl Exchange {
             Outcome::NotBegun => FromWorker::Refused(Refusal::Draining),
         };
         let mut outgoing = self.sending(py);
-        if self.taken > 0 && matches!(last, FromWorker::End | FromWorker::Failed { .. }) {
-            outgoing.push(&FromWorker::Ran { begun: self.taken, ended: now() });
+        if self.times.taken > 0 && matches!(last, FromWorker::End | FromWorker::Failed { .. }) {
+            outgoing.push(&FromWorker::Ran { begun: self.times.taken, ended: now() });
         }
         let socket = outgoing.socket();
         let mut wait = self.detached(py);
@@ -290,9 +311,26 @@ impl Exchange {
     /// Takes what is to be logged of how the request fails. It goes out with what comes next, so that
     /// httpd does not take up what has been gathered of a response before it hears of the failure.
     pub fn log_failure(&self, py: Python<'_>, bytes: &[u8]) {
-        if !self.is_over(py) {
-            self.gathering(py).gather_log(Source::Errors, bytes);
+        if self.is_over(py) {
+            return;
         }
+        let mut outgoing = self.gathering(py);
+        if log::records().is_some() {
+            let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+            outgoing.gather_record(Source::Errors.level(), ("", ""), text);
+        } else {
+            outgoing.gather_log(Source::Errors, bytes);
+        }
+    }
+
+    /// Logs a record with the request as it is, also one with several lines. `of` is the name of its
+    /// level, and of its logger. Returns whether the request still takes it.
+    pub fn log_record(&self, py: Python<'_>, level: Level, of: (&str, &str), text: &[u8]) -> bool {
+        if self.is_over(py) {
+            return false;
+        }
+        self.sending(py).log_record(level, of, text, &mut self.detached(py));
+        true
     }
 
     /// Logs what there is of an unfinished line.
@@ -429,7 +467,11 @@ impl Exchange {
         if self.client.look_is_due(now) {
             self.look();
         }
-        let pause = now.saturating_sub(self.last_block.swap(now, Ordering::Relaxed));
+        let last = self.last_block.swap(now, Ordering::Relaxed);
+        if last == 0 {
+            self.first_block.store(now, Ordering::Relaxed);
+        }
+        let pause = now.saturating_sub(last);
         (pause < QUICK).then_some(&*self.sender)
     }
 

@@ -21,6 +21,9 @@ const MAX_DATA: usize = 56 << 10;
 /// Pieces of so many bytes and more are sent from where they are, not copied to be gathered.
 const DIRECT: usize = 16 << 10;
 
+/// In bytes: a log record is sent in parts of this size.
+const RECORD: usize = 256 << 10;
+
 /// Frames on their way to the httpd child.
 ///
 /// Functions that send take a `wait`, called when the socket takes nothing more: it returns when
@@ -375,6 +378,33 @@ impl Outgoing {
         let _ = self.flush(wait);
     }
 
+    /// Sends a log record as it is, also one with several lines.
+    pub fn log_record(
+        &mut self,
+        level: Level,
+        of: (&str, &str),
+        text: &[u8],
+        wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>,
+    ) {
+        self.gather_record(level, of, text);
+        let _ = self.flush(wait);
+    }
+
+    /// Gathers a log record as it is. `of` is the name of its level, and of its logger.
+    pub fn gather_record(&mut self, level: Level, (name, logger): (&str, &str), text: &[u8]) {
+        let (name, logger) = (name.as_bytes(), logger.as_bytes());
+        let mut rest = text;
+        loop {
+            let end = boundary_below(rest, RECORD);
+            let (text, more) = rest.split_at(end);
+            self.push(&FromWorker::Record { level, name, logger, text });
+            rest = more;
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
     /// Sends what there is of an unfinished log line.
     pub fn flush_log(&mut self, source: Source, wait: &mut impl FnMut(&OwnedFd) -> io::Result<()>) {
         let mut partial = std::mem::take(&mut self.partial[source as usize]);
@@ -400,6 +430,14 @@ impl Outgoing {
         buffer.shrink_to(4 * GATHER);
         buffer
     }
+}
+
+/// Where to cut bytes of which at most so many go out at once: not inside a UTF-8 character.
+fn boundary_below(bytes: &[u8], most: usize) -> usize {
+    if bytes.len() <= most {
+        return bytes.len();
+    }
+    (most - 3..=most).rev().find(|at| bytes[*at] & 0xC0 != 0x80).unwrap_or(most)
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct Bounds {
     pub inactivity_timeout: Option<Duration>,
     /// `request-timeout=`, scaled by the number of threads.
     pub request_timeout: Option<Duration>,
+    /// `slow-request=`.
+    pub slow_request: Option<Duration>,
     /// `interrupt-timeout=`.
     pub interrupt_timeout: Option<Duration>,
     /// `deadlock-timeout=`.
@@ -51,6 +53,8 @@ impl Bounds {
             // A worker with more threads can bear more of them waiting for something.
             request_timeout: seconds(limits.request_timeout)
                 .map(|timeout| timeout.mul_f64(1.0 + f64::from(threads.max(1)).ln())),
+            slow_request: (limits.slow_request > 0)
+                .then(|| Duration::from_millis(limits.slow_request.into())),
             interrupt_timeout: seconds(limits.interrupt_timeout),
             deadlock_timeout: seconds(limits.deadlock_timeout),
             startup_timeout: seconds(limits.startup_timeout),

@@ -10,7 +10,9 @@ use wire::limits::Cause;
 
 use super::gil_tasks::{GilTask, GilTasks};
 use super::holder::{self, Holder};
-use super::{Application, LOADED, Monitor, Stacks, describe, millis, tasks};
+use super::stacks::Stack;
+use super::{Application, LOADED, Monitor, Stacks, describe, millis, tasks, whose};
+use crate::clock;
 use crate::conversation::exchange::Exchange;
 use crate::ffi;
 use crate::process::memory::resident_memory;
@@ -45,6 +47,8 @@ pub struct Watcher {
     missed: Option<Duration>,
     /// The requests that have been interrupted, by runner: when they began, and when that was.
     interrupted: Vec<Option<(Duration, Duration)>>,
+    /// The requests that have been reported as slow, by runner: when they began.
+    slow: Vec<Option<Duration>>,
 }
 
 /// When to look again: the earliest moment of all that are asked for.
@@ -67,6 +71,7 @@ impl Watcher {
         probes: bool,
     ) -> Self {
         let interrupted = vec![None; monitor.slots.len()];
+        let slow = vec![None; monitor.slots.len()];
         let had_lock = monitor.epoch.elapsed();
         Self {
             monitor,
@@ -78,6 +83,7 @@ impl Watcher {
             had_lock,
             missed: None,
             interrupted,
+            slow,
         }
     }
 
@@ -105,6 +111,7 @@ impl Watcher {
         }
         let asked = std::mem::take(&mut self.monitor.lock().stacks_for);
         asked.into_iter().for_each(|ticket| self.tell_stacks(ticket, now));
+        self.look_at_slow_requests(now, &mut next);
         self.look_at_requests(now, &mut next);
         if abort_at.is_none() && cause.is_none_or(|cause| !cause.is_urgent()) {
             self.look_at_startup(now, &mut next);
@@ -114,6 +121,63 @@ impl Watcher {
             self.look_at_planned(now, &mut next);
         }
         next.0
+    }
+
+    fn look_at_slow_requests(&mut self, now: Duration, next: &mut Next) {
+        let Some(slow) = self.monitor.bounds.slow_request else {
+            return;
+        };
+        // None that begins later can be due earlier.
+        next.at(now + slow);
+        let monitor = Arc::clone(&self.monitor);
+        for (place, slot) in monitor.slots.iter().enumerate() {
+            let Some(run) = slot.run().filter(|run| self.slow[place] != Some(run.began())) else {
+                continue;
+            };
+            let due = run.began() + slow;
+            if due > now {
+                next.at(due);
+                continue;
+            }
+            self.slow[place] = Some(run.began());
+            self.report_slow(slot, run, now);
+        }
+    }
+
+    /// Tells of a slow request in one line: which one it is, where its time went, and what its thread
+    /// is doing.
+    fn report_slow(&mut self, slot: &Slot, run: Run, now: Duration) {
+        let stacks = self.stacks.as_ref().and_then(|stacks| stacks.take().ok()).unwrap_or_default();
+        let stack = stacks.iter().find(|stack: &&Stack| stack.ident == slot.ident());
+        let stack = stack.map_or("its stack cannot be had".to_owned(), |stack| {
+            format!("stack, innermost first: {stack}")
+        });
+        let kept = self.lock_holder(true, |slot| format!("thread {}", thread_name(slot)));
+        let kept = kept.map_or(String::new(), |held| format!("Python's lock {held}; "));
+        let age = now.saturating_sub(run.began());
+        let exchange = Exchange::of_runner(slot);
+        let since = |moment: u64| Duration::from_micros(clock::now().saturating_sub(moment));
+        let (mut queued, mut sending) = (Duration::ZERO, Duration::ZERO);
+        if let Some(exchange) = exchange.filter(|_| slot.run() == Some(run)) {
+            let times = exchange.times();
+            queued = Duration::from_micros(times.taken.saturating_sub(times.received));
+            sending = exchange.first_block().map_or(Duration::ZERO, since).min(age);
+        }
+        let line = slot.line();
+        // What a client sends behind the path may be nobody's business.
+        let line = line.split('?').next().unwrap_or_default();
+        let name = &self.monitor.name;
+        let text = format!(
+            "{name}: slow request: {line}, {:.3} s in the queue, {:.3} s in the application, {:.3} s \
+             sending ({}); {kept}{stack}",
+            queued.as_secs_f64(),
+            (age - sending).as_secs_f64(),
+            sending.as_secs_f64(),
+            whose(slot),
+        );
+        let exchange = Exchange::of_runner(slot);
+        let id = exchange.as_ref().and_then(|exchange| exchange.request_id());
+        self.monitor.reporter.log_about(id, Level::Warning, &text);
     }
 
     fn look_at_requests(&mut self, now: Duration, next: &mut Next) {
@@ -379,7 +443,10 @@ impl Watcher {
                 Some((slot, run)) => describe(slot, run, now),
                 None => format!("thread {:#x}", stack.ident),
             };
-            self.log(format!("{name}: stack of {whose}, innermost first: {stack}"));
+            let exchange = slot.and_then(|slot| Exchange::of_runner(slot));
+            let id = exchange.as_ref().and_then(|exchange| exchange.request_id());
+            let text = format!("{name}: stack of {whose}, innermost first: {stack}");
+            self.monitor.reporter.log_about(id, Level::Error, &text);
         }
     }
 
@@ -389,20 +456,21 @@ impl Watcher {
             Some(run) => describe(slot, run, now),
             None => thread_name(slot),
         };
-        if let Some(held) = self.lock_holder(describe) {
+        if let Some(held) = self.lock_holder(false, describe) {
             self.log(format!("{}: Python's lock {held}", self.monitor.name));
         }
     }
 
-    /// Who holds Python's lock and does not give it up, if anybody does.
-    fn lock_holder(&mut self, describe: impl Fn(&Slot) -> String) -> Option<String> {
+    /// Who holds Python's lock, if anybody does; with `keeps`, only who does not give it up.
+    fn lock_holder(&mut self, keeps: bool, describe: impl Fn(&Slot) -> String) -> Option<String> {
         self.stacks.as_ref()?;
-        let certain = ffi::lock_holder().is_some();
+        let certain = ffi::lock_holder().is_some() && !keeps;
         if !certain && !self.is_lock_held() {
             return None;
         }
+        let monitor = Arc::clone(&self.monitor);
         let waiting = self.gil_tasks.as_ref().and_then(GilTasks::waiting);
-        let holder = holder::find(&self.monitor.slots, waiting);
+        let holder = holder::find(&monitor.slots, waiting);
         if !certain && self.gil_tasks.as_ref().is_none_or(GilTasks::all_done) {
             // It has been free in the meantime.
             return None;
@@ -449,7 +517,8 @@ impl Watcher {
         // Asked last, as it may take a moment.
         let is_held = self.is_lock_held();
         if is_held
-            && let Some(held) = self.lock_holder(|slot| format!("thread {}", thread_name(slot)))
+            && let Some(held) =
+                self.lock_holder(false, |slot| format!("thread {}", thread_name(slot)))
         {
             let since =
                 self.monitor.epoch.elapsed().saturating_sub(self.missed.unwrap_or_default());

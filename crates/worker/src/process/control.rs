@@ -103,8 +103,9 @@ impl Control {
     }
 
     /// The sending half.
-    pub fn reporter(&self) -> Reporter {
-        Reporter { socket: Arc::new(Mutex::new(Arc::clone(&self.socket))) }
+    /// `json`: logs are for machines.
+    pub fn reporter(&self, json: bool) -> Reporter {
+        Reporter { socket: Arc::new(Mutex::new(Arc::clone(&self.socket))), json }
     }
 
     /// Waits for the next event, for ever without `patience`.
@@ -168,6 +169,7 @@ impl Control {
 #[derive(Debug, Clone)]
 pub struct Reporter {
     socket: Arc<Mutex<Arc<OwnedFd>>>,
+    json: bool,
 }
 
 impl Reporter {
@@ -205,6 +207,38 @@ impl Reporter {
     pub fn log(&self, level: Level, mut text: String) {
         shorten(&mut text);
         self.send(&FromWorker::Log { level, text });
+    }
+
+    /// Reports a log line about a request, which the line names itself as well.
+    pub fn log_about(&self, request: Option<&[u8]>, level: Level, text: &str) {
+        if self.json {
+            let request =
+                request.map_or(String::new(), |id| String::from_utf8_lossy(id).into_owned());
+            self.record(level, ("", ""), request, text);
+        } else {
+            self.log(level, text.to_owned());
+        }
+    }
+
+    /// Reports what belongs to no request and has its own level, of this name, and a logger.
+    pub fn record(&self, level: Level, (name, logger): (&str, &str), request: String, text: &str) {
+        let mut rest = text;
+        loop {
+            let most = MAX_TEXT.min(rest.len());
+            let end = (0..=most).rev().find(|end| rest.is_char_boundary(*end)).unwrap_or(most);
+            let (piece, more) = rest.split_at(end);
+            self.send(&FromWorker::Record {
+                level,
+                name: name.to_owned(),
+                logger: logger.to_owned(),
+                request: request.clone(),
+                text: piece.to_owned(),
+            });
+            rest = more;
+            if rest.is_empty() {
+                return;
+            }
+        }
     }
 }
 

@@ -2,13 +2,27 @@
 //! standard output and error.
 
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use crate::lines::Lines;
 use crate::lines::Source;
+use crate::process::control::Reporter;
 
 /// Each thread's unfinished lines, so that they can be written when the process ends.
 static THREADS: Mutex<Vec<Weak<Thread>>> = Mutex::new(Vec::new());
+
+/// The way of records that belong to no request, where logs are for machines.
+static RECORDS: OnceLock<Reporter> = OnceLock::new();
+
+/// Lets records of Python's `logging` be logged as such (`WSGILogFormat json`).
+pub fn keep_records(reporter: &Reporter) {
+    let _ = RECORDS.set(reporter.clone());
+}
+
+/// The way of records that belong to no request, if records are logged as such.
+pub fn records() -> Option<&'static Reporter> {
+    RECORDS.get()
+}
 
 thread_local! {
     static THREAD: Arc<Thread> = {

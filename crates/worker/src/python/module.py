@@ -177,6 +177,19 @@ def stopping(reason):
         _publish(callbacks, "process_stopping", {"shutdown_reason": reason})
 
 
+def record_being_written():
+    """Return level and logger of the record that a StreamHandler of logging is writing, if one is.
+
+    The handler does not tell its stream; but it is the handler's method that calls.
+    """
+    handler = getattr(sys.modules.get("logging"), "StreamHandler", None)
+    frame = sys._getframe(1)
+    if handler is None or frame.f_code is not handler.emit.__code__:
+        return None
+    record = frame.f_locals["record"]
+    return record.levelname, record.name
+
+
 def _log_handler():
     import logging
 
@@ -186,7 +199,8 @@ def _log_handler():
         def emit(self, record):
             try:
                 level = next((ours for least, ours in _LEVELS if record.levelno >= least), _DEBUG)
-                _log(level, self.format(record), record.pathname, record.lineno)
+                text = self.format(record)
+                _log(level, text, record.pathname, record.lineno, record.levelname, record.name)
             except RecursionError:
                 raise
             except Exception:

@@ -14,6 +14,7 @@ use crate::embedded;
 use crate::ffi::latin1;
 use crate::forked::has_forked;
 use crate::process::control::Reporter;
+use crate::process::log::records;
 use crate::python::scoreboard::{self, server_metrics};
 use crate::wsgi::{COMPATIBLE, FileWrapper, Input};
 
@@ -177,9 +178,27 @@ fn active(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 
 /// Logs text at one of httpd's levels, with the request that this thread runs, if any.
 #[pyfunction]
-fn log(py: Python<'_>, level: u8, text: &str, path: Option<&str>, line: u32) {
+#[pyo3(signature = (level, text, path, line, name = "", logger = ""))]
+fn log(
+    py: Python<'_>,
+    level: u8,
+    text: &str,
+    path: Option<&str>,
+    line: u32,
+    name: &str,
+    logger: &str,
+) {
     let level = Level::from_number(level);
     let exchange = Exchange::current().filter(|_| !has_forked());
+    if let Some(reporter) = records() {
+        let of = (name, logger);
+        let taken =
+            exchange.is_some_and(|exchange| exchange.log_record(py, level, of, text.as_bytes()));
+        if !taken {
+            py.detach(|| reporter.record(level, of, String::new(), text));
+        }
+        return;
+    }
     let taken =
         exchange.is_some_and(|exchange| exchange.log_at(py, level, text.as_bytes(), (path, line)));
     if !taken && let Some(reporter) = REPORTER.get() {

@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 use crate::conversation::exchange::Exchange;
 use crate::forked::has_forked;
 use crate::lines::Source;
+use crate::process::control::Reporter;
 use crate::process::log;
 
 /// A writable raw stream in the sense of Python's `io`.
@@ -35,12 +36,16 @@ impl LogStream {
 
     fn put(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<()> {
         let in_request = !has_forked();
+        if in_request
+            && let Some(reporter) = log::records()
+            && let Some((level, logger)) = record_being_written(py)
+        {
+            return self.put_record(py, reporter, (&level, &logger), bytes);
+        }
         match &self.exchange {
             Some(exchange) if in_request => {
                 if !exchange.log(py, self.source, bytes) {
-                    return Err(PyRuntimeError::new_err(
-                        "write() called on wsgi.errors after request completed",
-                    ));
+                    return Err(after_the_end());
                 }
             }
             None if in_request
@@ -49,6 +54,39 @@ impl LogStream {
         }
         Ok(())
     }
+
+    /// Logs a record of Python's `logging`, `of` a level and a logger, at the level of this stream:
+    /// what goes here is there whatever the LogLevel.
+    fn put_record(
+        &self,
+        py: Python<'_>,
+        reporter: &Reporter,
+        of: (&str, &str),
+        bytes: &[u8],
+    ) -> PyResult<()> {
+        let level = self.source.level();
+        let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let exchange = self.exchange.clone().or_else(Exchange::current);
+        if exchange.is_some_and(|exchange| exchange.log_record(py, level, of, text)) {
+            return Ok(());
+        }
+        if self.exchange.is_some() {
+            return Err(after_the_end());
+        }
+        let text = String::from_utf8_lossy(text);
+        py.detach(|| reporter.record(level, of, String::new(), &text));
+        Ok(())
+    }
+}
+
+fn after_the_end() -> PyErr {
+    PyRuntimeError::new_err("write() called on wsgi.errors after request completed")
+}
+
+/// Level and logger of the record that a `StreamHandler` of Python's `logging` is writing, if one is.
+fn record_being_written(py: Python<'_>) -> Option<(String, String)> {
+    let support = py.import(intern!(py, "_mod_wsgi_module")).ok()?;
+    support.call_method0(intern!(py, "record_being_written")).ok()?.extract().ok()
 }
 
 #[pymethods]
