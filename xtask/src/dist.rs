@@ -99,6 +99,7 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     let worker = |python: &Python| out.join(format!("wsgi_worker.{}.so", python.worker_tag()));
     if !with_lock.free_threaded {
         place(&built.join(WORKER), &worker(with_lock))?;
+        with_lock.check_worker(&worker(with_lock))?;
     }
     for python in pythons.iter().filter(|python| python.free_threaded) {
         // PyO3 is compiled for one ABI. In a target directory shared by several, each build would
@@ -110,6 +111,7 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
         command.env(COMPILE_FOR, &python.executable);
         compile(command, &target, profile)?;
         place(&target.join(profile.folder()).join(WORKER), &worker(python))?;
+        python.check_worker(&worker(python))?;
     }
     let link = out.join("python");
     if fs::symlink_metadata(&link).is_ok() {

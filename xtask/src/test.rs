@@ -14,7 +14,9 @@ use crate::dist::Profile;
 use crate::originals::{self, Original};
 use crate::python::{self, Found, Python};
 use crate::tally::Tally;
-use crate::{dist, docker, environments, httpds, requirements, shell, stage, wheel};
+use crate::{
+    dist, docker, environments, httpds, interpreters, requirements, shell, stage, wheel,
+};
 
 /// What the test applications import.
 const PACKAGES: [&str; 6] = ["flask", "django", "falcon", "bottle", "pyramid", "py-spy"];
@@ -70,7 +72,11 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     requirements::ensure_promtool()?;
     requirements::look_for_mpm_itk();
     let stage = stage::ensure()?;
-    let pythons = pythons(&stage, filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)));
+    let every = filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON));
+    if every {
+        interpreters::bring_wanted()?;
+    }
+    let pythons = pythons(&stage, every);
     let site = Site::prepare(&stage, &pythons)?;
     let mut run = Run { tally: Tally::default(), left_out: 0, complete: true };
 
