@@ -36,6 +36,7 @@ mod loading;
 mod logs;
 mod mapping;
 mod metrics;
+mod mixed;
 mod neighbours;
 mod output;
 mod overload;

@@ -14,9 +14,7 @@ use crate::dist::Profile;
 use crate::originals::{self, Original};
 use crate::python::{self, Found, Python};
 use crate::tally::Tally;
-use crate::{
-    dist, docker, environments, httpds, interpreters, requirements, shell, stage, wheel,
-};
+use crate::{dist, docker, environments, httpds, interpreters, requirements, shell, stage, wheel};
 
 /// What the test applications import.
 const PACKAGES: [&str; 6] = ["flask", "django", "falcon", "bottle", "pyramid", "py-spy"];
@@ -30,12 +28,15 @@ const EVERY_PYTHON: &str = "versions";
 /// The module that holds the tests of the package for pip, and how filters begin that ask for it.
 const WHEEL_TESTS: &str = "wheel";
 
+/// The module with tests of files of two releases, and how filters begin that ask for it.
+const MIXED: &str = "mixed";
+
 /// The module that holds the container tests: elsewhere they are skipped, not failed.
 const CONTAINER_TESTS: &str = "in_a_container::";
 
 /// Modules of tests that look at our supervisor, our workers, or what we promise of them. An original
 /// has none, and one Python for all groups, so nothing of it can be asked there.
-const OURS_ALONE: [&str; 16] = [
+const OURS_ALONE: [&str; 17] = [
     "admin::",
     "broken_workers::",
     "command::",
@@ -44,6 +45,7 @@ const OURS_ALONE: [&str; 16] = [
     "hostile_workers::",
     "limits::",
     "metrics::",
+    "mixed::",
     "overload::",
     "reliability::",
     "reload::",
@@ -91,6 +93,11 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     }
     let mut tests = site.tests(&["--workspace", "--no-fail-fast"]);
     tests.args(filter);
+    let other = stage.join("other-release");
+    if filter.is_none_or(|filter| filter.starts_with(MIXED)) {
+        dist::build_another_release(&other, site.python)?;
+        tests.env(environment::OTHER_RELEASE, &other);
+    }
     let wheel = wheel(&stage, filter)?;
     if let Some(wheel) = &wheel {
         tests.env(environment::WHEEL, wheel);

@@ -1,10 +1,14 @@
 //! Tests of the memory's contents, and of how they are told.
 
+use std::mem::offset_of;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::layout::SLOTS;
+use crate::layout::{BOUNDS, CHILDREN, Class, Histogram, Layout, NAME, Reload, SLOTS, Slot};
 use crate::{Cause, Format, Health, Metrics, Reason, Summary, write};
+
+/// The version of the protocol, and the digest of how the memory is laid out.
+const RECORDED: (u16, u64) = (2, 0x53a3_301e_b0f3_0fd6);
 
 fn metrics() -> Metrics {
     let metrics = Metrics::create().unwrap();
@@ -121,4 +125,35 @@ fn a_quantile_is_the_bound_of_its_bucket() {
     histogram.observe(Duration::from_secs(3600));
     assert_eq!(histogram.quantile(0.5), Some(0.0025));
     assert_eq!(histogram.quantile(0.99), None);
+}
+
+/// Module, supervisor and `wsgictl` may be of two releases, which the version of the protocol tells apart.
+#[test]
+fn the_layout_does_not_change_without_the_version_of_the_protocol() {
+    macro_rules! places {
+        ($type:ty: $($field:ident)*) => {
+            [$((stringify!($field), offset_of!($type, $field))),*]
+        };
+    }
+    let layout =
+        places!(Layout: generation supervisor answering taken padding keys pids slots children);
+    let slot = places!(Slot: named is_application process_group application_group server defined requests refused
+        restarts reloads received_bytes sent_bytes receiving queued application sending starting workers_serving
+        workers_other threads resident is_expected workers_ready);
+    let histogram = places!(Histogram: buckets sum);
+    let sizes = (size_of::<Layout>(), size_of::<Slot>(), SLOTS, CHILDREN, NAME, BOUNDS);
+    let labels = (Class::ALL, Reason::ALL, Cause::ALL, Reload::ALL);
+    let text = format!("{layout:?} {slot:?} {histogram:?} {sizes:?} {labels:?}");
+    // FNV-1a (RFC 9923).
+    let digest = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
+        (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let (version, recorded) = RECORDED;
+    assert_eq!(
+        (version, recorded),
+        (wire::VERSION, digest),
+        "the memory has changed since version {version}: raise wire::VERSION, unless it has been raised since \
+         the last release, and record ({}, {digest:#x}) here",
+        wire::VERSION
+    );
 }

@@ -21,8 +21,8 @@ pub enum ToSupervisor {
     LogFile,
     /// The groups to serve.
     Configure(Configuration),
-    /// The reading end of a pipe travels with the message. The parent and each child of the
-    /// generation hold the other end, and nothing is ever written: the end of the pipe says that the
+    /// Opens the conversation, with [`crate::VERSION`]. The reading end of a pipe travels with it. The parent and
+    /// each child of the generation hold the other end, and nothing is ever written: the end of the pipe says that the
     /// last of them is gone. A pipe, as it carries no descriptors, whoever writes to it.
     Lifeline,
     /// [`FromSupervisor::Pong`] is to answer.
@@ -57,8 +57,6 @@ pub enum FromSupervisor {
 /// One configuration cycle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configuration {
-    /// [`crate::VERSION`] of the module.
-    pub version: u16,
     /// What httpd children must say to be answered.
     pub secret: Secret,
     /// Directory to make, which holds all sockets of the generation.
@@ -153,7 +151,8 @@ impl Message<'_> for ToSupervisor {
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::LogFile | Self::Lifeline | Self::Ping => {}
+            Self::LogFile | Self::Ping => {}
+            Self::Lifeline => writer.u16(crate::VERSION),
             Self::Metrics { number } => writer.u64(*number),
             Self::Configure(configuration) => configuration.write(writer),
         }
@@ -163,7 +162,10 @@ impl Message<'_> for ToSupervisor {
         Ok(match kind {
             1 => Self::LogFile,
             2 => Self::Configure(Configuration::read(reader)?),
-            3 => Self::Lifeline,
+            3 => {
+                reader.version()?;
+                Self::Lifeline
+            }
             4 => Self::Ping,
             5 => Self::Metrics { number: reader.u64("number")? },
             kind => {
@@ -220,7 +222,6 @@ impl Message<'_> for FromSupervisor {
 
 impl Configuration {
     fn write(&self, writer: &mut Writer<'_>) {
-        writer.u16(self.version);
         self.secret.write(writer);
         writer.path(&self.directory);
         writer.u32(self.httpd_uid);
@@ -230,7 +231,6 @@ impl Configuration {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            version: reader.u16("version")?,
             secret: Secret::read(reader)?,
             directory: reader.path("directory")?,
             httpd_uid: reader.u32("httpd uid")?,

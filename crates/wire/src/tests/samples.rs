@@ -429,12 +429,11 @@ fn group() -> impl Strategy<Value = Group> {
 }
 
 pub fn to_supervisor() -> impl Strategy<Value = ToSupervisor> {
-    let ids = (any::<u16>(), any::<u32>(), any::<u32>());
+    let ids = any::<(u32, u32)>();
     let configuration = (ids, secret(), path(), vec(group(), 0..3));
     let configuration = configuration.prop_map(|(ids, secret, directory, groups)| Configuration {
-        version: ids.0,
-        httpd_uid: ids.1,
-        httpd_gid: ids.2,
+        httpd_uid: ids.0,
+        httpd_gid: ids.1,
         secret,
         directory,
         groups,
