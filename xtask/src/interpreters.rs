@@ -112,15 +112,18 @@ fn bring(version: &Version) -> Result<PathBuf> {
     if fresh.exists() {
         fs::remove_dir_all(&fresh)?;
     }
-    let apt = Apt::prepare(fresh.clone())?;
-    let made = match version.free_threaded {
-        true => build(&apt, version, &prefix)?,
-        false => fetch(&apt, version, &prefix)?,
-    };
-    fs::create_dir_all(&folder)?;
-    fs::rename(made, &prefix)?;
-    fs::remove_dir_all(fresh)?;
-    Ok(program)
+    let brought = Apt::prepare(fresh.clone())
+        .and_then(|apt| match version.free_threaded {
+            true => build(&apt, version, &prefix),
+            false => fetch(&apt, version, &prefix),
+        })
+        .and_then(|made| {
+            fs::create_dir_all(&folder)?;
+            Ok(fs::rename(made, &prefix)?)
+        });
+    // Where it has not even been made, there is nothing to remove.
+    let _ = fs::remove_dir_all(fresh);
+    brought.map(|()| program)
 }
 
 /// Debian's own build, with all libraries that it needs, the C library first.
@@ -222,6 +225,9 @@ impl Apt {
             ("Dir::State::status", within("status")),
             ("Dir::Cache", within("")),
             ("Dir::Cache::archives", within("archives")),
+            // Lists that nothing here reads.
+            ("Acquire::Languages", "none".to_owned()),
+            ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false".to_owned()),
             // Its own user for downloads cannot enter a home directory.
             ("APT::Sandbox::User", "root".to_owned()),
             // No package of the system is touched.
