@@ -90,7 +90,13 @@ const MESSAGES: &str = "docs/troubleshooting.md";
 /// what some file of the programs says.
 fn check_messages(problems: &mut Vec<String>) -> Result<()> {
     let mut sources = String::new();
-    for folder in ["src", "crates/channel/src", "crates/supervisor/src", "crates/worker/src"] {
+    for folder in [
+        "src",
+        "crates/channel/src",
+        "crates/supervisor/src",
+        "crates/wire/src",
+        "crates/worker/src",
+    ] {
         for path in files(&shell::root().join(folder), &["rs", "py"])? {
             let text = fs::read_to_string(&path).unwrap_or_default();
             sources.push_str(&as_one_line(&text));
