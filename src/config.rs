@@ -8,7 +8,6 @@ mod compatibility;
 mod daemon;
 mod directives;
 mod expansion;
-mod proxies;
 mod registry;
 mod settings;
 mod values;
@@ -21,7 +20,6 @@ pub use compatibility::Compatibility;
 pub use daemon::{DaemonProcess, ScriptOwner, first_there, httpd_directories, working_directory};
 pub use directives::COMMANDS;
 pub use expansion::Name;
-pub use proxies::{Category, Network, TrustedHeader};
 pub use settings::{
     DirConfig, Globals, HandlerScript, HashSeed, Hook, Import, MapHead, ServerConfig,
     TelemetryService, in_front,

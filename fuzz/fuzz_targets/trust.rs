@@ -4,14 +4,8 @@
 
 use std::borrow::Cow;
 
-use self::config::{Network, TrustedHeader};
-use self::trust::Entries;
-
-#[path = "../../src/config/proxies.rs"]
-#[allow(dead_code)]
-mod config;
-#[path = "../../src/handler/trust.rs"]
-mod trust;
+use headers::trust::{self, Entries};
+use headers::{Network, TrustedHeader};
 
 /// What httpd has found out itself.
 const OWN: [(&str, &[u8]); 6] = [

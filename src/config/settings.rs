@@ -9,9 +9,9 @@ use wire::telemetry::Telemetry;
 use super::alias::Alias;
 use super::daemon::DaemonProcess;
 use super::expansion::Name;
-use super::proxies::{Network, TrustedHeader};
 use crate::ffi::command::Location;
 use crate::ffi::module::Settings;
+use headers::{Network, TrustedHeader};
 
 /// Settings of a main server or virtual host.
 #[derive(Debug, Default)]

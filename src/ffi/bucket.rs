@@ -317,10 +317,10 @@ impl<'r> Brigade<'r> {
             // SAFETY: a bucket of the brigade.
             if unsafe { c::mwrs_bucket_is_eos(bucket) } != 0 {
                 ended = true;
-            // SAFETY: as above.
+            // SAFETY: a bucket of the brigade.
             } else if unsafe { c::mwrs_bucket_is_metadata(bucket) } == 0 {
                 let (mut data, mut length) = (std::ptr::null(), 0);
-                // SAFETY: as above; data and length are filled in.
+                // SAFETY: a bucket of the brigade; data and length are filled in.
                 let status = unsafe { c::mwrs_bucket_read(bucket, &raw mut data, &raw mut length) };
                 if status != c::APR_SUCCESS as c_int {
                     return Err(self.error(status));

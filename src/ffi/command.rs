@@ -111,7 +111,7 @@ impl<'c> Command<'c> {
     pub fn name(self) -> &'c str {
         // SAFETY: httpd calls us through an entry of our own table.
         let entry = unsafe { &*self.rec().cmd };
-        // SAFETY: as above: one of the literals in the table.
+        // SAFETY: the name of that entry, which is one of the literals in the table.
         unsafe { CStr::from_ptr(entry.name) }.to_str().unwrap_or("directive")
     }
 

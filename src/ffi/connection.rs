@@ -46,13 +46,13 @@ impl<'r> Request<'r> {
 
     /// Address on which the connection was accepted.
     pub fn local_ip(self) -> &'r [u8] {
-        // SAFETY: as above.
+        // SAFETY: a C string of the connection, or null.
         unsafe { string::bytes(self.connection().local_ip) }.unwrap_or_default()
     }
 
     /// TCP port on which the connection was accepted.
     pub fn local_port(self) -> u16 {
-        // SAFETY: as above.
+        // SAFETY: a connection's addresses live as long as it does.
         unsafe { self.connection().local_addr.as_ref() }.map_or(0, |address| address.port)
     }
 
@@ -104,8 +104,8 @@ impl<'r> Request<'r> {
         // SAFETY: the socket lives as long as its connection; the number is filled in.
         unsafe { c::apr_socket_timeout_get(socket.as_ptr(), &raw mut before) };
         let timeout = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX);
-        // SAFETY: as above. httpd's core output filter waits this long (core_filters.c,
-        // `send_brigade_blocking`).
+        // SAFETY: the socket lives as long as its connection. httpd's core output filter waits this long
+        // (core_filters.c, `send_brigade_blocking`).
         unsafe { c::apr_socket_timeout_set(socket.as_ptr(), timeout) };
         Some(ClientLimit { socket, before, lifetime: PhantomData })
     }

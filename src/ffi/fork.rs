@@ -41,7 +41,7 @@ fn leave_httpd(keep: &[RawFd]) {
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     for signal in [libc::SIGTERM, libc::SIGCHLD] {
-        // SAFETY: as above.
+        // SAFETY: a signal's number, and the other one of the system's handlers.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     // SAFETY: a C string.

@@ -111,7 +111,7 @@ unsafe extern "C" fn check_password<M: Module>(
         let request = unsafe { Request::from_raw(request) };
         // SAFETY: a C string of the request.
         let user = unsafe { string::bytes(user) }.unwrap_or_default();
-        // SAFETY: as above.
+        // SAFETY: a C string that lives as long as this call.
         let password = unsafe { string::bytes(password) }.unwrap_or_default();
         match M::check_password(request, user, password) {
             Authentication::Granted => c::AUTH_GRANTED,
@@ -137,7 +137,7 @@ unsafe extern "C" fn get_realm_hash<M: Module>(
         let request = unsafe { Request::from_raw(request) };
         // SAFETY: a C string of the request.
         let user = unsafe { string::bytes(user) }.unwrap_or_default();
-        // SAFETY: as above.
+        // SAFETY: a C string that lives as long as this call.
         let realm = unsafe { string::bytes(realm) }.unwrap_or_default();
         match M::realm_hash(request, user, realm) {
             RealmHash::Found(found) => {

@@ -92,8 +92,8 @@ fn write(request: Request<'_>, path: *const c_char, line: c_int, level: u8, text
     }
     let text = without_nul(text);
     for piece in pieces(&text) {
-        // SAFETY: as above; the request is alive, and `path` a C string, or null. It is read before
-        // the call returns.
+        // SAFETY: a text and its length under a constant format; the request is alive, and `path` a C string, or
+        // null. All is read before the call returns.
         unsafe {
             c::mwrs_log_request(
                 path,

@@ -84,7 +84,7 @@ macro_rules! entry {
         #[expect(unsafe_code, reason = "a symbol for C; what it does is in ffi")]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn mwrs_attach(record: *mut std::ffi::c_void) {
-            // SAFETY: the same that this function asks for.
+            // SAFETY: what this function asks for is what that one does.
             unsafe { $crate::ffi::module::attach::<$module>(record) }
         }
     };
@@ -178,28 +178,27 @@ unsafe extern "C" fn register_hooks<M: Module>(pool: *mut c::apr_pool_t) {
     let middle = c::APR_HOOK_MIDDLE as c_int;
 
     guard((), || {
-        // SAFETY: here and below: functions of this file, with the signature of their hook, which
-        // stay mapped as long as httpd knows them.
+        // SAFETY: a function of this file with the hook's signature; this library stays mapped.
         unsafe { c::ap_hook_pre_config(Some(pre_config::<M>), none, none, middle) };
-        // SAFETY: as above.
+        // SAFETY: a function of this file with the hook's signature; this library stays mapped.
         unsafe { c::ap_hook_check_config(Some(check_config::<M>), none, none, middle) };
-        // SAFETY: as above.
+        // SAFETY: a function of this file with the hook's signature; this library stays mapped.
         unsafe { c::ap_hook_post_config(Some(post_config::<M>), none, none, middle) };
-        // SAFETY: as above.
+        // SAFETY: a function of this file with the hook's signature; this library stays mapped.
         unsafe { c::ap_hook_monitor(Some(monitor::<M>), none, none, middle) };
         let last = c::APR_HOOK_REALLY_LAST as c_int;
-        // SAFETY: as above.
+        // SAFETY: a function of this file with the hook's signature; this library stays mapped.
         unsafe { c::ap_hook_pre_mpm(Some(pre_mpm::<M>), none, none, last) };
         let (before, after) = (BEFORE.0.as_ptr(), AFTER.0.as_ptr());
-        // SAFETY: as above; the lists of names are static and end with a null.
+        // SAFETY: a function with the hook's signature; the lists of names are static and end with a null.
         unsafe { c::ap_hook_translate_name(Some(translate_name::<M>), before, after, middle) };
-        // SAFETY: as above.
+        // SAFETY: a function of this file with the hook's signature; this library stays mapped.
         unsafe { c::ap_hook_handler(Some(handler::<M>), none, none, middle) };
-        // SAFETY: as above.
+        // SAFETY: a function of this file with the hook's signature; this library stays mapped.
         unsafe { c::ap_hook_log_transaction(Some(log_transaction::<M>), none, none, middle) };
         // mod_unique_id, and then httpd itself, name what this module does not.
         let first = c::APR_HOOK_FIRST as c_int;
-        // SAFETY: as above.
+        // SAFETY: a function of this file with the hook's signature; this library stays mapped.
         unsafe { c::ap_hook_generate_log_id(Some(generate_log_id::<M>), none, none, first) };
         let show: StatusHook = status_hook::<M>;
         // SAFETY: from one kind of function pointer to another one. mod_status calls it as what it is,
@@ -261,7 +260,7 @@ unsafe extern "C" fn merge_config<T: Settings>(
     guard(outer, || {
         // SAFETY: one of the `create_…` function's or of this one's, still alive.
         let over = unsafe { Typed::<T>::get(inner) };
-        // SAFETY: the same.
+        // SAFETY: the outer one, which is such settings as well.
         let (Some(under), Some(over)) = (unsafe { Typed::<T>::get(outer) }, over) else {
             return outer;
         };
@@ -297,9 +296,9 @@ unsafe extern "C" fn check_config<M: Module>(
     server: *mut c::server_rec,
 ) -> c_int {
     guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
-        // SAFETY: the pool of the configuration cycle, and its main server.
+        // SAFETY: the pool of the configuration cycle.
         let pool = unsafe { Pool::from_raw(configuration) };
-        // SAFETY: as above.
+        // SAFETY: the main server of the configuration cycle.
         let server = unsafe { Server::from_raw(server) };
         match M::check_configuration(pool, server) {
             Ok(()) => c::OK,
@@ -319,9 +318,9 @@ unsafe extern "C" fn post_config<M: Module>(
     server: *mut c::server_rec,
 ) -> c_int {
     guard(c::HTTP_INTERNAL_SERVER_ERROR, || {
-        // SAFETY: the pool of the configuration cycle, and its main server.
+        // SAFETY: the pool of the configuration cycle.
         let pool = unsafe { Pool::from_raw(configuration) };
-        // SAFETY: as above.
+        // SAFETY: the main server of the configuration cycle.
         let server = unsafe { Server::from_raw(server) };
         match M::start(pool, server) {
             Ok(()) => c::OK,

@@ -34,7 +34,7 @@ pub fn generation() -> u32 {
 pub fn configured_ids() -> (u32, u32) {
     // SAFETY: a struct that mod_unixd writes while configuration is read, by the one thread there is.
     let user = unsafe { c::ap_unixd_config.user_id };
-    // SAFETY: as above.
+    // SAFETY: the same struct, at the same time.
     let group = unsafe { c::ap_unixd_config.group_id };
     (user, group)
 }

@@ -19,7 +19,7 @@ pub struct Regex {
 // SAFETY: a compiled expression is only read when it is matched (PCRE's rule for threads), and this
 // type has no function that changes one.
 unsafe impl Send for Regex {}
-// SAFETY: as above.
+// SAFETY: several threads may match with it at a time, which only reads it (PCRE's rule for threads).
 unsafe impl Sync for Regex {}
 
 impl PartialEq for Regex {

@@ -46,6 +46,19 @@ pub fn with_current<R>(body: impl FnOnce(Option<Request<'_>>) -> R) -> R {
     body((!current.is_null()).then(|| unsafe { Request::from_raw(current) }))
 }
 
+/// Writes fields of a request, one by one. A `&mut` to the whole would claim that there is no other way to it,
+/// and httpd and the copies of a [`Request`] have some.
+macro_rules! set {
+    ($request:expr, $($field:ident = $value:expr),+) => {{
+        $(
+            let value = $value;
+            // SAFETY: alive for 'r (`from_raw`) and this thread's alone, which holds no reference to it: those of
+            // `rec` end with the expressions that they stand in.
+            unsafe { (*$request.as_ptr()).$field = value };
+        )+
+    }};
+}
+
 impl<'r> Request<'r> {
     /// # Safety
     /// `raw` is a request that this thread handles for `'r`.
@@ -72,13 +85,8 @@ impl<'r> Request<'r> {
     }
 
     pub(super) fn rec(&self) -> &c::request_rec {
-        // SAFETY: alive for 'r (`from_raw`). No reference is held while httpd is called.
+        // SAFETY: alive for 'r (`from_raw`). No reference is held while httpd is called, or a field is written.
         unsafe { self.raw.as_ref() }
-    }
-
-    fn rec_mut(&mut self) -> &mut c::request_rec {
-        // SAFETY: as above, and only this thread uses the request.
-        unsafe { self.raw.as_mut() }
     }
 
     /// The request's pool.
@@ -145,9 +153,8 @@ impl<'r> Request<'r> {
     }
 
     /// Lets this be httpd's id of the request in its logs from now on. A subrequest has none.
-    pub fn set_log_id(mut self, id: &[u8]) {
-        let id = self.pool().string(id).as_ptr();
-        self.rec_mut().log_id = id;
+    pub fn set_log_id(self, id: &[u8]) {
+        set!(self, log_id = self.pool().string(id).as_ptr());
     }
 
     /// Lets this be the page that httpd sends for `status`, unless an `ErrorDocument` says what to send
@@ -155,7 +162,7 @@ impl<'r> Request<'r> {
     pub fn set_error_page(self, status: c_int, page: &[u8]) {
         // SAFETY: the request is alive.
         let index = unsafe { c::ap_index_of_response(status) };
-        // SAFETY: as above.
+        // SAFETY: the request is alive, and the index one that httpd has just given.
         let configured = unsafe { c::ap_response_code_string(self.as_ptr(), index) };
         if !configured.is_null() {
             return;
@@ -183,11 +190,9 @@ impl<'r> Request<'r> {
     }
 
     /// Maps the request to a file and a handler, as `translate_name` hooks do.
-    pub fn set_target(mut self, filename: &[u8], handler: &'static CStr) {
+    pub fn set_target(self, filename: &[u8], handler: &'static CStr) {
         let filename = self.pool().string(filename).as_ptr();
-        let rec = self.rec_mut();
-        rec.filename = filename;
-        rec.handler = handler.as_ptr();
+        set!(self, filename = filename, handler = handler.as_ptr());
     }
 
     /// What is at `r->filename`.
@@ -292,11 +297,9 @@ impl<'r> Request<'r> {
     /// Answers the request with what is at `location`, a path of this server, as if a client had asked
     /// for that with GET and no body (`ap_internal_redirect`; mod_cgi does the same). All of this
     /// request's body must have been read, or its connection be the last one's.
-    pub fn redirect(mut self, location: &[u8]) {
+    pub fn redirect(self, location: &[u8]) {
         let location = self.pool().string(location);
-        let rec = self.rec_mut();
-        rec.method = c"GET".as_ptr();
-        rec.method_number = c::M_GET as c_int;
+        set!(self, method = c"GET".as_ptr(), method_number = c::M_GET as c_int);
         self.headers_in().unset(c"Content-Length");
         self.headers_in().unset(c"Transfer-Encoding");
         // SAFETY: the request is alive, and nothing of a response has been passed on; the location is
@@ -316,9 +319,9 @@ impl<'r> Request<'r> {
     pub fn server_name(self) -> &'r [u8] {
         // SAFETY: the request is alive; the result is a C string in its pool.
         let name = unsafe { c::ap_get_server_name_for_url(self.as_ptr()) };
-        // SAFETY: as above.
+        // SAFETY: the pool is the request's, the name a C string in it.
         let escaped = unsafe { c::ap_escape_html2(self.rec().pool, name, 0) };
-        // SAFETY: as above.
+        // SAFETY: a C string in the request's pool.
         unsafe { string::bytes(escaped) }.unwrap_or_default()
     }
 
@@ -413,32 +416,30 @@ impl<'r> Request<'r> {
         // SAFETY: the request is alive.
         let any = unsafe { c::ap_satisfies(self.as_ptr()) } == c::SATISFY_ANY;
         // Its successor, `ap_some_authn_required`, runs the hook that asks here.
-        // SAFETY: as above.
+        // SAFETY: the request is alive.
         any && unsafe { c::ap_some_auth_required(self.as_ptr()) } != 0
     }
 
     /// Sets the authenticated user.
-    pub fn set_user(mut self, name: &[u8]) {
-        let name = self.pool().string(name).as_ptr();
-        self.rec_mut().user = name;
+    pub fn set_user(self, name: &[u8]) {
+        set!(self, user = self.pool().string(name).as_ptr());
     }
 
     /// Sends an interim response with these headers (`ap_send_interim_response`, which leaves out
     /// clients that do not know such: HTTP/1.0). The final response's own stay as they are.
-    pub fn send_interim(mut self, code: u16, line: &[u8], headers: &[(&[u8], &[u8])]) {
+    pub fn send_interim(self, code: u16, line: &[u8], headers: &[(&[u8], &[u8])]) {
         let (line, pool) = (self.pool().string(line).as_ptr(), self.pool());
-        let rec = self.rec_mut();
-        let before = (rec.status, rec.status_line, rec.headers_out);
+        let (status, status_line) = (self.rec().status, self.rec().status_line);
+        let headers_out = self.rec().headers_out;
         // SAFETY: the pool is the request's.
         let table = unsafe {
             c::apr_table_make(pool.as_ptr(), c_int::try_from(headers.len()).unwrap_or(0))
         };
-        (rec.status, rec.status_line, rec.headers_out) = (code.into(), line, table);
+        set!(self, status = code.into(), status_line = line, headers_out = table);
         headers.iter().for_each(|(name, value)| self.headers_out().add(name, value));
         // SAFETY: the request is alive, and nothing of its final response has been passed on.
         unsafe { c::ap_send_interim_response(self.as_ptr(), 1) };
-        let rec = self.rec_mut();
-        (rec.status, rec.status_line, rec.headers_out) = before;
+        set!(self, status = status, status_line = status_line, headers_out = headers_out);
     }
 
     /// Whether the response to this request has no body, whatever the application gives (HEAD).
@@ -484,11 +485,9 @@ impl<'r> Request<'r> {
     }
 
     /// Sets the status line: `code` and the whole of it, code included.
-    pub fn set_status(mut self, code: u16, line: &[u8]) {
+    pub fn set_status(self, code: u16, line: &[u8]) {
         let line = self.pool().string(line).as_ptr();
-        let rec = self.rec_mut();
-        rec.status = code.into();
-        rec.status_line = line;
+        set!(self, status = code.into(), status_line = line);
     }
 
     /// Sets the response's media type (`ap_set_content_type`), which filters look at.
@@ -515,7 +514,7 @@ impl<'r> Request<'r> {
         let policy = if chunked { c::REQUEST_CHUNKED_DECHUNK } else { c::REQUEST_CHUNKED_ERROR };
         // SAFETY: the request is alive.
         match unsafe { c::ap_setup_client_block(self.as_ptr(), policy) } {
-            // SAFETY: as above.
+            // SAFETY: the request is alive, and httpd has just read its headers.
             c::OK => Ok(unsafe { c::mwrs_has_body(self.as_ptr()) } != 0),
             status => Err(status),
         }

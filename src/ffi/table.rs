@@ -58,7 +58,7 @@ impl<'t> Table<'t> {
     pub fn iter(self) -> impl Iterator<Item = (&'t [u8], &'t [u8])> {
         // SAFETY: the table is alive; the array header is part of it.
         let array = unsafe { c::apr_table_elts(self.raw.as_ptr()) };
-        // SAFETY: as above.
+        // SAFETY: not null, as it is a part of the table, which nobody changes meanwhile.
         let array = unsafe { &*array };
         let first = array.elts.cast::<c::apr_table_entry_t>();
         let length = usize::try_from(array.nelts).unwrap_or(0);

@@ -164,7 +164,6 @@ pub fn configuration<'s>(
     }
     let directory = generation.control.parent().map(ToOwned::to_owned).unwrap_or_default();
     let configuration = Configuration {
-        version: wire::VERSION,
         secret: generation.secret,
         directory,
         httpd_uid: ids.0,

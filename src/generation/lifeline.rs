@@ -188,21 +188,10 @@ impl Newborn<'_> {
     ) -> Result<FromSupervisor, String> {
         let pid = self.pid;
         let told = |error| format!("wsgi-supervisor (pid {pid}) does not listen: {error}");
-        let encoded = |(message, descriptor)| {
-            let mut frame = Vec::new();
-            wire::encode(&message, &mut frame);
-            (frame, descriptor)
-        };
-        let lifeline = (ToSupervisor::Lifeline, self.lifeline.read.as_fd());
-        let metrics = metrics.map(|(number, file)| (ToSupervisor::Metrics { number }, file));
-        let others = std::iter::once(lifeline).chain(metrics).map(encoded);
-        for (frame, descriptor) in others.chain(logs.iter().map(announce)) {
-            self.send(&frame, Some(descriptor)).map_err(told)?;
+        if let Err(error) = self.send_all(configuration, logs, metrics) {
+            // One of another version has read no more than the first message, and said so.
+            return inbox.wait(&self.conversation, Duration::ZERO).map_err(|_| told(error));
         }
-        let mut frame = Vec::new();
-        wire::encode(&ToSupervisor::Configure(configuration), &mut frame);
-        self.send(&frame, None).map_err(told)?;
-
         let process = self.process.as_ref().map(AsFd::as_fd);
         let answer = inbox.wait_unless(&self.conversation, timeout, process);
         let (answer, has_ended) = match answer {
@@ -217,6 +206,28 @@ impl Newborn<'_> {
             Err(ReceiveError::Io(error)) => Err(told(ended_if_hung_up(error))),
             Err(error) => Err(format!("wsgi-supervisor (pid {pid}) gives no answer: {error}")),
         }
+    }
+
+    fn send_all(
+        &self,
+        configuration: Configuration,
+        logs: &[LogFile<'_>],
+        metrics: Option<(u64, BorrowedFd<'_>)>,
+    ) -> io::Result<()> {
+        let encoded = |(message, descriptor)| {
+            let mut frame = Vec::new();
+            wire::encode(&message, &mut frame);
+            (frame, descriptor)
+        };
+        let lifeline = (ToSupervisor::Lifeline, self.lifeline.read.as_fd());
+        let metrics = metrics.map(|(number, file)| (ToSupervisor::Metrics { number }, file));
+        let others = std::iter::once(lifeline).chain(metrics).map(encoded);
+        for (frame, descriptor) in others.chain(logs.iter().map(announce)) {
+            self.send(&frame, Some(descriptor))?;
+        }
+        let mut frame = Vec::new();
+        wire::encode(&ToSupervisor::Configure(configuration), &mut frame);
+        self.send(&frame, None)
     }
 
     /// Sends all of `bytes`, as long as there is somebody to read them.

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
+use headers::trust::{self, Entries};
+
 use super::target::Target;
-use super::trust::{self, Entries};
 use crate::config::DirConfig;
 use crate::ffi::request::Request;
 use crate::ffi::table::Table;

@@ -25,7 +25,6 @@ use self::delivery::Delivery;
 use self::response::{keep_in_error_page, tell_of_redirects};
 use super::account::Account;
 use super::fault::Fault;
-use super::head::Head;
 use super::presence::Presence;
 use super::target::Target;
 use super::turn::{Break, Halt, Outcome, Turn};
@@ -33,6 +32,7 @@ use super::windows::Windows;
 use crate::ffi::bucket::ClientGone;
 use crate::ffi::request::Request;
 use crate::ffi::{AP_FILTER_ERROR, OK};
+use headers::head::Head;
 
 /// What takes the place of an application's response.
 enum Page {

@@ -1,6 +1,6 @@
 //! `chroot=`: groups whose workers see one directory and nothing else.
 
-mod jail;
+pub mod jail;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -13,7 +13,7 @@ use crate::{HELLO, TELL, ask, told};
 use jail::Jail;
 
 /// Whether this test is left out because only root could run it.
-fn needs_root() -> bool {
+pub fn needs_root() -> bool {
     let skips = !testkit::running_as_root();
     if skips {
         testkit::skipped("only root can confine processes to a directory");
@@ -32,7 +32,7 @@ fn confining(jail: &Jail, options: &str) -> Httpd {
 }
 
 /// The same, with the jail's application at `/`.
-fn serving(jail: &Jail, options: &str) -> Httpd {
+pub fn serving(jail: &Jail, options: &str) -> Httpd {
     let alias = format!("WSGIScriptAlias / {}/app.wsgi", jail.path().display());
     confining(jail, options).conf(&alias)
 }

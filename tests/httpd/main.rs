@@ -39,6 +39,7 @@ mod looking;
 mod made_up_names;
 mod mapping;
 mod metrics;
+mod mixed;
 mod neighbours;
 mod outliving;
 mod output;

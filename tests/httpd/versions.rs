@@ -273,14 +273,54 @@ fn each_says_who_holds_its_lock() {
     });
 }
 
-#[test]
-fn a_free_threaded_python_has_its_lock_where_it_is_told_to() {
-    let free = versions().into_iter().filter(|(tag, _)| tag.ends_with('t'));
-    let free: Vec<_> = free.collect();
+/// The free-threaded ones.
+fn free_threaded() -> Vec<(String, PathBuf)> {
+    let free: Vec<_> = versions().into_iter().filter(|(tag, _)| tag.ends_with('t')).collect();
     if free.is_empty() {
         testkit::skipped("there is no worker for a free-threaded Python");
     }
-    for (tag, venv) in free {
+    free
+}
+
+/// Computes until another request has computed as well. It gives the lock to nobody, where there is one: see
+/// `switch-interval=` below.
+const MEET: &str = r#"
+import time
+
+seen = set()
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    seen.add(path)
+    deadline = time.monotonic() + 20
+    while len(seen) < 2 and time.monotonic() < deadline:
+        pass
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"together" if len(seen) == 2 else b"alone"]
+"#;
+
+#[test]
+fn threads_of_a_free_threaded_python_compute_side_by_side() {
+    for (tag, venv) in free_threaded() {
+        let httpd = Httpd::new()
+            .app("app.wsgi", MEET)
+            .conf(&format!(
+                "WSGIDaemonProcess app threads=2 switch-interval=1000 python-home={}\n\
+                 WSGIScriptAlias / {{apps}}/app.wsgi process-group=app",
+                venv.display()
+            ))
+            .start();
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| httpd.get("/one").assert(200).text());
+            assert_eq!(httpd.get("/two").assert(200).text(), "together", "{tag}");
+            assert_eq!(first.join().expect("an answer"), "together", "{tag}");
+        });
+    }
+}
+
+#[test]
+fn a_free_threaded_python_has_its_lock_where_it_is_told_to() {
+    for (tag, venv) in free_threaded() {
         // Named by its environment, and as what the link to the default one leads to.
         let programs = Programs::with(&format!("free-threaded-{tag}"), |_| ());
         let link = programs.0.join("python");

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
-use std::{env, fs};
+use std::{env, fs, slice};
 
 use anyhow::{Context, Result, bail};
 use lexopt::Arg;
@@ -84,11 +84,22 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
 /// `python-home=` get the first of the Pythons. One worker runs in all of them, but for those without
 /// an interpreter lock, each of which has its own.
 pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
+    build_with(out, pythons, profile, &[])
+}
+
+/// The same for one Python, but all of it says of itself that it is of another release.
+pub fn build_another_release(out: &Path, python: &Python) -> Result<()> {
+    let features = ["--package", "wire", "--features", "wire/another-version"];
+    build_with(out, slice::from_ref(python), Profile::Release, &features)
+}
+
+fn build_with(out: &Path, pythons: &[Python], profile: Profile, features: &[&str]) -> Result<()> {
     stage::folder(out)?;
     let default = pythons.first().context("no Python is named")?;
     let target = shell::target();
     let mut command = shell::cargo();
     command.arg("build").args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    command.args(features);
     let with_lock = pythons.iter().find(|python| !python.free_threaded).unwrap_or(default);
     with_lock.build_environment(&mut command);
     command.env(COMPILE_FOR, programs(pythons)?);
@@ -99,6 +110,7 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
     let worker = |python: &Python| out.join(format!("wsgi_worker.{}.so", python.worker_tag()));
     if !with_lock.free_threaded {
         place(&built.join(WORKER), &worker(with_lock))?;
+        with_lock.check_worker(&worker(with_lock))?;
     }
     for python in pythons.iter().filter(|python| python.free_threaded) {
         // PyO3 is compiled for one ABI. In a target directory shared by several, each build would
@@ -110,6 +122,7 @@ pub fn build(out: &Path, pythons: &[Python], profile: Profile) -> Result<()> {
         command.env(COMPILE_FOR, &python.executable);
         compile(command, &target, profile)?;
         place(&target.join(profile.folder()).join(WORKER), &worker(python))?;
+        python.check_worker(&worker(python))?;
     }
     let link = out.join("python");
     if fs::symlink_metadata(&link).is_ok() {

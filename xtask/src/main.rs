@@ -10,6 +10,7 @@ mod environments;
 mod flask_site;
 mod httpds;
 mod instructions;
+mod interpreters;
 mod lint;
 mod originals;
 mod package;
@@ -45,6 +46,7 @@ Usage: cargo xtask COMMAND
   test [FILTER]      all tests, in a container too where a Docker engine answers; with
                      MOD_WSGI_UNDER_TEST=theirs (or debian) the tests against httpd alone, run on
                      PyPI's (or Debian's) mod_wsgi
+  python VERSION     bring a Python that is not installed (3.15; 3.14t, which is built) for tests of all
   bench [--quick] [--row NAME]
                      compare with mod_wsgi, uWSGI, Granian and gunicorn; in full, this writes
                      docs/performance.md
@@ -82,6 +84,7 @@ fn run() -> Result<()> {
         Some("wheel") => wheel::run(arguments),
         Some("sdist") => sdist::run(arguments),
         Some("test") => test::run(arguments),
+        Some("python") => interpreters::run(arguments),
         Some("bench") => bench::run(arguments),
         Some("instructions") => instructions::run(arguments),
         Some("soak") => soak::run(arguments),

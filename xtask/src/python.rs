@@ -6,7 +6,7 @@ use std::{env, fmt, fs};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{requirements, shell, stage};
+use crate::{interpreters, requirements, shell, stage};
 
 /// The oldest Python that a worker runs in.
 const OLDEST: (u8, u8) = (3, 9);
@@ -27,6 +27,17 @@ print('%d.%d' % sys.version_info[:2])
 print(int(bool(value('Py_GIL_DISABLED'))))
 print(sysconfig.get_path('stdlib'))
 print(int(bool(value('Py_ENABLE_SHARED'))))
+";
+
+/// Loads an extension module, and takes note of nothing else that is there.
+const LOAD: &str = "
+import sys
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+name, path = '_mod_wsgi_worker', sys.argv[1]
+loader = ExtensionFileLoader(name, path)
+module = loader.create_module(ModuleSpec(name, loader, origin=path))
+loader.exec_module(module)
+module.run
 ";
 
 /// An installed CPython.
@@ -72,6 +83,7 @@ pub fn find() -> Found {
             candidates.extend(shell::on_path(&format!("python3.{minor}{suffix}")));
         }
     }
+    candidates.extend(interpreters::brought());
     candidates.extend(installed_by_pyenv());
     let mut found = Found::default();
     for candidate in candidates.into_iter().filter(|candidate| candidate.exists()) {
@@ -101,14 +113,24 @@ fn installed_by_pyenv() -> Vec<PathBuf> {
     programs
 }
 
-/// Lets a copied program find its libpython where the copy of that is, instead of by the path that it
-/// was built with. The program may be a link to the original: it becomes a file of its own.
-fn find_library_beside(program: &Path) -> Result<()> {
+/// Lets a program that was copied from one prefix to another find what it is linked to where the copies of
+/// that are, instead of by the paths that it was built with. The program may be a link to the original: it
+/// becomes a file of its own.
+fn link_to_copies(program: &Path, from: &Path, to: &Path) -> Result<()> {
     requirements::ensure_tool("patchelf", "it lets a copied Python find its own libpython")?;
     let program = fs::canonicalize(program)?;
     let own = program.with_extension("own");
     fs::copy(&program, &own)?;
-    shell::run(Command::new("patchelf").args(["--set-rpath", "$ORIGIN/../lib"]).arg(&own))?;
+    let patchelf = || Command::new("patchelf");
+    let (before, after) = (from.display().to_string(), to.display().to_string());
+    let path = shell::capture(patchelf().arg("--print-rpath").arg(&own))?;
+    let path = path.replace(&before, "$ORIGIN/..");
+    shell::run(patchelf().args(["--force-rpath", "--set-rpath", &path]).arg(&own))?;
+    let loader = shell::capture(patchelf().arg("--print-interpreter").arg(&own))?;
+    if loader.starts_with(&before) {
+        let loader = loader.replace(&before, &after);
+        shell::run(patchelf().args(["--set-interpreter", &loader]).arg(&own))?;
+    }
     Ok(fs::rename(own, program)?)
 }
 
@@ -170,7 +192,7 @@ impl Python {
             }
             if self.shared {
                 let program = self.executable.strip_prefix(prefix)?;
-                find_library_beside(&fresh.join(program))?;
+                link_to_copies(&fresh.join(program), prefix, &copy)?;
             }
             fs::rename(&fresh, &copy)?;
         }
@@ -194,6 +216,17 @@ impl Python {
             true => format!("cpython-{}{}t", self.version.0, self.version.1),
             false => "abi3".to_owned(),
         }
+    }
+
+    /// Loads a worker that has been built for it. Where PyO3 cannot ask a Python about itself, it builds for the
+    /// stable ABI, which one without an interpreter lock does not have.
+    ///
+    /// # Errors
+    /// What Python says.
+    pub fn check_worker(&self, worker: &Path) -> Result<()> {
+        shell::capture(Command::new(&self.executable).args(["-I", "-c", LOAD]).arg(worker))
+            .map(drop)
+            .with_context(|| format!("{self} does not load {}", worker.display()))
     }
 
     /// Makes a command build for this Python.

@@ -14,7 +14,9 @@ use crate::dist::Profile;
 use crate::originals::{self, Original};
 use crate::python::{self, Found, Python};
 use crate::tally::Tally;
-use crate::{dist, docker, environments, httpds, requirements, sdist, shell, stage, wheel};
+use crate::{
+    dist, docker, environments, httpds, interpreters, requirements, sdist, shell, stage, wheel,
+};
 
 /// What the test applications import.
 const PACKAGES: [&str; 6] = ["flask", "django", "falcon", "bottle", "pyramid", "py-spy"];
@@ -28,12 +30,15 @@ const EVERY_PYTHON: &str = "versions";
 /// The module that holds the tests of the package for pip, and how filters begin that ask for it.
 const WHEEL_TESTS: &str = "wheel";
 
+/// The module with tests of files of two releases, and how filters begin that ask for it.
+const MIXED: &str = "mixed";
+
 /// The module that holds the container tests: elsewhere they are skipped, not failed.
 const CONTAINER_TESTS: &str = "in_a_container::";
 
 /// Modules of tests that look at our supervisor, our workers, or what we promise of them. An original
 /// has none, and one Python for all groups, so nothing of it can be asked there.
-const OURS_ALONE: [&str; 22] = [
+const OURS_ALONE: [&str; 23] = [
     "admin::",
     "broken_workers::",
     "command::",
@@ -45,6 +50,7 @@ const OURS_ALONE: [&str; 22] = [
     "looking::",
     "made_up_names::",
     "metrics::",
+    "mixed::",
     "overload::",
     "page::",
     "prometheus::",
@@ -78,7 +84,11 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     requirements::look_for_chromium();
     requirements::look_for_h2load();
     let stage = stage::ensure()?;
-    let pythons = pythons(&stage, filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)));
+    let every = filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON));
+    if every {
+        interpreters::bring_wanted()?;
+    }
+    let pythons = pythons(&stage, every);
     let site = Site::prepare(&stage, &pythons)?;
     let mut run = Run { tally: Tally::default(), left_out: 0, complete: true };
 
@@ -93,6 +103,11 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     }
     let mut tests = site.tests(&["--workspace", "--no-fail-fast"]);
     tests.args(filter);
+    let other = stage.join("other-release");
+    if filter.is_none_or(|filter| filter.starts_with(MIXED)) {
+        dist::build_another_release(&other, site.python)?;
+        tests.env(environment::OTHER_RELEASE, &other);
+    }
     let wheel = wheel(&stage, filter)?;
     if let Some(wheel) = &wheel {
         tests.env(environment::WHEEL, wheel);

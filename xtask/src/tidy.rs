@@ -88,8 +88,8 @@ pub fn run() -> Result<()> {
 const MESSAGES: &str = "docs/troubleshooting.md";
 
 /// Where messages are: the module's programs.
-const MESSAGES_ARE_IN: [&str; 4] =
-    ["src", "crates/channel/src", "crates/supervisor/src", "crates/worker/src"];
+const MESSAGES_ARE_IN: [&str; 5] =
+    ["src", "crates/channel/src", "crates/supervisor/src", "crates/wire/src", "crates/worker/src"];
 
 /// Each message that the page quotes is still one of ours: between the parts that differ (`…`), it says
 /// what some file of the programs says. And what the module logs of requests as an error or a warning is on

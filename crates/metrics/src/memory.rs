@@ -20,7 +20,7 @@ pub struct Memory(NonNull<Layout>);
 
 // SAFETY: all that is there are atomics, and they stay mapped.
 unsafe impl Send for Memory {}
-// SAFETY: as above.
+// SAFETY: atomics are there for several threads at a time.
 unsafe impl Sync for Memory {}
 
 impl Memory {

@@ -1,13 +1,20 @@
 //! Tests of the memory's contents, and of how they are told.
 
+use std::mem::offset_of;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::layout::{
+    BOUNDS, CHILDREN, Child, Class, Histogram, Layout, Loss, NAME, Reload, Sample, Slot,
+};
 use crate::layout::{FLIGHTS, LINE, LOSSES, SAMPLES, SLOTS};
 use crate::{
     About, Cause, Flight, Format, Health, Metrics, Phase, Reason, Sampler, Summary, write,
 };
+
+/// The version of the protocol, and the digest of how the memory is laid out.
+const RECORDED: (u16, u64) = (2, 0xb685_dffe_6354_d9c7);
 
 fn metrics() -> Metrics {
     let metrics = Metrics::create().unwrap();
@@ -237,4 +244,48 @@ fn a_quantile_is_the_bound_of_its_bucket() {
     histogram.observe(Duration::from_secs(3600));
     assert_eq!(histogram.quantile(0.5), Some(0.0025));
     assert_eq!(histogram.quantile(0.99), None);
+}
+
+/// Module, supervisor and `wsgictl` may be of two releases, which the version of the protocol tells apart.
+#[test]
+fn the_layout_does_not_change_without_the_version_of_the_protocol() {
+    macro_rules! places {
+        ($type:ty: $($field:ident)*) => {
+            [$((stringify!($field), offset_of!($type, $field))),*]
+        };
+    }
+    let layout = places!(Layout: generation supervisor answering taken log_level keys pids slots children lost
+        losses histories);
+    let slot = places!(Slot: named is_application process_group application_group server defined requests refused
+        restarts reloads received_bytes sent_bytes receiving queued application sending starting workers_serving
+        workers_other workers_most threads resident is_expected workers_ready is_full);
+    let histogram = places!(Histogram: buckets sum);
+    let child = places!(Child: running used flights);
+    let flight = places!(crate::layout::Flight: state version place phase worker began line id);
+    let loss = places!(Loss: state place cause worker number time story);
+    let sample = places!(Sample: interval requests errors application waiting resident);
+    let sizes = (size_of::<Layout>(), size_of::<Slot>(), SLOTS, CHILDREN, NAME, BOUNDS);
+    let more_sizes = (
+        size_of::<Child>(),
+        size_of::<crate::layout::Flight>(),
+        size_of::<Loss>(),
+        FLIGHTS,
+        LOSSES,
+        SAMPLES,
+    );
+    let labels = (Class::ALL, Reason::ALL, Cause::ALL, Reload::ALL);
+    let parts = (histogram, child, flight, loss, sample);
+    let text = format!("{layout:?} {slot:?} {parts:?} {sizes:?} {more_sizes:?} {labels:?}");
+    // FNV-1a (RFC 9923).
+    let digest = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
+        (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let (version, recorded) = RECORDED;
+    assert_eq!(
+        (version, recorded),
+        (wire::VERSION, digest),
+        "the memory has changed since version {version}: raise wire::VERSION, unless it has been raised since \
+         the last release, and record ({}, {digest:#x}) here",
+        wire::VERSION
+    );
 }

@@ -103,9 +103,16 @@ pub fn find(
     }
 }
 
-/// Whether the environment at `home` is one of a Python without interpreter lock (PEP 703).
-pub fn is_free_threaded(home: &Path) -> bool {
-    versions().any(|version| home.join(format!("lib/python{version}t")).is_dir())
+/// Whether a program is a Python without interpreter lock (PEP 703), such as `bin/python3.14t`, or a link to it.
+/// One that has such a name for nothing but its folder shares that with no other one of its version.
+pub fn is_free_threaded(program: &Path) -> bool {
+    let real = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
+    let name = real.file_name().unwrap_or_default().as_encoded_bytes();
+    let library = real.ancestors().nth(2).unwrap_or(Path::new("/")).join("lib");
+    let has = |suffix: &str| {
+        versions().any(|version| library.join(format!("python{version}{suffix}")).is_dir())
+    };
+    name.starts_with(b"python3.") && name.ends_with(b"t") || has("t") && !has("")
 }
 
 /// The interpreter where none is configured: the one that `python` beside the module is a link to,

@@ -128,7 +128,7 @@ impl Launch<'_> {
                     workers.map(|(place, (tag, _))| format!("{tag}={}", number(place)).into()),
                 );
                 if let Some(free) = group.free_threading
-                    && home.is_some_and(environment::is_free_threaded)
+                    && environment::is_free_threaded(&path)
                 {
                     environment.push(pair("PYTHON_GIL", if free { "0" } else { "1" }));
                 }

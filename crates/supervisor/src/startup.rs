@@ -6,6 +6,7 @@ use std::time::Duration;
 use channel::{Inbox, ReceiveError};
 use nix::unistd::Uid;
 use wire::generation::{Configuration, Group, Log, ToSupervisor};
+use wire::{DecodeError, FrameError};
 
 use crate::directory::DirectoryError;
 
@@ -18,12 +19,12 @@ pub enum StartError {
     /// No configuration came.
     #[error("cannot read the configuration from httpd: {0}")]
     Receive(#[from] ReceiveError),
-    /// Something came that is no configuration: another version, most likely.
+    /// Something came that is no configuration.
     #[error(
         "cannot understand the configuration from httpd: {0}; install mod_wsgi_rs.so and \
          wsgi-supervisor from the same build"
     )]
-    Configuration(wire::FrameError),
+    Configuration(FrameError),
     /// The module is from another build.
     #[error(
         "mod_wsgi_rs.so speaks version {module} of the protocol and wsgi-supervisor version {}; \
@@ -70,6 +71,17 @@ pub enum StartError {
     },
 }
 
+impl From<FrameError> for StartError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Payload { source: DecodeError::Version { theirs: module }, .. } => {
+                Self::Version { module }
+            }
+            error => Self::Configuration(error),
+        }
+    }
+}
+
 /// What httpd's parent hands over at the start.
 #[derive(Debug)]
 pub struct Handover {
@@ -101,7 +113,7 @@ pub fn receive(httpd: impl AsFd) -> Result<Handover, StartError> {
             }
             Ok(ToSupervisor::Configure(configuration)) => break configuration,
             Ok(ToSupervisor::Ping) => {}
-            Err(ReceiveError::Frame(error)) => return Err(StartError::Configuration(error)),
+            Err(ReceiveError::Frame(error)) => return Err(error.into()),
             Err(error) => return Err(error.into()),
         }
     };
@@ -111,9 +123,6 @@ pub fn receive(httpd: impl AsFd) -> Result<Handover, StartError> {
 }
 
 fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), StartError> {
-    if configuration.version != wire::VERSION {
-        return Err(StartError::Version { module: configuration.version });
-    }
     let has = |log: &Log| match log.file {
         Some(number) => (number as usize) < files,
         None => configuration.syslog.is_some(),
@@ -189,7 +198,6 @@ mod tests {
             log: log(0),
         };
         let mut configuration = Configuration {
-            version: wire::VERSION,
             secret: Secret::new([0; Secret::SIZE]),
             directory: PathBuf::from("/run/httpd/wsgi.1.0"),
             httpd_uid: 33,
@@ -209,6 +217,24 @@ mod tests {
     }
 
     #[test]
+    fn a_module_of_another_version_is_told_both() {
+        let (httpd, supervisor) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (lifeline, _) = std::io::pipe().unwrap();
+        let mut bytes = Vec::new();
+        wire::encode(&ToSupervisor::Lifeline, &mut bytes);
+        // Behind the version anything may stand.
+        let at = bytes.len() - 2;
+        bytes[at..].copy_from_slice(&999_u16.to_le_bytes());
+        bytes.extend([7; 5]);
+        bytes[0] += 5;
+        channel::send_with_descriptor(&httpd, &bytes, OwnedFd::from(lifeline)).unwrap();
+        let error = receive(&supervisor).unwrap_err().to_string();
+        let expected =
+            format!("version 999 of the protocol and wsgi-supervisor version {}", wire::VERSION);
+        assert!(error.contains(&expected), "{error}");
+    }
+
+    #[test]
     fn a_sound_configuration_is_taken() {
         check(&configuration(|_| {}), 1, true).unwrap();
         check(&configuration(|c| c.groups[0].identity = None), 1, false).unwrap();
@@ -216,9 +242,6 @@ mod tests {
 
     #[test]
     fn what_could_not_or_must_not_be_served_is_refused() {
-        let expected =
-            format!("version 999 of the protocol and wsgi-supervisor version {}", wire::VERSION);
-        check_refused(|c| c.version = 999, &expected);
         check_refused(
             |c| c.groups[0].log = log(1),
             "the log of process group 'blog' is not among the 1 log files",

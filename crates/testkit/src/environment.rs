@@ -6,6 +6,8 @@ use std::process::Command;
 
 /// The folder with the module, the supervisor and the workers.
 pub const DIST: &str = "MOD_WSGI_RS_DIST";
+/// A folder with the same, built to speak another version of the protocol, where that has been done.
+pub const OTHER_RELEASE: &str = "MOD_WSGI_RS_OTHER_RELEASE";
 /// A virtual environment of the default Python, with Flask and Django, made by `virtualenv`.
 pub const VENV: &str = "MOD_WSGI_RS_VENV";
 /// The same for every other Python that has a worker; colon-separated, possibly empty.
@@ -37,6 +39,11 @@ pub const KEEP: &str = "MOD_WSGI_RS_KEEP";
 /// When the tests were not started by `cargo xtask test`.
 pub fn dist() -> PathBuf {
     required(DIST).into()
+}
+
+/// The folder with the same of another version, where it has been built.
+pub fn other_release() -> Option<PathBuf> {
+    env::var_os(OTHER_RELEASE).map(PathBuf::from)
 }
 
 /// The virtual environment of the default Python.

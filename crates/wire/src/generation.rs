@@ -26,8 +26,8 @@ pub enum ToSupervisor {
     },
     /// The groups to serve.
     Configure(Configuration),
-    /// The reading end of a pipe travels with the message. The parent and each child of the
-    /// generation hold the other end, and nothing is ever written: the end of the pipe says that the
+    /// Opens the conversation, with [`crate::VERSION`]. The reading end of a pipe travels with it. The parent and
+    /// each child of the generation hold the other end, and nothing is ever written: the end of the pipe says that the
     /// last of them is gone. A pipe, as it carries no descriptors, whoever writes to it.
     Lifeline,
     /// [`FromSupervisor::Pong`] is to answer.
@@ -62,8 +62,6 @@ pub enum FromSupervisor {
 /// One configuration cycle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configuration {
-    /// [`crate::VERSION`] of the module.
-    pub version: u16,
     /// What httpd children must say to be answered.
     pub secret: Secret,
     /// Directory to make, which holds all sockets of the generation.
@@ -190,7 +188,8 @@ impl Message<'_> for ToSupervisor {
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Lifeline | Self::Ping => {}
+            Self::Ping => {}
+            Self::Lifeline => writer.u16(crate::VERSION),
             Self::LogFile { name } => writer.bytes(name),
             Self::Metrics { number } => writer.u64(*number),
             Self::Configure(configuration) => configuration.write(writer),
@@ -201,7 +200,10 @@ impl Message<'_> for ToSupervisor {
         Ok(match kind {
             1 => Self::LogFile { name: reader.bytes("name")?.to_owned() },
             2 => Self::Configure(Configuration::read(reader)?),
-            3 => Self::Lifeline,
+            3 => {
+                reader.version()?;
+                Self::Lifeline
+            }
             4 => Self::Ping,
             5 => Self::Metrics { number: reader.u64("number")? },
             kind => {
@@ -258,7 +260,6 @@ impl Message<'_> for FromSupervisor {
 
 impl Configuration {
     fn write(&self, writer: &mut Writer<'_>) {
-        writer.u16(self.version);
         self.secret.write(writer);
         writer.path(&self.directory);
         writer.u32(self.httpd_uid);
@@ -270,7 +271,6 @@ impl Configuration {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            version: reader.u16("version")?,
             secret: Secret::read(reader)?,
             directory: reader.path("directory")?,
             httpd_uid: reader.u32("httpd uid")?,

@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use crate::_mod_wsgi_worker;
 
-/// Becomes a worker: takes up the conversation with the supervisor, confines the process to the
+/// Becomes a worker, if `version` is [`wire::VERSION`], which keeps its place here in all versions: takes up the conversation with the supervisor, confines the process to the
 /// directory `root` (none if negative), and runs Python with `argc` arguments in `argv`.
 ///
 /// # Safety
@@ -13,10 +13,19 @@ use crate::_mod_wsgi_worker;
 /// nothing else owns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wsgi_worker_main(
+    version: c_int,
     root: c_int,
     argc: c_int,
     argv: *const *const c_char,
 ) -> c_int {
+    let ours = c_int::from(wire::VERSION);
+    if version != ours {
+        eprintln!(
+            "wsgi-worker speaks version {version} of the protocol and its wsgi_worker.TAG.so version {ours}; \
+             install both from the same build"
+        );
+        return 1;
+    }
     // SAFETY: the caller's promise.
     let root = (root >= 0).then(|| unsafe { OwnedFd::from_raw_fd(root) });
     let count = usize::try_from(argc).unwrap_or(0);

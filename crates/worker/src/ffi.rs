@@ -72,7 +72,7 @@ impl Arguments {
         // SAFETY: the kernel has said that these bytes are the arguments (`find`): they lie on the
         // first stack, which is there as long as the process, and Python has its own copy of them.
         unsafe { std::ptr::write_bytes(start, 0, self.0.len()) };
-        // SAFETY: as above, and `length` is less than there is room for; the text is elsewhere.
+        // SAFETY: the same bytes, of which `length` is no more than there are; the text is elsewhere.
         unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), start, length) };
     }
 }

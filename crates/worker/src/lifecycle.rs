@@ -110,11 +110,18 @@ impl Prepared {
         setup::hide();
         let title = Title::find();
         let mut control = Control::take_stdin()?;
-        match control.next(None)? {
-            Event::Order(ToWorker::Configure(settings), _) => Ok(Self { control, settings, title }),
+        match control.next(None) {
+            Ok(Event::Order(ToWorker::Configure(settings), _)) => {
+                Ok(Self { control, settings, title })
+            }
             // There is nothing to do any more.
-            Event::Order(..) | Event::Signal(_) | Event::Orphaned | Event::Nothing => {
+            Ok(Event::Order(..) | Event::Signal(_) | Event::Orphaned | Event::Nothing) => {
                 ffi::exit_now(0)
+            }
+            // A supervisor of another release understands this much (`wire::VERSION`).
+            Err(error) => {
+                control.reporter(false).failed(error.to_string());
+                ffi::exit_now(1)
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use headers::{Network, TrustedHeader};
+
 use super::{Directive, Outcome, Setter, on_off, set_flag};
-use crate::config::{
-    Arguments, Compatibility, DirConfig, MapHead, Network, TrustedHeader, flag, lossy,
-};
+use crate::config::{Arguments, Compatibility, DirConfig, MapHead, flag, lossy};
 use crate::ffi::command::{Command, Context, Form};
 
 pub static DIRECTIVES: [Directive; 11] = [

@@ -3,6 +3,7 @@
 use std::sync::Once;
 
 use channel::Bytes;
+use headers::head::Head;
 use tracing::{error, warn};
 
 use super::{Exchange, Outcome, Page};
@@ -10,7 +11,6 @@ use crate::ffi::bucket::{ClientGone, Then};
 use crate::ffi::request::Request;
 use crate::ffi::{AP_FILTER_ERROR, OK};
 use crate::handler::fault::Fault;
-use crate::handler::head::Head;
 use crate::handler::presence::Presence;
 
 /// Most early hints of a request, and most bytes of their headers.
@@ -25,6 +25,26 @@ const HTTP_OK: u16 = 200;
 
 /// "205 Reset Content".
 const HTTP_RESET_CONTENT: u16 = 205;
+
+/// Hands a head to httpd, which sends it with the first bytes of the body.
+fn hand_over(head: &Head<'_>, request: Request<'_>) {
+    request.set_status(head.code, head.line);
+    if let Some(content_type) = head.content_type {
+        request.set_content_type(content_type);
+    }
+    if let Some(length) = head.content_length {
+        request.set_content_length(length);
+    }
+    for &(name, value) in &head.headers {
+        // This one has to survive an error page of httpd's own (ErrorDocument 401).
+        let table = if name.eq_ignore_ascii_case(b"www-authenticate") {
+            request.err_headers_out()
+        } else {
+            request.headers_out()
+        };
+        table.add(name, value);
+    }
+}
 
 /// Headers of an application's error that httpd's page for it needs, too.
 pub(super) fn keep_in_error_page(request: Request<'_>, headers: &[(&[u8], &[u8])]) {
@@ -92,7 +112,7 @@ impl Exchange<'_, '_> {
         if self.request.expects_continue() {
             self.request.close_connection();
         }
-        head.apply(self.request);
+        hand_over(head, self.request);
         self.turn.renew();
         self.turn.note_answer();
         self.begun = true;

@@ -141,7 +141,6 @@ impl Generation {
             channel::send_with_descriptor(&httpd, &bytes, &descriptor).unwrap();
         }
         let mut configuration = Configuration {
-            version: wire::VERSION,
             secret: Secret::new([9; Secret::SIZE]),
             directory: place.join(format!("wsgi.{}.0", std::process::id())),
             httpd_uid: Uid::effective().as_raw(),

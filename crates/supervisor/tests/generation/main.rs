@@ -470,7 +470,6 @@ fn what_cannot_be_served_is_refused_at_the_start() {
         assert_eq!(generation.exited().code(), Some(1));
         assert_eq!(generation.log(), "", "the parent logs it");
     };
-    check(|c| c.version = 999, "mod_wsgi_rs.so speaks version 999");
     check(|c| c.directory = format!("/tmp/{}", "x".repeat(100)).into(), "to a shorter one");
     check(|c| c.directory = "/nonexistent/wsgi.1.0".into(), "cannot make the directory");
 }

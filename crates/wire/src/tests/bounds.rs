@@ -1,9 +1,9 @@
 //! What a peer may claim, and what happens when it claims more.
 
 use super::*;
+use crate::Secret;
 use crate::codec::{Reader, Writer};
 use crate::exchange::Level;
-use crate::{Secret, VERSION};
 
 /// Reads a payload of that kind and tells what is wrong with it.
 #[track_caller]
@@ -117,7 +117,6 @@ fn lists_that_their_payload_cannot_hold_are_refused_before_they_are_allocated() 
     assert_eq!(head, DecodeError::Count { what: "headers", count: 3 });
 
     let configuration = refused::<generation::ToSupervisor>(2, |writer| {
-        writer.u16(VERSION);
         Secret::new([0; Secret::SIZE]).write(writer);
         writer.bytes(b"/run");
         writer.u32(0);

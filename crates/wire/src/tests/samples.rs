@@ -485,14 +485,13 @@ pub fn to_reader() -> impl Strategy<Value = ToReader> {
 }
 
 pub fn to_supervisor() -> impl Strategy<Value = ToSupervisor> {
-    let ids = (any::<u16>(), any::<u32>(), any::<u32>());
+    let ids = any::<(u32, u32)>();
     let logs = (log(), option::of(syslog()));
     let configuration = (ids, secret(), path(), logs, vec(group(), 0..3));
     let configuration =
         configuration.prop_map(|(ids, secret, directory, logs, groups)| Configuration {
-            version: ids.0,
-            httpd_uid: ids.1,
-            httpd_gid: ids.2,
+            httpd_uid: ids.0,
+            httpd_gid: ids.1,
             secret,
             directory,
             log: logs.0,

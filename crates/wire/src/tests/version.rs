@@ -6,10 +6,10 @@ use proptest::test_runner::TestRunner;
 use super::samples;
 use crate::codec::DecodeError;
 use crate::frame::{FrameError, Message, encode, split};
-use crate::{VERSION, control};
+use crate::{VERSION, control, generation};
 
 /// The version, and the digest of what its messages look like on the wire.
-const RECORDED: (u16, u64) = (2, 0x15ca_92b3_7fd3_e03e);
+const RECORDED: (u16, u64) = (2, 0x5f4d_bb06_dcf3_7c76);
 
 /// Enough for each variant of each message, and each choice inside.
 const SAMPLES: usize = 500;
@@ -62,11 +62,15 @@ impl Digest {
 }
 
 #[test]
-fn supervisor_and_worker_refuse_another_version() {
+fn what_opens_a_conversation_refuses_another_version() {
     fn check<M: Message<'static> + std::fmt::Debug>(message: &M) {
         let mut bytes = Vec::new();
         encode(message, &mut bytes);
         bytes[8..10].copy_from_slice(&7_u16.to_le_bytes());
+        // Whatever that version has behind it.
+        bytes.push(0xff);
+        let length = bytes.len() as u32 - 8;
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
         let bytes: &'static [u8] = bytes.leak();
         let refused = split(bytes, M::MAX_PAYLOAD).unwrap().unwrap().message::<M>().unwrap_err();
         let source = DecodeError::Version { theirs: 7 };
@@ -74,6 +78,7 @@ fn supervisor_and_worker_refuse_another_version() {
         let expected = format!("version 7 of the protocol, this is version {VERSION}");
         assert!(refused.to_string().contains(&expected), "{refused}");
     }
+    check(&generation::ToSupervisor::Lifeline);
     check(&control::ToWorker::Configure(Box::default()));
     check(&control::FromWorker::Ready { python: "3.14".to_owned() });
 }

@@ -102,8 +102,7 @@ impl Control {
         Ok(Self { socket: Arc::new(socket), inbox, signals, hung_up: false })
     }
 
-    /// The sending half.
-    /// `json`: logs are for machines.
+    /// The sending half. With `json`, logs are for machines.
     pub fn reporter(&self, json: bool) -> Reporter {
         Reporter { socket: Arc::new(Mutex::new(Arc::clone(&self.socket))), json }
     }

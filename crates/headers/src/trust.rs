@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::config::{Category, Network, TrustedHeader};
+use crate::{Category, Network, TrustedHeader};
 
 type Text<'r> = Cow<'r, [u8]>;
 

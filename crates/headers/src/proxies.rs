@@ -84,6 +84,7 @@ pub struct Network {
 
 /// What is wrong with an address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NetworkError {
     /// Neither an address nor the beginning of one.
     #[error(

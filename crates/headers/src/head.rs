@@ -3,8 +3,6 @@
 //! A worker may run anybody's code, so nothing that it sends may split a response, smuggle a
 //! header, or contradict the framing that httpd does itself.
 
-use crate::ffi::request::Request;
-
 /// A response head that may go to the client.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head<'a> {
@@ -15,16 +13,17 @@ pub struct Head<'a> {
     /// `Content-Length`, in bytes.
     pub content_length: Option<u64>,
     /// Value of `Content-Type`.
-    content_type: Option<&'a [u8]>,
+    pub content_type: Option<&'a [u8]>,
     /// All other headers that are sent, in order.
-    headers: Vec<(&'a [u8], &'a [u8])>,
+    pub headers: Vec<Header<'a>>,
 }
 
 /// A header's name and value.
-type Header<'a> = (&'a [u8], &'a [u8]);
+pub type Header<'a> = (&'a [u8], &'a [u8]);
 
 /// What is wrong with a response head. The application's fault: status 500 and a line in the log.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HeadError {
     /// The status line is not "NNN" or "NNN reason".
     #[error("the status line {0:?} is not three digits, a space and a reason")]
@@ -122,26 +121,6 @@ impl<'a> Head<'a> {
     /// Whether a body may follow (RFC 9110, section 6.4.1).
     pub fn allows_body(&self) -> bool {
         !matches!(self.code, 204 | 205 | 304)
-    }
-
-    /// Hands the head to httpd, which sends it with the first bytes of the body.
-    pub fn apply(&self, request: Request<'_>) {
-        request.set_status(self.code, self.line);
-        if let Some(content_type) = self.content_type {
-            request.set_content_type(content_type);
-        }
-        if let Some(length) = self.content_length {
-            request.set_content_length(length);
-        }
-        for &(name, value) in &self.headers {
-            // This one has to survive an error page of httpd's own (ErrorDocument 401).
-            let table = if name.eq_ignore_ascii_case(b"www-authenticate") {
-                request.err_headers_out()
-            } else {
-                request.headers_out()
-            };
-            table.add(name, value);
-        }
     }
 }
 
