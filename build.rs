@@ -6,6 +6,10 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
 /// What the module uses of httpd and APR, and nothing else: what came after httpd 2.4.6 is in the shim.
 const FUNCTIONS: &[&str] = &[
     "ap_(add_version_component|allow_options|auth_type|context_document_root|context_prefix)",
@@ -31,7 +35,9 @@ const FUNCTIONS: &[&str] = &[
     "apr_(brigade_insert_file|file_dup|os_file_put|os_sock_get|table_make)",
     "apr_(brigade_cleanup|brigade_create|brigade_destroy|bucket_eos_create)",
     "apr_(bucket_flush_create|bucket_heap_create|bucket_transient_create|os_file_get|palloc|pmemdup|pstrmemdup)",
-    "apr_pool_(cleanup_null|cleanup_register|create_ex|destroy|userdata_get|userdata_setn)",
+    "apr_pool_(cleanup_null|cleanup_register|create_ex|destroy|pre_cleanup_register)",
+    "apr_pool_(userdata_get|userdata_setn)",
+    "ap_close_listeners",
     "apr_proc_other_child_(register|unregister)",
     "apr_(strerror|table_(addn|do|get|setn|unset|elts))",
     "mwrs_.*",
@@ -59,6 +65,8 @@ const VARS: &[&str] = &[
 ];
 
 fn main() {
+    print_digest("PAGE_STYLE", "src/status/page.css");
+    print_digest("PAGE_SCRIPT", "src/status/page.js");
     println!("cargo::rerun-if-changed=apache-headers");
     println!("cargo::rerun-if-env-changed=APXS");
 
@@ -150,4 +158,12 @@ fn capture(program: &str, arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Has the code know under which digest a Content-Security-Policy allows what is in a file.
+fn print_digest(name: &str, file: &str) {
+    println!("cargo:rerun-if-changed={file}");
+    let content = std::fs::read(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let digest = STANDARD.encode(Sha256::digest(content));
+    println!("cargo:rustc-env={name}=sha256-{digest}");
 }

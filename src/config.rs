@@ -14,7 +14,7 @@ mod settings;
 mod values;
 
 pub use alias::{Alias, Mount};
-pub use arguments::{Arguments, Setting};
+pub use arguments::{Arguments, Setting, suggestion};
 pub use check::{check, install_directory, socket_prefix};
 pub use chroot::Root;
 pub use compatibility::Compatibility;

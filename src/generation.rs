@@ -4,6 +4,7 @@
 mod check;
 mod describe;
 mod lifeline;
+mod logs;
 mod metrics;
 mod scoreboard;
 
@@ -65,8 +66,17 @@ pub struct GroupFacts {
     pub server: Vec<u8>,
     /// How to speak with its workers.
     pub options: ConnectionOptions,
-    /// How many requests the workers of one of its application groups run at a time.
-    pub capacity: usize,
+    /// How much the workers of one of its application groups can do.
+    pub capacity: Capacity,
+}
+
+/// How much the workers of an application group can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// How many requests they run at a time, when all of them are up.
+    pub requests: usize,
+    /// Whether they are as many as the load needs, so that requests may wait for one to start.
+    pub follows_load: bool,
 }
 
 /// How httpd's children speak with the workers of a group. What is not set is left to httpd or the
@@ -105,6 +115,8 @@ struct Parent {
     lifeline: Option<Lifeline>,
     /// The conversation with the supervisor of the current generation, while there is one.
     watch: Option<Watch>,
+    /// Those with supervisors of earlier generations, and with what these leave behind.
+    earlier: Vec<Watch>,
     /// Our processes that have not ended yet, of this generation and earlier ones.
     running: Vec<Running>,
     /// How many supervisors of this generation have died early, one after the other.
@@ -166,7 +178,8 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
     impl Drop for EndOfGeneration {
         fn drop(&mut self) {
             with_parent(|parent| {
-                (parent.lifeline, parent.watch) = (None, None);
+                parent.lifeline = None;
+                parent.earlier.extend(parent.watch.take());
                 parent.running.iter_mut().for_each(|running| running.current = false);
             });
         }
@@ -179,6 +192,7 @@ fn try_start(pool: Pool<'_>, main: Server<'_>) -> Result<(), String> {
             pid: std::process::id(),
             lifeline: None,
             watch: None,
+            earlier: Vec::new(),
             running: Vec::new(),
             early_deaths: 0,
         }
@@ -200,11 +214,13 @@ fn spawn(parent: &mut Parent, main: Server<'_>) -> Result<(), String> {
     let (configuration, logs) = describe::configuration(main, &generation)?;
     let program = install_directory().join("wsgi-supervisor");
     let metrics = metrics().map(|metrics| (metrics.begin_supervisor(), metrics.file()));
+    // Theirs may have led to programs that httpd has ended since.
+    parent.earlier.retain(|earlier| earlier.hand_on(&logs));
     let newborn = lifeline.execute(&program)?;
     process::watch_child(main, newborn.pid, ended);
     parent.running.push(Running::new(newborn.pid, Program::Supervisor));
     parent.watch = None;
-    parent.watch = Some(newborn.tell(configuration, logs, metrics)?);
+    parent.watch = Some(newborn.tell(configuration, &logs, metrics)?);
     Ok(())
 }
 
@@ -224,6 +240,7 @@ fn ended(pid: u32, status: i32) {
             return;
         }
         if !running.current {
+            parent.earlier.retain(|earlier| !earlier.has_ended());
             log(
                 Level::Debug,
                 &format!("wsgi-supervisor (pid {pid}) of an earlier generation ended"),
@@ -288,6 +305,7 @@ fn end_silent_supervisor(pid: u32) {
 pub fn enter_child() {
     if let Some(parent) = lock_parent().as_mut() {
         parent.watch = None;
+        parent.earlier.clear();
     }
     metrics::enter_child();
 }
@@ -344,10 +362,15 @@ fn replace(parent: &mut Parent) {
     });
 }
 
-/// httpd's parent is about to exit, and no child of httpd is left: the supervisors have been told
-/// by the end of their connection. Waits for them, so that nothing of httpd outlives it.
+/// httpd's parent is about to exit, and no child of httpd is left: the end of the lifeline tells the
+/// supervisors. Waits for them, so that nothing of httpd outlives it, before httpd ends the programs
+/// that its logs lead to: workers may still have something to say.
 fn wait_for_supervisors() {
     with_parent(|parent| {
+        // Nobody is to wait meanwhile for what is not served any more.
+        process::close_listeners();
+        (parent.lifeline, parent.watch) = (None, None);
+        parent.earlier.clear();
         let deadline = Instant::now() + STOP_PATIENCE;
         for running in parent.running.drain(..) {
             let Ok(pid) = i32::try_from(running.pid) else {

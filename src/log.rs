@@ -5,9 +5,10 @@
 //! it has levels of httpd's that `tracing` has not.
 
 use std::fmt::{Debug, Write};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use metrics::Metrics;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -64,20 +65,20 @@ struct ToErrorLog;
 
 impl Subscriber for ToErrorLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let limit = with_current(|request| match request {
-            Some(request) => request.log_level(),
-            None => {
-                with_main_server(|server| server.map_or(Level::Warning.number(), Server::log_level))
-            }
-        });
+        let limit = asked_for().unwrap_or_else(configured);
         number(metadata.level()) <= limit
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let text = [line.message, line.fields].concat();
-        let level = number(event.metadata().level());
+        let mut text = [line.message, line.fields].concat();
+        let mut level = number(event.metadata().level());
+        if level > Level::Notice.number() && asked_for().is_some() && level > configured() {
+            // httpd drops what LogLevel leaves out, but for notices.
+            text = format!("{}: {text}", event.metadata().level().as_str().to_lowercase());
+            level = Level::Notice.number();
+        }
         with_current(|request| match request {
             Some(request) => log_request(request, level, text.as_bytes()),
             None => with_main_server(|server| log_server(server, level, text.as_bytes())),
@@ -91,6 +92,29 @@ impl Subscriber for ToErrorLog {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
+}
+
+/// Where `wsgictl log` says what is to be logged.
+static ASKED: OnceLock<&Metrics> = OnceLock::new();
+
+/// Logs what is asked for there from now on.
+pub fn obey(metrics: &'static Metrics) {
+    ASKED.get_or_init(|| metrics);
+}
+
+/// The level that `wsgictl log` asks for in place of `LogLevel`.
+fn asked_for() -> Option<u8> {
+    ASKED.get()?.log_level()
+}
+
+/// `LogLevel` of what is being done.
+fn configured() -> u8 {
+    with_current(|request| match request {
+        Some(request) => request.log_level(),
+        None => {
+            with_main_server(|server| server.map_or(Level::Warning.number(), Server::log_level))
+        }
+    })
 }
 
 /// httpd's number for a level of `tracing`; its trace levels begin at 8 (`APLOG_TRACE1`).

@@ -2,7 +2,9 @@
 //! `wsgi-status`. All of it is read from memory: no worker and no supervisor is asked.
 
 mod page;
+mod plot;
 mod section;
+mod table;
 
 use std::net::IpAddr;
 

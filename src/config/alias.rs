@@ -1,6 +1,6 @@
 //! `WSGIScriptAlias` and `WSGIScriptAliasMatch`: which URLs lead to which file.
 
-use super::arguments::{Arguments, Setting};
+use super::arguments::{Arguments, Setting, suggestion};
 use super::expansion::Name;
 use super::values::{flag, lossy};
 use crate::ffi::pool::Pool;
@@ -59,10 +59,15 @@ pub enum AliasError {
     /// Another option, or a word that is none.
     #[error(
         "Invalid option to WSGI script alias definition. '{0}' is none of process-group=NAME, \
-         application-group=NAME, callable-object=NAME, pass-authorization=On|Off."
+         application-group=NAME, callable-object=NAME, pass-authorization=On|Off.{hint}",
+        hint = suggestion(.0.as_bytes(), &OPTIONS)
     )]
     Option(String),
 }
+
+/// The names of its options.
+const OPTIONS: [&str; 4] =
+    ["process-group", "application-group", "callable-object", "pass-authorization"];
 
 impl Alias {
     /// Reads the arguments of a `WSGIScriptAlias` line.

@@ -63,6 +63,24 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// Asks whether the nearest of the names was meant, if there is one that is near: a sentence that comes
+/// behind another one, or nothing.
+pub fn suggestion(written: &[u8], names: &[&str]) -> String {
+    let written = String::from_utf8_lossy(written).to_lowercase();
+    // What follows `=`, or stands in its place, is no part of the name.
+    let end = written.find(|at: char| !at.is_ascii_alphanumeric() && at != '-' && at != '_');
+    let written = written[..end.unwrap_or(written.len())].replace('_', "-");
+    let distance = |name: &str| strsim::damerau_levenshtein(&written, &name.to_lowercase());
+    let nearest = names.iter().map(|name| (distance(name), *name)).min();
+    // A third of a name may be wrong; more is no slip.
+    match nearest {
+        Some((distance, name)) if distance <= written.len().max(name.len()) / 3 => {
+            format!(" Did you mean {name}?")
+        }
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +112,27 @@ mod tests {
             Err(word) => Err(word.as_bytes().to_vec()),
         };
         assert_eq!(found, expected, "{line}");
+    }
+
+    #[test]
+    fn the_nearest_name_is_suggested() {
+        let names = ["threads", "processes", "user", "group", "python-home", "python-path"];
+        let suggested = |written: &str| suggestion(written.as_bytes(), &names);
+        for (written, name) in [
+            ("thread", "threads"),
+            ("threads", "threads"),
+            ("threads:5", "threads"),
+            ("Threads", "threads"),
+            ("process", "processes"),
+            ("python_home", "python-home"),
+            ("python-ptah", "python-path"),
+            ("usr", "user"),
+        ] {
+            assert_eq!(suggested(written), format!(" Did you mean {name}?"), "{written}");
+        }
+        for written in ["", "=", "colour", "x", "\u{fc}\u{fc}"] {
+            assert_eq!(suggested(written), "", "{written}");
+        }
     }
 
     #[test]

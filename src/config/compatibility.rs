@@ -150,6 +150,6 @@ mod tests {
         options.sort_unstable();
         options.dedup();
         // mod_wsgi's 44, and our own.
-        assert_eq!(options.len(), 44 + 3);
+        assert_eq!(options.len(), 44 + 4);
     }
 }

@@ -4,6 +4,7 @@ mod behaviour;
 mod process;
 mod transport;
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use nix::unistd::Uid;
 use wire::control::Reload;
 use wire::limits::Limits;
 
-use super::arguments::{Arguments, Setting};
+use super::arguments::{Arguments, Setting, suggestion};
 use super::chroot::Root;
 use super::compatibility::Compatibility;
 use super::registry;
@@ -34,8 +35,10 @@ pub struct DaemonProcess {
     pub group: Option<u32>,
     /// `supplementary-groups=`, if it was written.
     pub supplementary_groups: Option<Vec<u32>>,
-    /// `processes=`, if it was written.
-    pub processes: Option<u32>,
+    /// `processes=`, if it was written: at least, and at most.
+    pub processes: Option<RangeInclusive<u32>>,
+    /// `idle-timeout=`, in seconds; 0: never.
+    pub idle_timeout: Option<u32>,
     /// `threads=`; 0 is a service, which takes no requests.
     pub threads: Option<u16>,
     /// `chroot=`.
@@ -122,8 +125,9 @@ enum DaemonError {
     )]
     Duplicate { name: String, before: Location },
     #[error(
-        "Invalid option to WSGI daemon process definition. '{word}' is no option; options are written NAME=VALUE, the names are {}.",
-        known_options()
+        "Invalid option to WSGI daemon process definition. '{word}' is no option.{} Options are written NAME=VALUE, the names are {}.",
+        suggestion(word.as_bytes(), &option_names()),
+        option_names().join(", ")
     )]
     Option { word: String },
     #[error("Invalid {what} for WSGI daemon process. {option}='{value}' {problem}.")]
@@ -173,8 +177,8 @@ fn options() -> impl Iterator<Item = &'static DaemonOption> {
     OPTIONS.iter().copied().flatten()
 }
 
-fn known_options() -> String {
-    options().map(|option| option.name).collect::<Vec<_>>().join(", ")
+fn option_names() -> Vec<&'static str> {
+    options().map(|option| option.name).collect()
 }
 
 /// Whether a text is an option with its value.
@@ -362,7 +366,7 @@ mod tests {
         let group = group.unwrap();
         assert_eq!(group.name, b"site");
         assert_eq!(group.user.unwrap().name, "nobody");
-        assert_eq!((group.processes, group.threads), (Some(2), Some(12)));
+        assert_eq!((group.processes, group.threads), (Some(2..=2), Some(12)));
         assert_eq!(group.home.as_deref(), Some(Path::new("/srv")));
         assert_eq!(group.python_path, [Path::new("/usr"), Path::new("/etc")]);
         assert_eq!(group.display_name.as_deref(), Some(b"(wsgi:site)".as_slice()));
@@ -472,7 +476,8 @@ mod tests {
     fn wrong_lines_are_named() {
         refused("", &["Name of WSGI daemon process not supplied."]);
         refused("site word", &["Invalid option to WSGI daemon process definition.", "'word'"]);
-        refused("site thread=5", &["'thread=5'", "threads"]);
+        refused("site thread=5", &["'thread=5' is no option. Did you mean threads?"]);
+        refused("site threads", &["Did you mean threads? Options are written NAME=VALUE"]);
         refused("site processes=0", &["Invalid process count", "processes='0'", "from 1"]);
         refused("site threads=65534", &["Invalid thread count", "threads='65534'"]);
         refused("site user=no-such-user-here", &["Invalid user", "user database"]);

@@ -5,6 +5,7 @@ mod access;
 mod groups;
 mod mapping;
 mod metrics;
+mod observed;
 mod python;
 mod removed;
 mod requests;
@@ -46,9 +47,20 @@ pub const COUNT: usize = {
     sum
 };
 
-/// The same for httpd.
-pub static COMMANDS: CommandTable<ServerConfig, DirConfig, { COUNT + 1 }> =
-    CommandTable::new(&THEMES);
+/// The same for httpd, and what is observed.
+pub static COMMANDS: CommandTable<
+    ServerConfig,
+    DirConfig,
+    { COUNT + observed::DIRECTIVES.len() + 1 },
+> = {
+    let mut tables: [&[Directive]; THEMES.len() + 1] = [&observed::DIRECTIVES; THEMES.len() + 1];
+    let mut theme = 0;
+    while theme < THEMES.len() {
+        tables[theme] = THEMES[theme];
+        theme += 1;
+    }
+    CommandTable::new(&tables)
+};
 
 /// What a setter returns: the error is the sentence that httpd shows.
 type Outcome = Result<(), String>;

@@ -22,6 +22,8 @@ pub struct ServerConfig {
     pub groups: Vec<Arc<DaemonProcess>>,
     /// Scripts to load in advance, as named in this server.
     pub imports: Vec<Arc<Import>>,
+    /// `ErrorLogFormat`, which is httpd's.
+    pub error_log_format: Option<Vec<u8>>,
     /// What only the main server sets, for all.
     pub globals: Arc<Globals>,
 }
@@ -33,6 +35,11 @@ impl Settings for ServerConfig {
             aliases: [virtual_host.aliases.as_slice(), &self.aliases].concat(),
             groups: virtual_host.groups.clone(),
             imports: virtual_host.imports.clone(),
+            error_log_format: virtual_host
+                .error_log_format
+                .as_ref()
+                .or(self.error_log_format.as_ref())
+                .cloned(),
             globals: Arc::clone(&self.globals),
         }
     }

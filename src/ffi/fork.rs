@@ -44,8 +44,6 @@ fn leave_httpd(keep: &[RawFd]) {
         // SAFETY: as above.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // SAFETY: a C string of 15 characters, the most that the system keeps.
-    unsafe { libc::prctl(libc::PR_SET_NAME, c"wsgi-scoreboard".as_ptr()) };
     // SAFETY: a C string.
     let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
     for standard in 0..3 {
@@ -59,4 +57,7 @@ fn leave_httpd(keep: &[RawFd]) {
         // SAFETY: nothing in this process uses it from here on: `body` has those that it keeps.
         unsafe { libc::close(descriptor) };
     }
+    // Last: what has this name has let go of everything.
+    // SAFETY: a C string of 15 characters, the most that the system keeps.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"wsgi-scoreboard".as_ptr()) };
 }

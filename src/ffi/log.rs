@@ -42,8 +42,12 @@ pub fn log_request_from(request: Request<'_>, level: u8, (path, line): (&[u8], u
 const NOTICE: u8 = 5;
 
 fn write(request: Request<'_>, path: *const c_char, line: c_int, level: u8, text: &[u8]) {
-    // httpd writes notices to a file whatever the LogLevel is, and prints are notices.
-    if level > request.log_level() && level != NOTICE {
+    // httpd writes notices to a file whatever the LogLevel is, and prints are notices. From syslog it
+    // withholds them, where they have the least severe level that there is.
+    let least_severe = request.log_level();
+    let goes_to_syslog = request.server().error_log().is_none();
+    let level = if level == NOTICE && goes_to_syslog { level.min(least_severe) } else { level };
+    if level > least_severe && level != NOTICE {
         return;
     }
     let text = without_nul(text);

@@ -34,15 +34,6 @@ impl<'p> Pool<'p> {
 
     /// Moves `value` into the pool's keeping. It is dropped when the pool is cleared.
     pub fn keep<T>(self, value: T) -> &'p mut T {
-        /// # Safety
-        /// Called by APR once, as the cleanup registered below.
-        unsafe extern "C" fn drop_kept<T>(kept: *mut c_void) -> c::apr_status_t {
-            super::boundary::guard((), || {
-                // SAFETY: `kept` is the box that was leaked below; APR runs a cleanup once.
-                drop(unsafe { Box::from_raw(kept.cast::<T>()) });
-            });
-            c::APR_SUCCESS as c::apr_status_t
-        }
         let kept = Box::into_raw(Box::new(value));
         // SAFETY: the pool is alive, and the cleanup takes exactly the pointer that it is given.
         // A child that is about to execute another program has nothing to clean up.
@@ -56,6 +47,16 @@ impl<'p> Pool<'p> {
         }
         // SAFETY: a box just leaked, which lives until the pool's end and has no other reference.
         unsafe { &mut *kept }
+    }
+
+    /// Moves `value` into the pool's keeping. It is dropped when the pool is about to be cleared, before
+    /// the pools that are below it.
+    pub fn keep_until_before<T>(self, value: T) {
+        let kept = Box::into_raw(Box::new(value));
+        // SAFETY: the pool is alive, and the cleanup takes exactly the pointer that it is given.
+        unsafe {
+            c::apr_pool_pre_cleanup_register(self.as_ptr(), kept.cast(), Some(drop_kept::<T>));
+        }
     }
 
     /// The value that was kept under `key`, or else the one that `make` gives, kept from now on.
@@ -76,6 +77,16 @@ impl<'p> Pool<'p> {
         // SAFETY: just made, and from here on only shared.
         unsafe { &*kept }
     }
+}
+
+/// # Safety
+/// Called by APR once, as a cleanup that [`Pool::keep`] or [`Pool::keep_until_before`] has registered.
+unsafe extern "C" fn drop_kept<T>(kept: *mut c_void) -> c::apr_status_t {
+    super::boundary::guard((), || {
+        // SAFETY: `kept` is the box that was leaked there; APR runs a cleanup once.
+        drop(unsafe { Box::from_raw(kept.cast::<T>()) });
+    });
+    c::APR_SUCCESS as c::apr_status_t
 }
 
 /// A NUL-terminated string in a pool.

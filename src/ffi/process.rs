@@ -134,13 +134,20 @@ pub fn watch_child(server: Server<'_>, pid: u32, ended: fn(pid: u32, status: i32
     }
 }
 
-/// Runs `last` when httpd's parent exits, after everything of its configuration is gone.
-pub fn at_exit(server: Server<'_>, last: fn()) {
+/// Runs `first` when httpd's parent exits, before anything of its configuration and logs is gone.
+pub fn at_exit(server: Server<'_>, first: fn()) {
     struct AtExit(fn());
     impl Drop for AtExit {
         fn drop(&mut self) {
             (self.0)();
         }
     }
-    server.process_pool().keep(AtExit(last));
+    server.process_pool().keep_until_before(AtExit(first));
+}
+
+/// Listens to nobody any more.
+pub fn close_listeners() {
+    // SAFETY: the parent has one thread, and its children have ended. What is closed here is not closed
+    // once more with its pool (`apr_socket_close`).
+    unsafe { c::ap_close_listeners() }
 }

@@ -61,6 +61,22 @@ impl<'s> Server<'s> {
         unsafe { string::bytes(self.rec().error_fname) }.unwrap_or_default()
     }
 
+    /// Whether `ErrorLog` is syslog, as `open_error_log` in log.c finds out.
+    pub fn logs_to_syslog(self) -> bool {
+        const SYSLOG: &[u8] = b"syslog";
+        let name = self.error_log_name();
+        name.get(..SYSLOG.len()).is_some_and(|name| name.eq_ignore_ascii_case(SYSLOG))
+            && self.rec().error_log.is_null()
+    }
+
+    /// The name of httpd's program, which is what it is called in syslog (`ap_server_argv0`).
+    pub fn program_name(self) -> &'s [u8] {
+        // SAFETY: each server points to the one process_rec (main.c), which is never freed.
+        let process = unsafe { &*self.rec().process };
+        // SAFETY: a C string of the process's pool.
+        unsafe { string::bytes(process.short_name) }.unwrap_or_default()
+    }
+
     /// `Timeout`.
     pub fn timeout(self) -> Duration {
         Duration::from_micros(self.rec().timeout.try_into().unwrap_or(0))

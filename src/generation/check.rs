@@ -25,7 +25,7 @@ pub fn check(pool: Pool<'_>, main: Server<'_>) {
         configuration.groups.retain(|group| group.prestart || !defined);
         let lifeline = Lifeline::new()?;
         let program = install_directory().join("wsgi-supervisor");
-        lifeline.execute_to_check(&program)?.check(configuration, logs, CHECK_TIMEOUT)
+        lifeline.execute_to_check(&program)?.check(configuration, &logs, CHECK_TIMEOUT)
     });
     match checked {
         Ok(FromSupervisor::Checked { problems }) => {

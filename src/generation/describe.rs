@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +9,10 @@ use std::sync::Arc;
 use nix::unistd::{Uid, getegid, geteuid};
 use wire::Secret;
 use wire::control::{Httpd, Interpreter, Python, Settings};
-use wire::exchange::Level;
-use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits};
+use wire::generation::{ApplicationGroup, Configuration, Group, Identity, Limits, Log};
 
-use super::{ConnectionOptions, Generation, GroupFacts, ScoreboardSocket};
+use super::logs::{LogFile, Logs};
+use super::{Capacity, ConnectionOptions, Generation, GroupFacts, ScoreboardSocket};
 use crate::config::{
     DaemonProcess, Globals, HashSeed, Import, ServerConfig, in_front, path, socket_prefix,
     working_directory,
@@ -24,6 +23,9 @@ use crate::ffi::server::{Server, build_date, httpd_version, mpm_limits, mpm_name
 
 /// What may wait in any case: connections pass through the queue even when a thread is free.
 const LEAST_BACKLOG: u32 = 16;
+
+/// The default for `idle-timeout=`, in seconds.
+const DEFAULT_IDLE_TIMEOUT: u32 = 60;
 
 /// mod_wsgi's default for `threads=`.
 const DEFAULT_THREADS: u16 = 15;
@@ -104,7 +106,7 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
             receive_buffer_size: group.receive_buffer_size,
             retry: group.retry,
         },
-        capacity: capacity(group) as usize,
+        capacity: Size::of(group, mpm_limits()).capacity(),
     };
     let default = facts_of(&DaemonProcess::default(), main, None);
     let mut facts = HashMap::from([(Vec::new(), default)]);
@@ -119,16 +121,16 @@ pub fn facts(main: Server<'_>) -> HashMap<Vec<u8>, GroupFacts> {
     facts
 }
 
-/// What the supervisor is told, and the error logs that go along, the main server's first.
+/// What the supervisor is told, and the error logs that go along.
 ///
 /// # Errors
 /// What is wrong, as a sentence for the log.
 pub fn configuration<'s>(
     main: Server<'s>,
     generation: &Generation,
-) -> Result<(Configuration, Vec<BorrowedFd<'s>>), String> {
-    let mut logs = Logs { main: main.error_log(), list: Vec::new() };
-    let main_log = logs.number(main);
+) -> Result<(Configuration, Vec<LogFile<'s>>), String> {
+    let mut logs = Logs::new(main);
+    let main_log = logs.of(main);
     let ids = httpd_ids();
     let globals = main
         .settings::<ServerConfig>()
@@ -142,7 +144,7 @@ pub fn configuration<'s>(
     for (server, settings) in main.with_own_settings::<ServerConfig>() {
         for daemon in &settings.groups {
             has_default |= daemon.name.is_empty();
-            let place = (server, logs.number(server));
+            let place = (server, logs.of(server));
             let group = group(daemon, &globals, &imports, generation, place)?;
             // A service without a script has nothing to do.
             let is_idle = group.settings.threads == 0 && group.application_groups.is_empty();
@@ -153,7 +155,7 @@ pub fn configuration<'s>(
     }
     // Also with WSGIRestrictEmbedded: hooks run there.
     if !has_default {
-        let place = (main, main_log);
+        let place = (main, main_log.clone());
         // Without a worker, the requests that need this group are told why; others are served.
         match group(&DaemonProcess::default(), &globals, &imports, generation, place) {
             Ok(default) => groups.push(default),
@@ -170,25 +172,63 @@ pub fn configuration<'s>(
         directory,
         httpd_uid: ids.0,
         httpd_gid: ids.1,
+        log: main_log,
+        syslog: logs.syslog(),
         groups,
     };
-    Ok((configuration, logs.list))
+    Ok((configuration, logs.files))
+}
+
+/// How many workers an application group has, and how many requests each of them runs at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    threads: u16,
+    least: u32,
+    most: u32,
+    /// What `wsgi.multiprocess` says.
+    is_multiprocess: bool,
+}
+
+impl Size {
+    /// As written. The default group of which nothing is written is what mod_wsgi's embedded mode is:
+    /// as large as httpd, with `children` of so many `threads` at most.
+    fn of(daemon: &DaemonProcess, (children, threads): (u32, u32)) -> Self {
+        let follows_httpd = daemon.name.is_empty() && daemon.threads.is_none();
+        let httpds = u16::try_from(threads.max(1)).unwrap_or(u16::MAX);
+        let default = if follows_httpd { httpds } else { DEFAULT_THREADS };
+        let threads = daemon.threads.unwrap_or(default);
+        match &daemon.processes {
+            Some(range) => {
+                let (least, most) = (*range.start(), *range.end());
+                Self { threads, least, most, is_multiprocess: true }
+            }
+            None if follows_httpd => {
+                let most = children.max(1);
+                Self { threads, least: 1, most, is_multiprocess: most != 1 }
+            }
+            None => Self { threads, least: 1, most: 1, is_multiprocess: false },
+        }
+    }
+
+    /// How many requests run at a time when all workers are up.
+    fn capacity(self) -> Capacity {
+        let requests = self.most.saturating_mul(self.threads.into()) as usize;
+        Capacity { requests, follows_load: self.least < self.most }
+    }
 }
 
 /// How many requests may wait for each application group. Each that runs or waits has a thread of
-/// httpd (or a process, with prefork), of which an eighth is left to others, and to static files.
+/// httpd (or a process, with prefork), of which an eighth is left to others, and to static files,
+/// unless the group is so large that it can run all of them.
 fn backlog(daemon: &DaemonProcess, (processes, threads): (u32, u32)) -> u32 {
     let workers = processes.max(1).saturating_mul(threads.max(1));
     daemon.listen_backlog.unwrap_or_else(|| {
-        let share = workers - workers / 8;
-        share.saturating_sub(capacity(daemon)).max(LEAST_BACKLOG)
+        let size = Size::of(daemon, (processes, threads));
+        let threads = u32::from(size.threads);
+        // Those that run when all workers are up wait while these are being started.
+        let share = (workers - workers / 8).max(size.most.saturating_mul(threads));
+        share.saturating_sub(size.least.saturating_mul(threads)).max(LEAST_BACKLOG)
     })
-}
-
-/// How many requests of an application group run at a time.
-fn capacity(daemon: &DaemonProcess) -> u32 {
-    let threads = daemon.threads.unwrap_or(DEFAULT_THREADS);
-    daemon.processes.unwrap_or(1).saturating_mul(threads.into())
 }
 
 /// User and group id of httpd's children.
@@ -206,7 +246,7 @@ fn group(
     globals: &Globals,
     imports: &[Arc<Import>],
     generation: &Generation,
-    (server, log): (Server<'_>, u32),
+    (server, log): (Server<'_>, Log),
 ) -> Result<Group, String> {
     let ids = httpd_ids();
     let identity = daemon.identity(ids)?;
@@ -214,13 +254,14 @@ fn group(
     let interpreter = globals.interpreter_of(&daemon.name, None);
     let home = user.map(|user| user.home.as_path());
     let environment = environment(daemon, globals, home);
+    let size = Size::of(daemon, mpm_limits());
     let python_home = daemon.python_home.as_ref().or(globals.python_home.as_ref());
     Ok(Group {
         settings: Settings {
             process_group: daemon.name.clone(),
-            threads: daemon.threads.unwrap_or(DEFAULT_THREADS),
-            processes: daemon.processes.unwrap_or(1),
-            multiprocess: daemon.processes.is_some(),
+            threads: size.threads,
+            processes: size.most,
+            multiprocess: size.is_multiprocess,
             backlog: Some(backlog(daemon, mpm_limits())),
             queue_timeout: daemon.queue_timeout.map_or(0, |limit| limit.as_secs() as u32),
             peer_uid: ids.0,
@@ -254,6 +295,8 @@ fn group(
         }),
         free_threading: interpreter.free_threading,
         environment,
+        least_processes: size.least,
+        idle_timeout: daemon.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT),
         prestart: daemon.location.is_some(),
         application_groups: application_groups(daemon, globals, imports),
         limits: Limits {
@@ -262,7 +305,6 @@ fn group(
             virtual_memory: daemon.virtual_memory_limit.unwrap_or(0),
         },
         log,
-        log_level: Level::from_number(server.log_level()),
     })
 }
 
@@ -371,36 +413,15 @@ fn own_interpreter(
     }
 }
 
-/// Error logs, each once.
-struct Logs<'s> {
-    main: Option<BorrowedFd<'s>>,
-    list: Vec<BorrowedFd<'s>>,
-}
-
-impl<'s> Logs<'s> {
-    /// The number of the server's log. A server that logs to syslog has no file: the main server's
-    /// log has to do, or standard error, which httpd keeps open.
-    fn number(&mut self, server: Server<'s>) -> u32 {
-        use std::os::fd::AsRawFd;
-        let stderr = rustix::stdio::stderr();
-        let log = server.error_log().or(self.main).unwrap_or(stderr);
-        let found = self.list.iter().position(|listed| listed.as_raw_fd() == log.as_raw_fd());
-        let number = found.unwrap_or_else(|| {
-            self.list.push(log);
-            self.list.len() - 1
-        });
-        u32::try_from(number).unwrap_or(0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_may_wait_leaves_some_of_httpd_to_others() {
-        let daemon = |processes, threads, listen_backlog| DaemonProcess {
-            processes,
+        let daemon = |processes: Option<u32>, threads, listen_backlog| DaemonProcess {
+            name: b"site".to_vec(),
+            processes: processes.map(|processes| processes..=processes),
             threads,
             listen_backlog,
             ..DaemonProcess::default()
@@ -409,5 +430,38 @@ mod tests {
         assert_eq!(backlog(&daemon(Some(2), Some(25), None), (150, 1)), 82);
         assert_eq!(backlog(&daemon(Some(10), Some(50), None), (150, 1)), 16);
         assert_eq!(backlog(&daemon(None, None, Some(3)), (16, 16)), 3, "written is written");
+    }
+
+    #[test]
+    fn what_waits_for_workers_that_start_counts_as_running() {
+        let range = DaemonProcess {
+            name: b"site".to_vec(),
+            processes: Some(1..=4),
+            threads: Some(10),
+            ..DaemonProcess::default()
+        };
+        assert_eq!(backlog(&range, (16, 16)), 214, "224 of 256, less 10");
+        let default = DaemonProcess::default();
+        assert_eq!(backlog(&default, (2, 25)), 25, "all 50, less 25");
+        assert_eq!(backlog(&default, (150, 1)), 149);
+    }
+
+    #[test]
+    fn the_default_group_is_as_large_as_httpd() {
+        let size = |daemon: &DaemonProcess, mpm| {
+            let size = Size::of(daemon, mpm);
+            (size.threads, size.least, size.most, size.is_multiprocess)
+        };
+        let default = DaemonProcess::default();
+        assert_eq!(size(&default, (6, 25)), (25, 1, 6, true), "event");
+        assert_eq!(size(&default, (150, 1)), (1, 1, 150, true), "prefork");
+        assert_eq!(size(&default, (1, 25)), (25, 1, 1, false));
+        let named = DaemonProcess { name: b"site".to_vec(), ..DaemonProcess::default() };
+        assert_eq!(size(&named, (150, 1)), (15, 1, 1, false));
+        // What is written counts: then it is a group like others.
+        let threads = DaemonProcess { threads: Some(5), ..DaemonProcess::default() };
+        assert_eq!(size(&threads, (6, 25)), (5, 1, 1, false));
+        let processes = DaemonProcess { processes: Some(2..=3), ..DaemonProcess::default() };
+        assert_eq!(size(&processes, (150, 1)), (1, 2, 3, true), "safe without thread-safety");
     }
 }

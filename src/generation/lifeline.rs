@@ -15,6 +15,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wire::generation::{Configuration, FromSupervisor, ToSupervisor};
 
+use super::logs::LogFile;
+
 /// How often in a row a supervisor may be found not to have answered. It answers within
 /// milliseconds, and there are ten seconds between two looks.
 const MISSES: u32 = 2;
@@ -113,6 +115,30 @@ impl Watch {
         self.misses += 1;
         true
     }
+
+    /// Tells a supervisor of an earlier generation which logs there are now, and returns whether it is
+    /// still there to hear of others. It is not waited for: one that reads nothing keeps its own.
+    pub fn hand_on(&self, logs: &[LogFile<'_>]) -> bool {
+        logs.iter().all(|log| {
+            let (message, descriptor) = announce(log);
+            let sent = channel::try_send_with_descriptor(&self.conversation, &message, descriptor);
+            sent.is_ok_and(|sent| sent == message.len())
+        })
+    }
+
+    /// Whether the other end has been closed.
+    pub fn has_ended(&self) -> bool {
+        let mut end = [PollFd::new(&self.conversation, PollFlags::empty())];
+        let polled = poll(&mut end, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_ok() && end[0].revents().contains(PollFlags::HUP)
+    }
+}
+
+/// The message with which a log goes along.
+fn announce<'s>(log: &LogFile<'s>) -> (Vec<u8>, BorrowedFd<'s>) {
+    let mut message = Vec::new();
+    wire::encode(&ToSupervisor::LogFile { name: log.name.clone() }, &mut message);
+    (message, log.descriptor)
 }
 
 impl Newborn<'_> {
@@ -124,7 +150,7 @@ impl Newborn<'_> {
     pub fn tell(
         self,
         configuration: Configuration,
-        logs: Vec<BorrowedFd<'_>>,
+        logs: &[LogFile<'_>],
         metrics: Option<(u64, BorrowedFd<'_>)>,
     ) -> Result<Watch, String> {
         let pid = self.pid;
@@ -147,7 +173,7 @@ impl Newborn<'_> {
     pub fn check(
         self,
         configuration: Configuration,
-        logs: Vec<BorrowedFd<'_>>,
+        logs: &[LogFile<'_>],
         timeout: Duration,
     ) -> Result<FromSupervisor, String> {
         self.ask(configuration, (logs, None), timeout, &mut Inbox::new())
@@ -156,18 +182,21 @@ impl Newborn<'_> {
     fn ask(
         &self,
         configuration: Configuration,
-        (logs, metrics): (Vec<BorrowedFd<'_>>, Option<(u64, BorrowedFd<'_>)>),
+        (logs, metrics): (&[LogFile<'_>], Option<(u64, BorrowedFd<'_>)>),
         timeout: Duration,
         inbox: &mut Inbox,
     ) -> Result<FromSupervisor, String> {
         let pid = self.pid;
         let told = |error| format!("wsgi-supervisor (pid {pid}) does not listen: {error}");
-        let logs = logs.into_iter().map(|log| (ToSupervisor::LogFile, log));
-        let lifeline = (ToSupervisor::Lifeline, self.lifeline.read.as_fd());
-        let metrics = metrics.map(|(number, file)| (ToSupervisor::Metrics { number }, file));
-        for (message, descriptor) in std::iter::once(lifeline).chain(metrics).chain(logs) {
+        let encoded = |(message, descriptor)| {
             let mut frame = Vec::new();
             wire::encode(&message, &mut frame);
+            (frame, descriptor)
+        };
+        let lifeline = (ToSupervisor::Lifeline, self.lifeline.read.as_fd());
+        let metrics = metrics.map(|(number, file)| (ToSupervisor::Metrics { number }, file));
+        let others = std::iter::once(lifeline).chain(metrics).map(encoded);
+        for (frame, descriptor) in others.chain(logs.iter().map(announce)) {
             self.send(&frame, Some(descriptor)).map_err(told)?;
         }
         let mut frame = Vec::new();

@@ -32,6 +32,7 @@ pub(super) fn begin<'g>(groups: impl Iterator<Item = (&'g Vec<u8>, &'g GroupFact
         Metrics::create().inspect_err(failed).ok()
     });
     if let Some(metrics) = metrics {
+        crate::log::obey(metrics);
         metrics.begin_generation();
         groups.for_each(|(name, facts)| metrics.define(name, &facts.server));
     }

@@ -2,11 +2,10 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use metrics::{Place, Slot};
+use metrics::{About, Flight, Place, Slot};
 
 use crate::ffi::request::Request;
 use crate::generation::{child, metrics};
@@ -22,24 +21,16 @@ pub fn slot(place: Place) -> Option<&'static Slot> {
     Some(metrics()?.slot(place))
 }
 
-/// A request that is with the workers of an application group, or waits for them, as long as this
-/// lives.
-#[derive(Debug)]
-pub struct Flight(&'static AtomicI64);
-
-impl Flight {
-    /// Counts one more.
-    pub fn begin(place: Place) -> Option<Self> {
-        let running = child()?.running(place);
-        running.fetch_add(1, Relaxed);
-        Some(Self(running))
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
+/// Shows a request that is with the workers of an application group, or waits for them, as long as what
+/// is returned lives.
+pub fn take_off(request: Request<'_>, place: Place) -> Option<Flight> {
+    let about = About {
+        method: request.method(),
+        path: request.uri(),
+        id: request.log_id(),
+        received: request.received(),
+    };
+    Some(Flight::begin(child()?, place, about))
 }
 
 /// What is known of one request. It is counted when httpd forgets the request.
@@ -91,11 +82,9 @@ impl Account {
         self.spent.set((self.spent.get().0, spent));
     }
 
-    /// A worker says when it ran it. A worker's word is taken only as far as it is possible.
+    /// A worker says when it ran it.
     pub fn note_run(&self, begun: u64, ended: u64) {
-        let (ready, now) = (self.ready.get(), now());
-        let begun = begun.max(ready).min(now);
-        self.ran.set(Some((begun, ended.max(begun).min(now))));
+        self.ran.set(Some((begun, ended)));
     }
 
     /// The handler has done with it.
@@ -128,10 +117,19 @@ impl Drop for Account {
             slot.receiving.observe(altogether);
         }
         if let Some((begun, ended)) = self.ran.get() {
-            let waited = Duration::from_micros(begun - self.ready.get());
-            slot.queued.observe(waited.saturating_sub(altogether - before));
+            // A worker's word is taken only as far as it is possible.
+            let (ready, sent) = (self.ready.get(), self.sent.get());
+            let last = sent.unwrap_or_else(now);
+            let begun = begun.clamp(ready, last.max(ready));
+            let ended = ended.clamp(begun, last.max(begun));
+            let mut waited = begun - ready;
+            if self.has_body {
+                let meanwhile = (altogether - before).as_micros();
+                waited = waited.saturating_sub(u64::try_from(meanwhile).unwrap_or(u64::MAX));
+            }
+            slot.queued.observe_microseconds(waited);
             slot.application.observe_microseconds(ended - begun);
-            if let Some(sent) = self.sent.get() {
+            if let Some(sent) = sent {
                 slot.sending.observe_microseconds(sent.saturating_sub(ended));
             }
         }
@@ -141,5 +139,6 @@ impl Drop for Account {
 /// The time in microseconds since the epoch.
 fn now() -> u64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    // Without the 128 bits of `as_micros`: each request asks three times.
+    since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())
 }

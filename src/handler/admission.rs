@@ -30,18 +30,21 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Counts one more request of the group, whose workers run `capacity` at a time.
-    pub fn take(admission: Admission, capacity: usize) -> Self {
+    /// Counts one more request of the group, whose workers run `capacity` at a time. As long as the
+    /// group `grows` towards that, its requests wait for workers that are being started: threads that
+    /// they hold are those that they will hold anyway.
+    pub fn take(admission: Admission, capacity: usize, grows: bool) -> Self {
         // One after the other, so that of many that come at once as many may wait as may.
         let of_group = admission.fetch_add(1, Ordering::Relaxed) + 1;
         let of_all = HELD.fetch_add(1, Ordering::Relaxed) + 1;
         let (children, threads) = *limits();
-        let may_wait = is_fair(of_group, threads.saturating_sub(of_all)) || {
-            // This child has hardly any left, but others may have, or may be started yet. With
-            // prefork, that is all that there is to look at.
-            let all = children * threads;
-            all.saturating_sub(busy_threads()) >= all / (SHARE + 1)
-        };
+        let may_wait =
+            grows && of_group <= capacity || is_fair(of_group, threads.saturating_sub(of_all)) || {
+                // This child has hardly any left, but others may have, or may be started yet. With
+                // prefork, that is all that there is to look at.
+                let all = children * threads;
+                all.saturating_sub(busy_threads()) >= all / (SHARE + 1)
+            };
         Self { admission, may_wait, may_run: may_wait || of_group <= capacity }
     }
 }

@@ -25,8 +25,8 @@ pub fn run(
     has_body: bool,
 ) -> Result<i32, i32> {
     let destination = Destination::new(
-        target.process_group.clone(),
-        target.application_group.clone(),
+        (target.process_group.clone(), target.application_group.clone()),
+        &target.script,
         (target.options, target.capacity),
     );
     let account = Account::open(request, destination.place, has_body);

@@ -49,8 +49,8 @@ pub fn ask(
     let application_group = hook.application_group.expand(&request);
     let reloading = request.dir_config::<DirConfig>().and_then(|config| config.script_reloading);
     let destination = Destination::new(
-        GROUP.to_vec(),
-        application_group.clone(),
+        (GROUP.to_vec(), application_group.clone()),
+        script,
         (facts.options, facts.capacity),
     );
     // A hook decides, and changes nothing: it may be asked twice.

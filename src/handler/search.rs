@@ -8,10 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::{Place, Reason};
+use metrics::{Flight, Place, Reason};
 use tracing::{debug, error, warn};
 
-use super::account::{self, Flight};
+use super::account;
 use super::admission::Permit;
 use super::fate;
 use super::fault::Fault;
@@ -21,7 +21,7 @@ use super::turn::{Break, Outcome, Turn};
 use super::workers::{ACCEPT_TIMEOUT, Connection, Key, Unavailable, Workers, admission};
 use crate::ffi::OK;
 use crate::ffi::request::Request;
-use crate::generation::{ConnectionOptions, Generation};
+use crate::generation::{Capacity, ConnectionOptions, Generation};
 use crate::log::Throttle;
 
 /// The shortest `connect-timeout=` that is kept to: without any time no worker is found.
@@ -38,12 +38,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The application group whose workers something is sent to.
-pub struct Destination {
+pub struct Destination<'s> {
     key: Key,
+    /// The script that is to run there.
+    script: &'s [u8],
     options: ConnectionOptions,
     /// Where what becomes of it is counted.
     pub place: Option<Place>,
-    capacity: usize,
+    capacity: Capacity,
 }
 
 /// One of the times that a worker is asked.
@@ -64,7 +66,7 @@ pub struct Attempt {
 /// [judge](Self::judge) what came of it.
 pub struct Search<'r, 's> {
     request: Request<'r>,
-    destination: &'s Destination,
+    destination: &'s Destination<'s>,
     generation: &'s Generation,
     /// A worker that is lost after it may have begun is followed by another one, once.
     repeatable: bool,
@@ -86,11 +88,12 @@ impl<'r, 's> Search<'r, 's> {
     /// Begins to search. What is `repeatable` may be begun twice.
     pub fn new(
         request: Request<'r>,
-        destination: &'s Destination,
+        destination: &'s Destination<'s>,
         generation: &'s Generation,
         repeatable: bool,
     ) -> Self {
-        let permit = Permit::take(admission(&destination.key), destination.capacity);
+        let Capacity { requests, .. } = destination.capacity;
+        let permit = Permit::take(admission(&destination.key), requests, destination.grows());
         let options = &destination.options;
         // httpd's own limit for those that it waits for, unless more has been asked for.
         let longest = request.server().timeout().max(options.connect_timeout.unwrap_or_default());
@@ -106,7 +109,7 @@ impl<'r, 's> Search<'r, 's> {
             attempt: Attempt { may_wait: permit.may_wait, ..Attempt::default() },
             permit,
             workers: None,
-            flight: destination.place.and_then(Flight::begin),
+            flight: destination.place.and_then(|place| account::take_off(request, place)),
         }
     }
 
@@ -151,9 +154,10 @@ impl<'r, 's> Search<'r, 's> {
     }
 
     /// The turn of a worker that has just been found.
-    pub fn turn<'c>(&self, connection: (&'c UnixStream, &'c mut Peer)) -> Turn<'r, 'c> {
+    pub fn turn<'c>(&'c self, connection: (&'c UnixStream, &'c mut Peer)) -> Turn<'r, 'c> {
         let socket_timeout = self.destination.options.socket_timeout;
-        Turn::new(self.request, connection, socket_timeout, (self.queue, self.permit.may_wait))
+        let queue = (self.queue, self.permit.may_wait);
+        Turn::new(self.request, connection, socket_timeout, queue, self.flight.as_ref())
     }
 
     /// Judges what came of the worker's turn: either that ends the search, with what the handler
@@ -229,6 +233,9 @@ impl<'r, 's> Search<'r, 's> {
                 return ControlFlow::Break(self.tell(connection.worker.pid(), broken));
             }
         }
+        if let Some(flight) = &self.flight {
+            flight.waiting();
+        }
         ControlFlow::Continue(())
     }
 
@@ -279,12 +286,12 @@ impl<'r, 's> Search<'r, 's> {
     }
 
     fn find_workers(&self) -> Result<Arc<Workers>, Unavailable> {
-        let Destination { key, options, .. } = self.destination;
+        let Destination { key, script, options, .. } = self.destination;
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = options.connect_timeout.map_or(left, |limit| limit.max(LEAST).min(left));
         let timeout = self.queue.left().map_or(timeout, |left| left.min(timeout));
         let timeout = if self.permit.may_wait { timeout } else { timeout.min(ACCEPT_TIMEOUT) };
-        let found = Workers::of(self.generation, key, *options, (&self.queue, timeout));
+        let found = Workers::of(self.generation, (key, script), *options, (&self.queue, timeout));
         if self.permit.may_wait {
             return found;
         }
@@ -372,20 +379,26 @@ impl<'r, 's> Search<'r, 's> {
     }
 }
 
-impl Destination {
-    /// The workers of this application group, to be spoken with like this, which run so many requests
-    /// at a time.
+impl<'s> Destination<'s> {
+    /// Whether further workers can be started for requests that wait.
+    fn grows(&self) -> bool {
+        let has_room = |place| account::slot(place).is_some_and(|slot| !slot.is_full());
+        self.capacity.follows_load && self.place.is_some_and(has_room)
+    }
+
+    /// The workers of this application group, which are to run this script, to be spoken with like this, which can do so much.
     pub fn new(
-        process_group: Vec<u8>,
-        application_group: Vec<u8>,
-        (options, capacity): (ConnectionOptions, usize),
+        (process_group, application_group): Key,
+        script: &'s [u8],
+        (options, capacity): (ConnectionOptions, Capacity),
     ) -> Self {
         let place = account::place(&process_group, &application_group);
-        Self { key: (process_group, application_group), options, capacity, place }
+        let key = (process_group, application_group);
+        Self { key, script, options, capacity, place }
     }
 }
 
-impl fmt::Display for Destination {
+impl fmt::Display for Destination<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |bytes: &[u8]| match bytes {
             b"" => "%{GLOBAL}".to_owned(),

@@ -6,7 +6,7 @@ use super::environ::Environ;
 use super::inquiry::ask;
 use crate::config::{DirConfig, HandlerScript, Hook, MapHead, Name, Root, ServerConfig, lossy};
 use crate::ffi::request::Request;
-use crate::generation::{ConnectionOptions, Generation, GroupFacts};
+use crate::generation::{Capacity, ConnectionOptions, Generation, GroupFacts};
 use crate::mapping;
 
 /// Where a request goes, and what is called there.
@@ -39,8 +39,8 @@ pub struct Target {
     pub location_redirect: bool,
     /// How to speak with the group's workers.
     pub options: ConnectionOptions,
-    /// How many requests they run at a time.
-    pub capacity: usize,
+    /// How much they can do.
+    pub capacity: Capacity,
 }
 
 /// Why a request can go nowhere.
@@ -162,7 +162,7 @@ impl Target {
             error_override: config.and_then(|config| config.error_override).unwrap_or(false),
             location_redirect: config.and_then(|it| it.location_redirect).unwrap_or(false),
             options: ConnectionOptions::default(),
-            capacity: 0,
+            capacity: Capacity::default(),
         };
         if let Some(hook) = config.and_then(|config| config.dispatch_script.as_deref()) {
             target.dispatch(request, hook)?;

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use channel::Inbox;
+use metrics::Flight;
 use tracing::debug;
 use wire::exchange::{FromWorker, Refusal};
 
@@ -112,6 +113,8 @@ pub struct Turn<'r, 'c> {
     accepted_by: Option<Instant>,
     /// It has said something that is no log line.
     heard: bool,
+    /// How others see the request.
+    flight: Option<&'c Flight>,
 }
 
 impl<'r, 'c> Turn<'r, 'c> {
@@ -122,12 +125,16 @@ impl<'r, 'c> Turn<'r, 'c> {
         (stream, peer): (&'c UnixStream, &'c mut Peer),
         socket_timeout: Option<Duration>,
         (queue, may_wait): (QueueTime<'r>, bool),
+        flight: Option<&'c Flight>,
     ) -> Self {
+        if let (Some(flight), Some(worker)) = (flight, peer.pid()) {
+            flight.accepted(worker);
+        }
         let now = Instant::now();
         let silence = socket_timeout.unwrap_or_else(|| request.server().timeout());
         let accepted_by = (!may_wait).then(|| now + ACCEPT_TIMEOUT);
         let deadline = now + silence;
-        Self { request, stream, peer, silence, deadline, queue, accepted_by, heard: false }
+        Self { request, stream, peer, silence, deadline, queue, accepted_by, heard: false, flight }
     }
 
     /// The worker's process id, once it has said it.
@@ -143,6 +150,13 @@ impl<'r, 'c> Turn<'r, 'c> {
     /// Whether the worker has answered anything.
     pub fn is_heard(&self) -> bool {
         self.heard
+    }
+
+    /// The response has begun.
+    pub fn note_answer(&self) {
+        if let Some(flight) = self.flight {
+            flight.answering();
+        }
     }
 
     /// The worker has got on: it has as much time as at first. Log lines are no progress.
@@ -166,6 +180,9 @@ impl<'r, 'c> Turn<'r, 'c> {
                     self.renew();
                 }
                 self.peer.introduce(*worker);
+                if let Some(flight) = self.flight {
+                    flight.accepted(*worker);
+                }
             }
             // What is printed while a script is loaded does not say whether the request is begun.
             FromWorker::Log { level, text } => log_request(self.request, level.number(), text),

@@ -38,6 +38,9 @@ const MESSAGE: usize = 4 << 10;
 /// How long receiving from a worker waits by itself.
 const MOMENT: Duration = Duration::from_millis(50);
 
+/// So many application groups are remembered without a further look: more than a process group has.
+const MANY_GROUPS: usize = 128;
+
 /// Between two looks for a supervisor.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -129,9 +132,13 @@ pub fn admission(key: &Key) -> Admission {
     match known.get(key) {
         Some(group) => Arc::clone(&group.admission),
         None => {
-            // Names may come from made-up host names: those that led nowhere are not kept.
+            // Names may come from made-up host names: those that led nowhere are not kept, and of many
+            // only those to whose workers there is a connection.
+            let are_many = known.len() >= MANY_GROUPS;
             known.retain(|_, group| {
-                group.workers.is_some() || Arc::strong_count(&group.admission) > 1
+                let workers = group.workers.as_ref();
+                Arc::strong_count(&group.admission) > 1
+                    || workers.is_some_and(|workers| !are_many || workers.are_connected())
             });
             Arc::clone(&known.entry(key.clone()).or_default().admission)
         }
@@ -164,14 +171,14 @@ impl Workers {
     /// [`Unavailable`].
     pub fn of(
         generation: &Generation,
-        key: &Key,
+        (key, script): (&Key, &[u8]),
         options: ConnectionOptions,
         (queue, timeout): (&QueueTime<'_>, Duration),
     ) -> Result<Arc<Self>, Unavailable> {
         if let Some(workers) = known().get(key).and_then(|group| group.workers.clone()) {
             return Ok(workers);
         }
-        let workers = Arc::new(ask(generation, key, options, (queue, timeout))?);
+        let workers = Arc::new(ask(generation, (key, script), options, (queue, timeout))?);
         known().entry(key.clone()).or_default().workers = Some(Arc::clone(&workers));
         Ok(workers)
     }
@@ -232,6 +239,11 @@ impl Workers {
         Ok(Connection { stream, inbox, worker: Peer::default(), windows, reused: false, greeting })
     }
 
+    /// Whether a connection to a worker that has not ended is kept.
+    fn are_connected(&self) -> bool {
+        lock(&self.idle).iter().any(|connection| !connection.worker.has_ended())
+    }
+
     /// Whether a worker that is busy may turn a request away, as another one may be free.
     pub fn have_choice(&self) -> bool {
         self.processes > 1
@@ -253,13 +265,13 @@ impl Workers {
 /// starts another one, which is waited for.
 fn ask(
     generation: &Generation,
-    key: &Key,
+    what: (&Key, &[u8]),
     options: ConnectionOptions,
     (queue, timeout): (&QueueTime<'_>, Duration),
 ) -> Result<Workers, Unavailable> {
     let deadline = Instant::now() + timeout.min(SUPERVISOR_TIMEOUT);
     loop {
-        match ask_once(generation, key, options, (queue, timeout)) {
+        match ask_once(generation, what, options, (queue, timeout)) {
             Err(Asked::Gone(_)) if Instant::now() < deadline => {
                 queue.wait_for(&[], PAUSE)?;
             }
@@ -283,7 +295,7 @@ enum Asked {
 
 fn ask_once(
     generation: &Generation,
-    (process_group, application_group): &Key,
+    ((process_group, application_group), script): (&Key, &[u8]),
     options: ConnectionOptions,
     (queue, timeout): (&QueueTime<'_>, Duration),
 ) -> Result<Workers, Asked> {
@@ -295,6 +307,7 @@ fn ask_once(
         secret: generation.secret,
         process_group,
         application_group,
+        script,
     };
     channel::send_message(&stream, &question).map_err(Asked::Gone)?;
     let wait = queue.wait_for(&[stream.as_fd()], timeout);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use metrics::{Group, Summary};
 
-use super::page::table;
+use super::table;
 use crate::ffi::request::Request;
 use crate::generation::metrics;
 
@@ -17,7 +17,7 @@ pub fn show(_: Request<'_>, short: bool) -> String {
     let Some(metrics) = metrics() else { return String::new() };
     let summary = Summary::of(metrics);
     if !short {
-        return format!("<hr />\n<h2>WSGI</h2>\n{}\n", table(&summary));
+        return format!("<hr />\n<h2>WSGI</h2>\n{}\n", table::groups(&summary, None));
     }
     let mut text = String::new();
     let keys: [(&str, Value); 9] = [

@@ -1,6 +1,8 @@
 //! The promises of the guide. They need an image that `cargo xtask test` builds.
 
+mod command;
 mod pages;
+mod sdist;
 
 use testkit::{Container, environment};
 

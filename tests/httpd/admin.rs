@@ -74,14 +74,22 @@ fn the_workers_are_listed() {
     let httpd = site();
     let [one, two] = pids(&httpd);
     let status = run(&httpd, &["status"]);
-    let lines: Vec<Vec<&str>> =
-        status.lines().map(|line| line.split_ascii_whitespace().collect()).collect();
-    assert_eq!(lines.len(), 3, "{status}");
-    let head = ["GROUP", "APPLICATION", "PID", "STATE", "AGE", "MEMORY", "CPU", "PYTHON"];
-    assert_eq!(lines[0], head);
-    assert_eq!(lines[1][..4], ["one", "shop", &one, "serving"]);
-    assert_eq!(lines[2][..4], ["two", "%{GLOBAL}", &two, "serving"]);
-    for line in &lines[1..] {
+    let (groups, workers) = status.split_once("\n\n").expect("two tables");
+    let words = |text: &str| -> Vec<Vec<String>> {
+        let words = |line: &str| line.split_ascii_whitespace().map(str::to_owned).collect();
+        text.lines().map(words).collect()
+    };
+    let (groups, workers) = (words(groups), words(workers));
+    assert_eq!(groups[0][..5], ["GROUP", "APPLICATION", "WORKERS", "BUSY", "WAITING"]);
+    assert_eq!(groups[1][..5], ["one", "shop", "1", "0/5", "0"]);
+    assert_eq!(groups[2][..5], ["two", "%{GLOBAL}", "1", "0/5", "0"]);
+    assert_eq!(groups.len(), 3, "{status}");
+    let head = ["GROUP", "APPLICATION", "PID", "STATE", "AGE", "BUSY", "MEMORY", "CPU", "PYTHON"];
+    assert_eq!(workers[0], head);
+    assert_eq!(workers[1][..4], ["one", "shop", &one, "serving"]);
+    assert_eq!(workers[2][..4], ["two", "%{GLOBAL}", &two, "serving"]);
+    assert_eq!(workers.len(), 3, "{status}");
+    for line in &workers[1..] {
         let memory = line[line.len() - 5].parse::<u64>();
         assert!(memory.is_ok_and(|memory| memory > 0), "{status}");
         assert!(line[line.len() - 1].starts_with("3."), "{status}");
@@ -96,6 +104,8 @@ fn the_workers_are_listed() {
         "\"application_group\": \"shop\"",
         &format!("\"pid\": {one}"),
         "\"state\": \"serving\"",
+        "\"threads\": 5",
+        "\"requests_waiting\": 0",
         "\"resident_bytes\": ",
         "\"python\": \"3.",
     ] {

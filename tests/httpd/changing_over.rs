@@ -154,7 +154,7 @@ fn library(folder: &Path) -> PathBuf {
 }
 
 /// Makes the programs look like those of another build, whose library has this digest.
-fn rebuild(folder: &Path, digest: &str) {
+pub fn rebuild(folder: &Path, digest: &str) {
     let old = library(folder);
     let name = format!("libmod_wsgi_rs-{digest}.so");
     let old_name = old.file_name().expect("a file").as_encoded_bytes();

@@ -295,7 +295,12 @@ fn the_page_is_that_of_the_table() {
              logged as `notice`, stderr and `wsgi.errors` as `error`; long lines are split, not cut off; a \
              traceback is logged with every Python; httpd's `Server` header names one component, \
              `mod_wsgi_rs/VERSION`, and no `Python/VERSION` beside it, as httpd holds no Python and \
-             its groups may have several.\n";
+             its groups may have several; the worker that loads a touched script, or that of a graceful \
+             restart, does so while the old one still serves, so that what exists once (a port, a lock) is \
+             still taken, unless the group has `reload=stop-first`; of the application groups that run the \
+             same script, and have not been used for ten seconds, three have processes at a time, and \
+             others wait for their place; workers of the default group beyond the first are started \
+             when requests wait.\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/differences.md");
     if std::env::var_os(UPDATE).is_some() {
         std::fs::write(&path, &page).expect("the page can be written");

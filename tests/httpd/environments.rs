@@ -19,7 +19,7 @@ struct Fault {
     said: &'static [&'static str],
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault {
         name: "gone",
         make: |home| fs::remove_dir_all(home).expect("it is ours"),
@@ -44,7 +44,10 @@ const FAULTS: [Fault; 8] = [
     Fault {
         name: "of a Python that has been removed",
         make: |home| replace(&home.join("bin/python"), |at| symlink("/nowhere/python3.8", at)),
-        said: &["bin/python leads to /nowhere/python3.8, which is not there"],
+        said: &[
+            "bin/python leads to /nowhere/python3.8, which is not there",
+            "install it (python3.8)",
+        ],
     },
     Fault {
         name: "closed to its user",
@@ -52,6 +55,14 @@ const FAULTS: [Fault; 8] = [
             fs::set_permissions(home, Permissions::from_mode(0o700)).expect("it is ours");
         },
         said: &["the user may not enter", "give the user execute permission"],
+    },
+    Fault {
+        name: "with a description closed to its user",
+        make: |home| {
+            let description = home.join("pyvenv.cfg");
+            fs::set_permissions(description, Permissions::from_mode(0o600)).expect("it is ours");
+        },
+        said: &["Permission denied: '", "pyvenv.cfg"],
     },
     Fault {
         name: "with a program that is no program",
@@ -133,7 +144,7 @@ fn what_a_tenant_does_to_his_environment_costs_him_alone() {
         return;
     }
     for fault in FAULTS {
-        if fault.name == "closed to its user" && !testkit::running_as_root() {
+        if fault.name.ends_with("closed to its user") && !testkit::running_as_root() {
             continue;
         }
         let mut httpd = site().start();
@@ -161,6 +172,23 @@ fn what_a_tenant_does_to_his_environment_costs_him_alone() {
         is_served(&httpd, &home);
         httpd.stop();
     }
+}
+
+#[test]
+fn another_python_is_never_run_without_a_word() {
+    if testkit::ours_only("mod_wsgi has one Python for all") {
+        return;
+    }
+    let httpd = site().expect_log("is not used").start();
+    let home = httpd.dir().join("venv");
+    make_environment(&home);
+    is_served(&httpd, &home);
+    assert!(!httpd.error_log().contains("is not used"), "{}", httpd.error_log());
+    fs::remove_file(home.join("pyvenv.cfg")).expect("it is ours");
+    httpd.graceful();
+    let line =
+        httpd.wait_for_log(&["[wsgi:warn]", "is not used: Python runs with the packages in"]);
+    assert!(line.contains(&format!("python-home={}", home.display())), "{line}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use nix::unistd::Pid;
 use testkit::{Httpd, Running, until};
 
 use crate::HELLO;
+use crate::broken_workers::Programs;
+use crate::changing_over::rebuild;
 
 /// A wrapper whose application is a module of its own: running the wrapper again in the same
 /// process would go on with the old one.
@@ -344,4 +346,44 @@ fn what_exists_once_is_handed_over_and_no_request_is_lost() {
     httpd.graceful();
     let next = until(|| Some(ask()).filter(|(_, pid)| *pid != after.1));
     assert!(next.is_some(), "the next generation has it");
+}
+
+#[test]
+fn what_exists_once_is_handed_over_to_a_new_build_and_no_request_is_lost() {
+    if testkit::ours_only("mod_wsgi has no such option") {
+        return;
+    }
+    let programs = Programs::with("stop-first", |_| ());
+    let httpd = Httpd::new()
+        .dist(&programs.0)
+        .app("app.wsgi", EXCLUSIVE)
+        .conf(
+            "WSGIDaemonProcess app threads=4 reload=stop-first\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    // A second copy finds the name taken, and answers 500.
+    let ask = || httpd.get("/").assert(200).text().clone();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let upgrades = scope.spawn(|| {
+            let mut before = ask();
+            for digest in ["0123456789abcdef", "fedcba9876543210"] {
+                rebuild(&programs.0, digest);
+                httpd.graceful();
+                let next = until(|| Some(ask()).filter(|pid| *pid != before));
+                before = next.expect("the next generation has it");
+            }
+        });
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    ask();
+                }
+            });
+        }
+        let outcome = upgrades.join();
+        over.store(true, Ordering::Relaxed);
+        outcome.expect("both upgrades are served");
+    });
 }

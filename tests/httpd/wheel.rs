@@ -110,6 +110,44 @@ fn is_free_threaded(home: &Path) -> bool {
 }
 
 #[test]
+fn what_mod_wsgi_is_outside_of_a_server_stays() {
+    if skips() {
+        return;
+    }
+    let home = Environment::new("beside", &environment::venv());
+    let says = |code: &str| home.command("python").args(["-c", code]).output().expect("it runs");
+    let missing = says("import mod_wsgi");
+    assert!(!missing.status.success());
+    assert!(text(&missing).contains("ModuleNotFoundError: No module named 'mod_wsgi'"));
+    // As if the original's package were installed here, too.
+    let of = |home: &Path| {
+        let code = "import sysconfig; print(sysconfig.get_paths()['purelib'])";
+        text(&run(Command::new(home.join("bin/python")).args(["-c", code]))).trim().to_owned()
+    };
+    let original = of(&environment::original_venv());
+    fs::write(Path::new(&of(&home.0)).join("original.pth"), &original).expect("it is ours");
+    let found = says("import mod_wsgi.express, mod_wsgi_rs; print(mod_wsgi.express.__file__)");
+    assert!(text(&found).starts_with(&original), "{}", text(&found));
+    let module = home.module();
+    assert!(module.starts_with(&home.0), "{}", module.display());
+    let httpd = Httpd::new()
+        .dist(module.parent().expect("a folder"))
+        .app("app.wsgi", TELL)
+        .conf(
+            "WSGIDaemonProcess app\n\
+             WSGIScriptAlias / {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .conf(&format!("WSGIPythonHome {}", home.0.display()))
+        .start();
+    let answer = told(httpd.get(&ask(&[
+        "__import__('mod_wsgi').process_group",
+        "__import__('mod_wsgi.express').express.__file__",
+    ])));
+    assert_eq!(answer[0], "app");
+    assert!(answer[1].starts_with(&original), "{answer:?}");
+}
+
+#[test]
 fn an_installed_copy_outlives_the_environment() {
     if skips() {
         return;

@@ -15,6 +15,9 @@ const IMAGE: &str = "mod_wsgi_rs-flask-site";
 /// The name of that with the module from the package for pip.
 const WHEEL_IMAGE: &str = "mod_wsgi_rs-wheel-site";
 
+/// The name of that in which the source package for pip is built.
+const SDIST_IMAGE: &str = "mod_wsgi_rs-sdist";
+
 /// What applications in the containers import.
 const PACKAGES: [&str; 2] = ["flask", "django"];
 
@@ -67,6 +70,7 @@ pub fn image(stage: &Path, dist: &Path, venv: &Path, python: &Python) -> Result<
         "conf/wsgi.load",
         "conf/wsgi.conf",
         "tests/docker/Dockerfile",
+        "tests/docker/Dockerfile.sdist",
         "tests/docker/Dockerfile.wheel",
         "tests/docker/app.py",
         "tests/docker/client.py",
@@ -89,6 +93,19 @@ pub fn wheel_image(stage: &Path, wheel: &Path, python: &Python) -> Result<String
     stage::folder(&folder)?;
     fs::copy(wheel, folder.join(wheel.file_name().context("a wheel is a file")?))?;
     make(WHEEL_IMAGE, "Dockerfile.wheel", &context, &Release::of_this_machine()?, python)
+}
+
+/// Builds the image with the source package for pip, and all that builds it but Rust, after [`image`].
+/// `tools` is the environment of which `wheel` is downloaded for the image. Gives its name.
+pub fn sdist_image(stage: &Path, sdist: &Path, tools: &Path, python: &Python) -> Result<String> {
+    let context = stage.join("docker");
+    let folder = context.join("sdist");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    environments::download(&folder, tools, &["wheel"])?;
+    fs::copy(sdist, folder.join(sdist.file_name().context("a package is a file")?))?;
+    make(SDIST_IMAGE, "Dockerfile.sdist", &context, &Release::of_this_machine()?, python)
 }
 
 /// Builds an image.

@@ -12,9 +12,11 @@ mod httpds;
 mod instructions;
 mod lint;
 mod originals;
+mod package;
 mod python;
 mod record;
 mod requirements;
+mod sdist;
 mod shell;
 mod soak;
 mod stage;
@@ -36,7 +38,10 @@ Usage: cargo xtask COMMAND
                      with --check, only verify that it works
   dist --out DIR [--python PYTHON]... [--debug]
                      put everything a server needs into one folder, with a worker for each Python
-  wheel [--out DIR]  the same as one package for pip, for every Linux on x86_64 and every Python
+  wheel [--out DIR] [--check-reproducible]
+                     the same as one package for pip, for every Linux on x86_64 and every Python;
+                     with --check-reproducible, this and `sdist` once more elsewhere: the same bytes
+  sdist [--out DIR]  the same as sources, with those of all crates, which pip builds without a network
   test [FILTER]      all tests, in a container too where a Docker engine answers; with
                      MOD_WSGI_UNDER_TEST=theirs (or debian) the tests against httpd alone, run on
                      PyPI's (or Debian's) mod_wsgi
@@ -75,6 +80,7 @@ fn run() -> Result<()> {
         Some("demo") => demo::run(arguments),
         Some("dist") => dist::run(arguments),
         Some("wheel") => wheel::run(arguments),
+        Some("sdist") => sdist::run(arguments),
         Some("test") => test::run(arguments),
         Some("bench") => bench::run(arguments),
         Some("instructions") => instructions::run(arguments),

@@ -89,6 +89,15 @@ pub fn look_for_mpm_itk() {
     }
 }
 
+/// Sees to a browser, which shows the status page in tests. Without one, they are skipped.
+pub fn look_for_chromium() {
+    if shell::on_path("chromium").is_none()
+        && let Err(error) = install(&["chromium"], "chromium: tests have it show the status page")
+    {
+        println!("Skipping the tests in a browser: {error:#}");
+    }
+}
+
 /// Sees to promtool, with which a test checks metrics.
 pub fn ensure_promtool() -> Result<()> {
     match shell::on_path("promtool") {

@@ -14,7 +14,7 @@ use crate::dist::Profile;
 use crate::originals::{self, Original};
 use crate::python::{self, Found, Python};
 use crate::tally::Tally;
-use crate::{dist, docker, environments, httpds, requirements, shell, stage, wheel};
+use crate::{dist, docker, environments, httpds, requirements, sdist, shell, stage, wheel};
 
 /// What the test applications import.
 const PACKAGES: [&str; 6] = ["flask", "django", "falcon", "bottle", "pyramid", "py-spy"];
@@ -33,7 +33,7 @@ const CONTAINER_TESTS: &str = "in_a_container::";
 
 /// Modules of tests that look at our supervisor, our workers, or what we promise of them. An original
 /// has none, and one Python for all groups, so nothing of it can be asked there.
-const OURS_ALONE: [&str; 16] = [
+const OURS_ALONE: [&str; 20] = [
     "admin::",
     "broken_workers::",
     "command::",
@@ -41,8 +41,12 @@ const OURS_ALONE: [&str; 16] = [
     "fates::",
     "hostile_workers::",
     "limits::",
+    "looking::",
+    "made_up_names::",
     "metrics::",
     "overload::",
+    "page::",
+    "prometheus::",
     "reliability::",
     "reload::",
     "services::",
@@ -69,6 +73,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
     requirements::ensure()?;
     requirements::ensure_promtool()?;
     requirements::look_for_mpm_itk();
+    requirements::look_for_chromium();
     let stage = stage::ensure()?;
     let pythons = pythons(&stage, filter.is_none_or(|filter| filter.starts_with(EVERY_PYTHON)));
     let site = Site::prepare(&stage, &pythons)?;
@@ -101,6 +106,10 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
             if let Some(wheel) = wheel {
                 let image = docker::wheel_image(&stage, &wheel, site.python)?;
                 container.env(environment::WHEEL_IMAGE, image);
+                let sdist = sdist::build(&stage, &stage.join("wheel"))?;
+                let tools = stage.join(wheel::TOOLS_FOLDER);
+                let image = docker::sdist_image(&stage, &sdist, &tools, site.python)?;
+                container.env(environment::SDIST_IMAGE, image);
             }
             run.tests(container.env(environment::DOCKER_IMAGE, image))?;
         }

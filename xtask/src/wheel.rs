@@ -9,45 +9,44 @@ use std::{env, iter};
 use anyhow::{Context, Result, bail, ensure};
 use lexopt::Arg;
 
-use crate::components::Components;
+use crate::package::{self, COMMANDS, NAME, TARGET, VERSION};
 use crate::python::{self, Python};
-use crate::{dist, environments, requirements, shell, stage};
+use crate::{dist, environments, requirements, sdist, shell, stage};
 
 /// What builds and checks it. zig has the C libraries of all systems, and so links programs for old ones.
 const TOOLS: [&str; 4] =
     ["auditwheel==6.8.2", "cargo-zigbuild==0.24.1", "wheel==0.48.0", "ziglang==0.17.1"];
 
+/// The environment with these, in the stage.
+pub const TOOLS_FOLDER: &str = "wheel-tools";
+
 /// Where it runs: every Linux with this version of glibc or a later one, of 2012 (PEP 600).
 const PLATFORM: &str = "manylinux_2_17_x86_64";
 
-/// The same in the words of cargo, and of zig.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The same in the words of zig.
 const GLIBC: &str = "2.17";
-
-/// The name of the package in the names of files.
-const NAME: &str = "mod_wsgi_rs";
 
 /// What it may weigh: as a file, in bytes.
 const MOST: u64 = 15 << 20;
 
-const COMMANDS: &str = "\
-[console_scripts]
-mod_wsgi-rs = mod_wsgi_rs:main
-wsgictl = mod_wsgi_rs:wsgictl
-";
-
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Result<()> {
-    let mut out = shell::target().join("wheel");
+    let (mut out, mut checks) = (shell::target().join("wheel"), false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("out") => out = PathBuf::from(arguments.value()?),
+            Arg::Long("check-reproducible") => checks = true,
             other => return Err(other.unexpected().into()),
         }
     }
     requirements::ensure()?;
-    let wheel = build(&stage::ensure()?, &out)?;
+    let stage = stage::ensure()?;
+    let wheel = build(&stage, &out)?;
     println!("{}: {} KiB", wheel.display(), fs::metadata(&wheel)?.len() >> 10);
+    if checks {
+        let sdist = sdist::build(&stage, &out)?;
+        check_elsewhere(&stage, &[wheel, sdist])?;
+    }
     Ok(())
 }
 
@@ -58,9 +57,8 @@ pub fn build(stage: &Path, out: &Path) -> Result<PathBuf> {
         "wheels are for Linux on x86_64"
     );
     let python = python::default()?;
-    let tools = stage.join("wheel-tools");
+    let tools = stage.join(TOOLS_FOLDER);
     environments::ensure(&tools, stage, &python, &TOOLS)?;
-    let version = env!("CARGO_PKG_VERSION");
     // The folder that `wheel pack` makes a file of.
     let content = stage.join("wheel-content");
     if content.exists() {
@@ -69,15 +67,21 @@ pub fn build(stage: &Path, out: &Path) -> Result<PathBuf> {
     let package = content.join(NAME);
     compile(&tools, &package)?;
     copy_sources(&shell::root().join("python").join(NAME), &package)?;
-    describe(&content.join(format!("{NAME}-{version}.dist-info")), version)?;
-    settle(&content)?;
+    describe(&content.join(package::dist_info()))?;
+    let wheel = pack(&tools, &content, out)?;
+    check(&tools, &wheel)?;
+    check_packing(&tools, stage, &content, &wheel)?;
+    Ok(wheel)
+}
+
+/// Makes a wheel of a folder, in `out`. Returns its path.
+fn pack(tools: &Path, content: &Path, out: &Path) -> Result<PathBuf> {
+    settle(content)?;
     stage::folder(out)?;
     let mut pack = Command::new(tools.join("bin/wheel"));
-    pack.arg("pack").arg("--dest-dir").arg(out).arg(&content);
-    shell::run(pack.env("SOURCE_DATE_EPOCH", date()?))?;
-    let wheel = out.join(format!("{NAME}-{version}-py3-none-{PLATFORM}.whl"));
-    check(&tools, &wheel)?;
-    Ok(wheel)
+    pack.arg("pack").arg("--dest-dir").arg(out).arg(content);
+    shell::run(pack.env("SOURCE_DATE_EPOCH", package::date()?))?;
+    Ok(out.join(format!("{NAME}-{VERSION}-py3-none-{PLATFORM}.whl")))
 }
 
 /// Compiles the programs for old systems, and puts them into `package`.
@@ -142,32 +146,19 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Writes what pip and its users read about the package.
-fn describe(folder: &Path, version: &str) -> Result<()> {
-    let licences = folder.join("licenses");
-    stage::folder(&licences)?;
-    fs::copy(shell::root().join("LICENSE"), licences.join("LICENSE"))?;
-    let components = Components::of(&dist::PACKAGES, TARGET)?;
-    components.licences(&licences.join("third-party"))?;
+fn describe(folder: &Path) -> Result<()> {
+    let components = package::licences(&folder.join("licenses"))?;
     stage::folder(&folder.join("sboms"))?;
-    stage::write(&folder.join(format!("sboms/{NAME}.cdx.json")), &components.list(version)?)?;
+    stage::write(&folder.join(format!("sboms/{NAME}.cdx.json")), &components.list(VERSION)?)?;
     stage::write(&folder.join("entry_points.txt"), COMMANDS)?;
     stage::write(
         &folder.join("WHEEL"),
         &format!(
-            "Wheel-Version: 1.0\nGenerator: cargo-xtask-wheel ({version})\nRoot-Is-Purelib: false\n\
+            "Wheel-Version: 1.0\nGenerator: cargo-xtask-wheel ({VERSION})\nRoot-Is-Purelib: false\n\
              Tag: py3-none-{PLATFORM}\n"
         ),
     )?;
-    let readme = fs::read_to_string(shell::root().join("README.md"))?;
-    stage::write(
-        &folder.join("METADATA"),
-        &format!(
-            "Metadata-Version: 2.4\nName: mod-wsgi-rs\nVersion: {version}\n\
-             Summary: Serves Python WSGI applications in Apache httpd, in place of mod_wsgi\n\
-             License-Expression: Apache-2.0\nLicense-File: LICENSE\nRequires-Python: >=3.9\n\
-             Description-Content-Type: text/markdown\n\n{readme}"
-        ),
-    )
+    stage::write(&folder.join("METADATA"), &package::metadata()?)
 }
 
 /// Gives each file the rights that do not depend on who builds: programs may be executed.
@@ -187,17 +178,6 @@ fn settle(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The time that files in the wheel have, in seconds since 1970: `SOURCE_DATE_EPOCH`, or that of the last
-/// commit.
-fn date() -> Result<String> {
-    match env::var("SOURCE_DATE_EPOCH") {
-        Ok(date) => Ok(date),
-        Err(_) => shell::capture(
-            Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(shell::root()),
-        ),
-    }
-}
-
 /// Checks its size, and that it runs where its tag says.
 fn check(tools: &Path, wheel: &Path) -> Result<()> {
     let size =
@@ -210,6 +190,64 @@ fn check(tools: &Path, wheel: &Path) -> Result<()> {
         bail!("{} does not run where its name says:\n{verdict}", wheel.display());
     }
     Ok(())
+}
+
+/// Checks that nothing but the content counts: a copy at another place, made at another time by a user with
+/// another umask, becomes the same file.
+fn check_packing(tools: &Path, stage: &Path, content: &Path, wheel: &Path) -> Result<()> {
+    let again = stage.join("wheel-again");
+    if again.exists() {
+        fs::remove_dir_all(&again)?;
+    }
+    fs::create_dir(&again)?;
+    let copy = again.join("content");
+    shell::run(closed(&["cp", "--recursive"]).arg(content).arg(&copy))?;
+    check_same(wheel, &pack(tools, &copy, &again)?)
+}
+
+/// Checks that the last commit, built by a user with another umask and time zone in another folder, becomes
+/// the same files.
+fn check_elsewhere(stage: &Path, packages: &[PathBuf]) -> Result<()> {
+    let changes =
+        Command::new("git").args(["status", "--porcelain"]).current_dir(shell::root()).output()?;
+    ensure!(
+        changes.stdout.is_empty(),
+        "there are changes that are not committed: a clone has none of them"
+    );
+    let elsewhere = stage.join("elsewhere");
+    if elsewhere.exists() {
+        fs::remove_dir_all(&elsewhere)?;
+    }
+    let (checkout, out) = (elsewhere.join("a/checkout"), elsewhere.join("out"));
+    shell::run(Command::new("git").args(["clone", "--quiet"]).arg(shell::root()).arg(&checkout))?;
+    for command in ["sdist", "wheel"] {
+        let mut build = closed(&["cargo", "xtask", command, "--out"]);
+        build.arg(&out).current_dir(&checkout).env("TZ", "Asia/Kathmandu");
+        // Of the cargo that runs us.
+        for name in ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR"] {
+            build.env_remove(name);
+        }
+        shell::run(&mut build)?;
+    }
+    for package in packages {
+        check_same(package, &out.join(package.file_name().context("a package is a file")?))?;
+    }
+    fs::remove_dir_all(&elsewhere)?;
+    Ok(())
+}
+
+/// A command whose files are for its user alone.
+fn closed(words: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 077 && exec \"$@\"", "sh"]).args(words);
+    command
+}
+
+/// Checks that two files have the same bytes.
+fn check_same(one: &Path, other: &Path) -> Result<()> {
+    let (one, other) = (one.display(), other.display());
+    shell::run(Command::new("cmp").args([one.to_string(), other.to_string()]))
+        .with_context(|| format!("{one} cannot be reproduced: compare it with {other}"))
 }
 
 /// Whether `auditwheel show` finds the tag justified.

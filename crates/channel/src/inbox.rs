@@ -336,7 +336,7 @@ mod tests {
         let (near, far) = UnixStream::pair().unwrap();
         let (read, write) = rustix::pipe::pipe().unwrap();
         let mut bytes = Vec::new();
-        wire::encode(&wire::generation::ToSupervisor::LogFile, &mut bytes);
+        wire::encode(&wire::generation::ToSupervisor::Lifeline, &mut bytes);
         crate::send_with_descriptor(&near, &bytes, &write).unwrap();
         drop(write);
         let mut inbox = Inbox::with_descriptors();

@@ -1,10 +1,17 @@
-//! The workers as `wsgictl status` prints them: a table for people, JSON for programs.
+//! `wsgictl status`: groups and workers, as tables for people and as JSON for programs.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 
+use anyhow::{Result, bail};
+use metrics::{Running, Summary};
 use serde::Serialize;
-use wire::admin;
+use wire::admin::{self, FromAdmin, ToAdmin};
+
+use crate::groups::{self, Facts};
+use crate::supervisor::{ANSWER_TIMEOUT, Place, name};
+use crate::table::{self, age, or_global, plain, size};
 
 /// Version of the JSON. It grows when a field goes or changes its meaning, not when one is added.
 const FORMAT: u32 = 1;
@@ -12,6 +19,7 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Serialize)]
 struct Status<'w> {
     version: u32,
+    groups: Vec<Facts>,
     workers: Vec<Worker<'w>>,
 }
 
@@ -23,57 +31,62 @@ struct Worker<'w> {
     pid: u32,
     state: &'static str,
     age_seconds: u64,
+    /// Requests that it has.
+    requests_in_flight: usize,
     resident_bytes: u64,
+    /// Its share of memory that others have, too. None: the system does not tell us.
+    proportional_bytes: Option<u64>,
     cpu_seconds: f64,
     /// `sys.version`; none until Python runs.
     python: Option<&'w str>,
 }
 
-/// Prints the workers.
-pub fn print(workers: &[admin::Worker], json: bool) -> io::Result<()> {
-    let workers: Vec<_> = workers.iter().map(Worker::of).collect();
+/// Prints groups and workers.
+///
+/// # Errors
+/// As [`Place::ask`], or standard output's.
+pub fn print(place: &Place, group: Option<&OsStr>, json: bool) -> Result<()> {
+    let version = wire::VERSION;
+    let question = ToAdmin::Status { version, process_group: group.map(name) };
+    let (answer, _) = place.ask(&question, group, ANSWER_TIMEOUT)?;
+    let FromAdmin::Workers(workers) = answer else {
+        bail!("the supervisor answers something else")
+    };
+    let metrics = place.metrics()?;
+    let (summary, running) = (Summary::of(&metrics), metrics.running());
+    let workers: Vec<_> = workers.iter().map(|worker| Worker::of(worker, &running)).collect();
+    let asked = group.map(|group| or_global(name(group)));
+    let groups = groups::of(&summary, asked.as_deref());
     let mut out = io::stdout().lock();
     if json {
-        let status = Status { version: FORMAT, workers };
-        serde_json::to_writer_pretty(&mut out, &status)?;
-        return writeln!(out);
+        let groups = groups.into_iter().map(groups::facts).collect();
+        serde_json::to_writer_pretty(&mut out, &Status { version: FORMAT, groups, workers })?;
+        return Ok(writeln!(out)?);
     }
-    let head = ["GROUP", "APPLICATION", "PID", "STATE", "AGE", "MEMORY", "CPU", "PYTHON"];
-    let rows: Vec<_> =
-        [head.map(str::to_owned)].into_iter().chain(workers.iter().map(Worker::row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..head.len()).map(|column| width(column).unwrap_or(0)).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
-}
-
-/// A name as users write it.
-pub fn or_global(name: &[u8]) -> Cow<'_, str> {
-    match name {
-        [] => "%{GLOBAL}".into(),
-        // What would steer a terminal is no part of a name.
-        name => String::from_utf8_lossy(name).replace(char::is_control, "?").into(),
-    }
+    table::write(&mut out, groups::HEAD, groups.into_iter().map(groups::row))?;
+    writeln!(out)?;
+    let head = ["GROUP", "APPLICATION", "PID", "STATE", "AGE", "BUSY", "MEMORY", "CPU", "PYTHON"];
+    Ok(table::write(&mut out, head, workers.iter().map(Worker::row))?)
 }
 
 impl<'w> Worker<'w> {
-    fn of(worker: &'w admin::Worker) -> Self {
+    fn of(worker: &'w admin::Worker, running: &[Running]) -> Self {
+        let of_worker = |request: &&Running| request.worker == Some(worker.pid);
         Self {
             process_group: or_global(&worker.process_group),
             application_group: worker.application_group.as_deref().map(or_global),
             pid: worker.pid,
             state: worker.state.name(),
             age_seconds: worker.age,
+            requests_in_flight: running.iter().filter(of_worker).count(),
             resident_bytes: worker.memory,
+            proportional_bytes: proportional_memory(worker.pid),
             cpu_seconds: worker.cpu as f64 / 1000.0,
             python: Some(worker.python.as_str()).filter(|python| !python.is_empty()),
         }
     }
 
-    fn row(&self) -> [String; 8] {
+    fn row(&self) -> [String; 9] {
         let version = self.python.and_then(|python| python.split_whitespace().next());
         [
             self.process_group.to_string(),
@@ -81,18 +94,18 @@ impl<'w> Worker<'w> {
             self.pid.to_string(),
             self.state.to_owned(),
             age(self.age_seconds),
-            format!("{} MiB", self.resident_bytes >> 20),
+            self.requests_in_flight.to_string(),
+            size(self.resident_bytes),
             format!("{:.1} s", self.cpu_seconds),
-            version.unwrap_or("-").replace(char::is_control, "?"),
+            plain(version.unwrap_or("-")),
         ]
     }
 }
 
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
+/// `Pss` of a process, in bytes, which root may know (proc_pid_smaps(5)).
+fn proportional_memory(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes << 10)
 }

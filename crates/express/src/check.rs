@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -98,9 +98,8 @@ pub fn check(settings: &Settings) -> Result<Report, CheckError> {
     );
     report.add("httpd", used, Vec::new());
     report.add("module", settings.files.module.display().to_string(), Vec::new());
-    let script = settings.file(APACHECTL);
-    let run = |source| CheckError::Run { program: script.clone(), source };
-    let tested = Command::new(&script).arg("configtest").output().map_err(run)?;
+    let run = |source| CheckError::Run { program: settings.file(APACHECTL), source };
+    let tested = generate::apachectl(settings).arg("configtest").output().map_err(run)?;
     let said = String::from_utf8_lossy(&tested.stderr).into_owned();
     let wrong = if tested.status.success() { Vec::new() } else { lines(&said) };
     report.add("configuration", "httpd -t".to_owned(), wrong);
@@ -108,7 +107,7 @@ pub fn check(settings: &Settings) -> Result<Report, CheckError> {
         return Ok(report);
     }
     let log = File::create(settings.file("start.log")).map_err(run)?;
-    let child = Command::new(&script)
+    let child = generate::apachectl(settings)
         .args(["start", "-DFOREGROUND"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

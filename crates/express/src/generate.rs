@@ -23,7 +23,7 @@ use self::conf::Conf;
 use crate::httpd::HttpdError;
 use crate::settings::Settings;
 
-pub use self::scripts::APACHECTL;
+pub use self::scripts::{APACHECTL, apachectl};
 
 /// Why a server cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -27,6 +27,9 @@ const OURS: [&str; 6] =
 /// The link to the interpreter of groups that name none.
 const PYTHON: &str = "python";
 
+/// The command for administrators.
+const WSGICTL: &str = "wsgictl";
+
 /// Where Debian's httpd has modules that can be enabled, below `/etc`.
 const DEBIAN: &str = "apache2/mods-available";
 /// Where Red Hat's httpd has the configuration of modules, below `/etc`.
@@ -131,9 +134,30 @@ pub fn install(options: &Install, variables: &Variables) -> Result<String, Insta
     told += &format!("Copied to {}\n", place.display());
     match options.no_enable {
         true => told += &lines,
-        false => told += &enable(&lines, Path::new("/etc"))?,
+        false => {
+            told += &enable(&lines, Path::new("/etc"))?;
+            told += &link_command(&place, &options.commands_directory)?;
+        }
     }
     Ok(told)
+}
+
+/// Puts a link to the command for administrators where a shell finds it. What is there and is no such link
+/// stays. Returns what to tell.
+fn link_command(place: &Path, folder: &Path) -> Result<String, InstallError> {
+    let (command, link) = (place.join(WSGICTL), folder.join(WSGICTL));
+    let leads = fs::read_link(&link);
+    match &leads {
+        Ok(leads) if leads.file_name().is_some_and(|name| name == WSGICTL) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        _ => return Ok(format!("note: {} is there, and stays as it is\n", link.display())),
+    }
+    let fresh = folder.join(format!("{WSGICTL}.new-{}", process::id()));
+    fs::create_dir_all(folder)
+        .and_then(|()| symlink(&command, &fresh))
+        .and_then(|()| fs::rename(&fresh, &link))
+        .map_err(|source| InstallError::Write { path: link.clone(), source })?;
+    Ok(format!("{} leads to {}\n", link.display(), command.display()))
 }
 
 /// Puts a copy of the module's files in place, all at once.
@@ -385,6 +409,22 @@ mod tests {
         assert!(told.contains("a2dismod wsgi && a2enmod mod_wsgi_rs"), "{told}");
         let file = scratch.0.join(DEBIAN).join("mod_wsgi_rs.load");
         assert_eq!(fs::read_to_string(file).unwrap(), "LoadModule z\n");
+    }
+
+    #[test]
+    fn the_command_is_linked_to_unless_something_else_has_its_name() {
+        let scratch = Scratch::new("link");
+        let (folder, link) = (scratch.0.join("bin"), scratch.0.join("bin/wsgictl"));
+        for place in ["/usr/lib/one", "/usr/lib/two"] {
+            let told = link_command(Path::new(place), &folder).unwrap();
+            assert!(told.contains(&format!("leads to {place}/wsgictl")), "{told}");
+            assert_eq!(fs::read_link(&link).unwrap(), Path::new(place).join("wsgictl"));
+        }
+        fs::remove_file(&link).unwrap();
+        fs::write(&link, "another program").unwrap();
+        let told = link_command(Path::new("/usr/lib/one"), &folder).unwrap();
+        assert!(told.contains("stays as it is"), "{told}");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "another program");
     }
 
     #[test]

@@ -108,7 +108,10 @@ pub struct Install {
     /// Where the module's files are copied to
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/mod_wsgi_rs")]
     pub modules_directory: PathBuf,
-    /// Copy, and leave httpd's configuration as it is
+    /// Where a link to the command wsgictl is put
+    #[arg(long, value_name = "DIR", default_value = "/usr/local/bin")]
+    pub commands_directory: PathBuf,
+    /// Copy, and leave httpd's configuration and the commands as they are
     #[arg(long)]
     pub no_enable: bool,
     #[command(flatten)]

@@ -1,12 +1,14 @@
 //! Runs a server in the foreground: httpd is a child, whose output is passed on, and which hears of
 //! the signals that come here.
 
+pub mod json;
 mod output;
+mod queue;
 mod watch;
 
 use std::io::{self, IsTerminal, PipeReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -20,7 +22,8 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use crate::generate::APACHECTL;
+pub use self::output::Style;
+use crate::generate::{self, APACHECTL};
 use crate::python;
 use crate::settings::{Application, Logs, Settings, Target};
 
@@ -58,10 +61,14 @@ pub enum RunError {
     NoTerminal,
 }
 
-/// Whether what is printed may be coloured.
-pub fn shows_colours() -> bool {
+/// How logs are shown.
+pub fn style(settings: &Settings) -> Style {
     let wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    wanted && io::stdout().is_terminal() && io::stderr().is_terminal()
+    match wanted && io::stdout().is_terminal() && io::stderr().is_terminal() {
+        _ if settings.options.logging.log_json => Style::Json,
+        true => Style::Coloured,
+        false => Style::Plain,
+    }
 }
 
 /// The path of the terminal that this command is controlled from.
@@ -156,8 +163,7 @@ pub fn foreground(settings: &Settings) -> Result<ExitCode, RunError> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH])?;
     let (output, output_end) = io::pipe()?;
     let (errors, errors_end) = io::pipe()?;
-    let script = settings.file(APACHECTL);
-    let started = Command::new(&script)
+    let started = generate::apachectl(settings)
         .args(["start", "-DFOREGROUND"])
         .stdin(Stdio::null())
         .stdout(output_end)
@@ -165,20 +171,22 @@ pub fn foreground(settings: &Settings) -> Result<ExitCode, RunError> {
         // Ctrl-C and the sizes of a window are told to this command, and to httpd by it.
         .process_group(0)
         .spawn();
-    let child = started.map_err(|source| RunError::Start { script, source })?;
+    let child =
+        started.map_err(|source| RunError::Start { script: settings.file(APACHECTL), source })?;
     let httpd = Pid::from_raw(child.id().cast_signed());
     let (ended, logs_end) = mpsc::channel();
     pass_on(settings, output, errors, &ended);
     drop(ended);
     let stopping = Arc::new(AtomicBool::new(false));
     let patience = Duration::from_secs(settings.options.timeouts.shutdown_timeout.into());
-    let is_told = Arc::clone(&stopping);
+    let server =
+        Server { httpd, ports: settings.ports(), patience, stopping: Arc::clone(&stopping) };
     let has_terminal = has_terminal();
     thread::spawn(move || {
         for signal in signals.forever() {
             // A terminal that is closed takes the server with it.
             let is_end = signal == SIGHUP && has_terminal && !self::has_terminal();
-            tell(httpd, if is_end { SIGINT } else { signal }, &is_told, patience);
+            server.tell(if is_end { SIGINT } else { signal });
         }
     });
     if settings.options.debugging.reload_on_changes {
@@ -202,47 +210,66 @@ pub fn foreground(settings: &Settings) -> Result<ExitCode, RunError> {
 
 /// Has httpd's outputs passed on. Each sends a word when it has come to its end.
 fn pass_on(settings: &Settings, output: PipeReader, errors: PipeReader, ended: &Sender<()>) {
-    let coloured = shows_colours();
+    let style = style(settings);
     let mut greeting = summary(settings);
     if settings.logs != Logs::Terminal {
         // What says that httpd is ready goes elsewhere.
-        eprint!("{}", std::mem::take(&mut greeting));
+        style.say("notice", &std::mem::take(&mut greeting));
     }
     let ready = ended.clone();
     thread::spawn(move || {
-        output::errors(errors, coloured, &greeting);
+        output::errors(errors, style, &greeting);
         let _ = ready.send(());
     });
     let done = ended.clone();
     thread::spawn(move || {
-        output::requests(output, coloured);
+        output::requests(output, style);
         let _ = done.send(());
     });
 }
 
-/// Tells httpd of a signal, as far as it concerns it.
-fn tell(httpd: Pid, signal: i32, stopping: &AtomicBool, patience: Duration) {
-    let send = |signal| {
-        let _ = kill(httpd, signal);
-    };
-    match signal {
-        SIGHUP => send(Signal::SIGHUP),
-        SIGUSR1 => send(Signal::SIGUSR1),
-        // Ctrl-C ends it at once, and a second one whatever hangs.
-        SIGINT if stopping.swap(true, Ordering::Relaxed) => {
-            let _ = killpg(httpd, Signal::SIGKILL);
+/// What signals are passed on to.
+struct Server {
+    httpd: Pid,
+    ports: Vec<u16>,
+    /// How long it may take to stop.
+    patience: Duration,
+    /// Whether it has been told to.
+    stopping: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Tells httpd of a signal, as far as it concerns it.
+    fn tell(&self, signal: i32) {
+        match signal {
+            SIGHUP => self.send(Signal::SIGHUP),
+            SIGUSR1 => self.send(Signal::SIGUSR1),
+            // Ctrl-C ends it at once, and a second one whatever hangs.
+            SIGINT if self.stopping.swap(true, Ordering::Relaxed) => {
+                let _ = killpg(self.httpd, Signal::SIGKILL);
+            }
+            SIGINT => self.send(Signal::SIGTERM),
+            SIGTERM if !self.stopping.swap(true, Ordering::Relaxed) => self.drain(),
+            // A window that has another size is none of httpd's business.
+            _ => {}
         }
-        SIGINT => send(Signal::SIGTERM),
-        SIGTERM if !stopping.swap(true, Ordering::Relaxed) => {
+    }
+
+    /// Lets it serve the clients that there are, and then stop, in a thread of its own.
+    fn drain(&self) {
+        let (httpd, ports, patience) = (self.httpd, self.ports.clone(), self.patience);
+        thread::spawn(move || {
+            let begin = Instant::now();
+            queue::drain(&ports, begin + patience / 2);
             // httpd's word for a graceful stop.
-            send(Signal::SIGWINCH);
-            thread::spawn(move || {
-                thread::sleep(patience);
-                let _ = kill(httpd, Signal::SIGTERM);
-            });
-        }
-        // A window that has another size is none of httpd's business.
-        _ => {}
+            let _ = kill(httpd, Signal::SIGWINCH);
+            thread::sleep(patience.saturating_sub(begin.elapsed()));
+            let _ = kill(httpd, Signal::SIGTERM);
+        });
+    }
+
+    fn send(&self, signal: Signal) {
+        let _ = kill(self.httpd, signal);
     }
 }
 

@@ -175,6 +175,11 @@ impl Settings {
         check: Option<Check>,
     ) -> Result<Settings, SettingsError> {
         refuse(&options)?;
+        if options.logging.log_json && purpose == Purpose::Setup {
+            let text = "--log-json is for start-server, which passes httpd's logs on; httpd itself \
+                        cannot write JSON";
+            return Err(SettingsError::Refused(text.to_owned()));
+        }
         let wanted = &options;
         let debugging = &wanted.debugging;
         let debug = debugging.debug_mode
@@ -254,6 +259,13 @@ impl Settings {
         folder.unwrap_or_else(|| self.root.clone()).join("wsgi")
     }
 
+    /// The ports that it listens at.
+    pub fn ports(&self) -> Vec<u16> {
+        let network = &self.options.network;
+        let https = network.https_port.filter(|port| *port != 0);
+        [Some(network.port), https].into_iter().flatten().collect()
+    }
+
     /// The name of the server, with the port for HTTP.
     pub fn address(&self) -> String {
         format!("{}:{}", bracketed(&self.host), self.options.network.port)
@@ -305,6 +317,7 @@ fn private(options: &mut Server) -> Result<Check, SettingsError> {
     options.installation.pid_file = None;
     options.installation.socket_prefix = None;
     options.logging.rotate_logs = false;
+    options.logging.log_json = false;
     let authentication = &mut options.authentication;
     let scripts = [
         authentication.host_access_script.take(),

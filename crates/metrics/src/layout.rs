@@ -12,6 +12,27 @@ pub const CHILDREN: usize = 1024;
 /// How much of a name is kept, in bytes.
 pub const NAME: usize = 128;
 
+/// Requests of one child that are told one by one while they run. Of more, only the number is known.
+pub const FLIGHTS: usize = 256;
+
+/// How much of a request's method and path is kept, in words of eight bytes.
+pub const LINE: usize = 16;
+
+/// How much of a request's id is kept, in words.
+pub const ID: usize = 5;
+
+/// Ends of workers that are remembered.
+pub const LOSSES: usize = 64;
+
+/// How much is kept of what is said about such an end, in words.
+pub const STORY: usize = 24;
+
+/// How far apart the samples of a history are, in seconds.
+pub const INTERVAL: u64 = 20;
+
+/// Samples of a history: an hour.
+pub const SAMPLES: usize = 180;
+
 /// Upper bounds of a histogram's buckets, in microseconds. Beyond the last one is one more.
 pub const BOUNDS: [u64; 14] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
@@ -30,7 +51,9 @@ pub struct Layout {
     pub answering: AtomicU64,
     /// How many slots are taken.
     pub taken: AtomicU32,
-    pub padding: AtomicU32,
+    /// One more than the number of a log level, below which nothing is to be dropped (`wsgictl log`). 0:
+    /// none is asked for.
+    pub log_level: AtomicU32,
     /// Hashes of the names of each slot, apart from the slots, so that who looks through all touches a few
     /// pages. 0: the slot is free.
     pub keys: [AtomicU64; SLOTS],
@@ -38,6 +61,11 @@ pub struct Layout {
     pub pids: [AtomicU32; CHILDREN],
     pub slots: [Slot; SLOTS],
     pub children: [Child; CHILDREN],
+    /// How many ends of workers have been noted.
+    pub lost: AtomicU64,
+    pub losses: [Loss; LOSSES],
+    /// What was counted of each slot before.
+    pub histories: [History; SLOTS],
 }
 
 /// What is counted of one application group, or of a process group apart from its application groups.
@@ -78,6 +106,8 @@ pub struct Slot {
     pub workers_serving: AtomicU64,
     /// Workers that run, and do not take any yet, or any more.
     pub workers_other: AtomicU64,
+    /// Workers that there may be, as the load needs them.
+    pub workers_most: AtomicU64,
     /// Threads of the workers that serve.
     pub threads: AtomicU64,
     /// Resident memory of all of them, in bytes.
@@ -86,6 +116,8 @@ pub struct Slot {
     pub is_expected: AtomicU64,
     /// Workers that are ready for their first request.
     pub workers_ready: AtomicU64,
+    /// Whether no request can count on further workers than those that serve.
+    pub is_full: AtomicU64,
 }
 
 /// Text, of which as much is kept as there is room for.
@@ -111,6 +143,90 @@ pub struct Histogram {
 pub struct Child {
     /// How many requests it has with the workers of each slot.
     pub running: [AtomicI64; SLOTS],
+    /// How many of the places below have ever been taken.
+    pub(crate) used: AtomicU32,
+    /// These requests, one by one.
+    pub(crate) flights: [Flight; FLIGHTS],
+}
+
+/// A request that is with a worker, or waits for one.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Flight {
+    /// [`FREE`], [`CHANGING`] or [`SHOWN`].
+    pub(crate) state: AtomicU32,
+    /// Grows with each request that takes this place.
+    pub(crate) version: AtomicU32,
+    /// Its slot.
+    pub(crate) place: AtomicU32,
+    pub(crate) phase: AtomicU32,
+    /// Process id of the worker that has it, 0 before.
+    pub(crate) worker: AtomicU32,
+    /// When it was received, in microseconds since the epoch.
+    pub(crate) began: AtomicU64,
+    /// Method and path, with a space between them.
+    pub(crate) line: Words<LINE>,
+    pub(crate) id: Words<ID>,
+}
+
+/// Nothing is in a place.
+pub const FREE: u32 = 0;
+/// Only who changes it may read it.
+pub const CHANGING: u32 = 1;
+/// It may be read.
+pub const SHOWN: u32 = 2;
+
+/// The end of a worker that was not planned.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Loss {
+    /// As that of a [`Flight`].
+    pub(crate) state: AtomicU32,
+    /// Its slot.
+    pub(crate) place: AtomicU32,
+    /// Place of its [`Cause`].
+    pub(crate) cause: AtomicU32,
+    /// Its process id, 0 if it had none.
+    pub(crate) worker: AtomicU32,
+    /// The number of this end, from 1.
+    pub(crate) number: AtomicU64,
+    /// When, in seconds since the epoch.
+    pub(crate) time: AtomicU64,
+    /// What is known of it.
+    pub(crate) story: Words<STORY>,
+}
+
+/// What was counted of a slot in the last hour.
+#[derive(Debug)]
+#[repr(C)]
+pub struct History {
+    pub(crate) samples: [Sample; SAMPLES],
+}
+
+/// What was counted in one [`INTERVAL`].
+#[derive(Debug)]
+#[repr(C)]
+pub struct Sample {
+    /// The number of the interval since the epoch; another one's sample is none.
+    pub(crate) interval: AtomicU32,
+    /// Requests that ended.
+    pub(crate) requests: AtomicU32,
+    /// Those of them that ended with an error of the server.
+    pub(crate) errors: AtomicU32,
+    /// Quantiles of the time in the application, in microseconds: a half, 95 and 99 of 100.
+    pub(crate) application: [AtomicU32; 3],
+    /// Requests for which there was no thread, at the end of the interval.
+    pub(crate) waiting: AtomicU32,
+    /// Resident memory, in KiB.
+    pub(crate) resident: AtomicU32,
+}
+
+/// Text of which as much is kept as there is room for, eight bytes at a time.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Words<const N: usize> {
+    length: AtomicU32,
+    words: [AtomicU64; N],
 }
 
 /// Defines a kind of label: its values, their places and their names.
@@ -196,6 +312,18 @@ labels! {
     }
 }
 
+labels! {
+    /// How far a request has come.
+    Phase {
+        /// No worker has accepted it.
+        Waiting = "waiting",
+        /// A worker has it: it runs, or waits for one of that worker's threads.
+        Accepted = "accepted",
+        /// Its response has begun.
+        Answering = "answering",
+    }
+}
+
 impl Class {
     /// That of a status code, if it is one.
     pub fn of(status: u16) -> Option<Self> {
@@ -209,6 +337,11 @@ impl Slot {
         if let Some(class) = Class::of(status) {
             add(&self.requests[class as usize]);
         }
+    }
+
+    /// Whether no request can count on further workers than those that serve.
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Relaxed) != 0
     }
 
     /// Counts a request that no worker has begun.
@@ -257,5 +390,29 @@ impl Name {
     pub(crate) fn get(&self) -> Vec<u8> {
         let length = self.length.load(Relaxed) as usize;
         self.bytes.iter().take(length).map(|byte| byte.load(Relaxed)).collect()
+    }
+}
+
+impl<const N: usize> Words<N> {
+    /// Takes what there is room for of these parts, one behind the other.
+    pub(crate) fn set<'p>(&self, parts: impl IntoIterator<Item = &'p [u8]>) {
+        let mut words = [[0; 8]; N];
+        let room = words.as_flattened_mut();
+        let mut length = 0;
+        for part in parts {
+            let part = &part[..part.len().min(room.len() - length)];
+            room[length..length + part.len()].copy_from_slice(part);
+            length += part.len();
+        }
+        for (kept, word) in self.words.iter().zip(words).take(length.div_ceil(8)) {
+            kept.store(u64::from_le_bytes(word), Relaxed);
+        }
+        self.length.store(length as u32, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Vec<u8> {
+        let length = (self.length.load(Relaxed) as usize).min(8 * N);
+        let words = self.words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes());
+        words.take(length).collect()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::layout::{BOUNDS, Class, Histogram, Slot};
-use crate::table::Metrics;
+use crate::table::{Metrics, Place};
 
 /// All groups of the current configuration.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Group {
     pub in_flight: u64,
     /// Threads of workers that serve.
     pub threads: u64,
+    /// Where it is counted.
+    pub place: Place,
     /// What is counted.
     pub slot: &'static Slot,
 }
@@ -59,6 +61,7 @@ impl Summary {
                     application_group,
                     in_flight: in_flight[place.index()],
                     threads: slot.threads.load(Relaxed),
+                    place,
                     slot,
                 })
             })
@@ -66,6 +69,13 @@ impl Summary {
         let key = |group: &Group| (group.process_group.clone(), group.application_group.clone());
         groups.sort_by_cached_key(key);
         Self { groups, is_answering }
+    }
+}
+
+impl Summary {
+    /// The group that is counted there.
+    pub fn group(&self, place: Place) -> Option<&Group> {
+        self.groups.iter().find(|group| group.place == place)
     }
 }
 

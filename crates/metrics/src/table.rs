@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::layout::{Child, Layout, SLOTS, Slot};
+use crate::layout::{Child, FLIGHTS, FREE, Layout, SLOTS, Slot};
 use crate::memory::Memory;
 
 /// Names may come from made-up hosts. Beyond so many, new application groups count with their process
@@ -88,10 +88,12 @@ impl Metrics {
             for now in [
                 &slot.workers_serving,
                 &slot.workers_other,
+                &slot.workers_most,
                 &slot.workers_ready,
                 &slot.threads,
                 &slot.resident,
                 &slot.is_expected,
+                &slot.is_full,
             ] {
                 now.store(0, Relaxed);
             }
@@ -166,6 +168,10 @@ impl Metrics {
         })?;
         let child = &layout.children[place];
         child.running.iter().filter(|count| count.load(Relaxed) != 0).for_each(clear);
+        for flight in &child.flights[..(child.used.load(Relaxed) as usize).min(FLIGHTS)] {
+            flight.state.store(FREE, Relaxed);
+        }
+        child.used.store(0, Relaxed);
         Some(child)
     }
 
@@ -179,15 +185,40 @@ impl Metrics {
         }
     }
 
-    /// Requests that are with the workers of a slot, or wait for them.
+    /// Requests that are with the workers of one slot, or wait for them.
+    pub fn in_flight_of(&self, place: Place) -> u64 {
+        let layout = self.layout();
+        let places = layout.pids.iter().zip(&layout.children);
+        let places = places.filter(|(pid, _)| pid.load(Relaxed) != 0);
+        let running = places.map(|(pid, child)| (pid, child.running(place).load(Relaxed)));
+        let running = running.filter(|(pid, count)| *count > 0 && is_alive(pid.load(Relaxed)));
+        running.map(|(_, count)| count.cast_unsigned()).sum()
+    }
+
+    /// Process ids and rows of the children that run.
+    pub(crate) fn living_children(&self) -> impl Iterator<Item = (u32, &'static Child)> {
+        let layout = self.layout();
+        let children = layout.pids.iter().map(|place| place.load(Relaxed)).zip(&layout.children);
+        children.filter(|(pid, _)| *pid != 0 && is_alive(*pid))
+    }
+
+    /// The least severe level that is to be logged in place of what the configuration says
+    /// (`wsgictl log`), as httpd numbers them.
+    pub fn log_level(&self) -> Option<u8> {
+        let level = self.layout().log_level.load(Relaxed).checked_sub(1)?;
+        u8::try_from(level).ok()
+    }
+
+    /// Asks for such a level, or for what the configuration says.
+    pub fn set_log_level(&self, level: Option<u8>) {
+        let level = level.map_or(0, |level| u32::from(level) + 1);
+        self.layout().log_level.store(level, Relaxed);
+    }
+
+    /// Requests that are with the workers of each slot, or wait for them.
     pub(crate) fn in_flight(&self) -> Vec<u64> {
         let mut sums = vec![0; SLOTS];
-        let layout = self.layout();
-        for (place, child) in layout.pids.iter().zip(&layout.children) {
-            let pid = place.load(Relaxed);
-            if pid == 0 || !is_alive(pid) {
-                continue;
-            }
+        for (_, child) in self.living_children() {
             for (sum, count) in sums.iter_mut().zip(&child.running) {
                 *sum += u64::try_from(count.load(Relaxed)).unwrap_or(0);
             }
@@ -204,6 +235,11 @@ impl Child {
 }
 
 impl Place {
+    /// The slot with this number, if there can be one.
+    pub(crate) fn of(number: u32) -> Option<Self> {
+        Some(number as usize).filter(|number| *number < SLOTS).map(Self)
+    }
+
     pub(crate) fn index(self) -> usize {
         self.0
     }

@@ -1,10 +1,13 @@
 //! Tests of the memory's contents, and of how they are told.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::layout::SLOTS;
-use crate::{Cause, Format, Health, Metrics, Reason, Summary, write};
+use crate::layout::{FLIGHTS, LINE, LOSSES, SAMPLES, SLOTS};
+use crate::{
+    About, Cause, Flight, Format, Health, Metrics, Phase, Reason, Sampler, Summary, write,
+};
 
 fn metrics() -> Metrics {
     let metrics = Metrics::create().unwrap();
@@ -94,6 +97,119 @@ fn requests_of_a_child_count_as_long_as_it_lives() {
     assert_eq!(pid.load(Relaxed), 0);
     metrics.enter_child().unwrap();
     assert_eq!(Summary::of(&metrics).groups[0].in_flight, 0);
+}
+
+/// What a test says of a request.
+fn about(path: &'static str) -> About<'static> {
+    About { method: b"GET", path: path.as_bytes(), id: Some(b"id"), received: 7 }
+}
+
+#[test]
+fn a_request_is_shown_while_it_runs() {
+    let metrics = metrics();
+    let place = metrics.place(b"blog", Some(b"")).unwrap();
+    let child = metrics.enter_child().unwrap();
+    let first = Flight::begin(child, place, about("/a"));
+    first.accepted(12);
+    let second = Flight::begin(child, place, about("/b\u{1b}"));
+    let running = metrics.running();
+    let lines: Vec<_> = running.iter().map(|it| (&*it.line, it.worker, it.phase)).collect();
+    let expected = [("GET /a", Some(12), Phase::Accepted), ("GET /b?", None, Phase::Waiting)];
+    assert_eq!(lines, expected);
+    assert_eq!((running[0].began, running[0].id.as_deref()), (7, Some("id")));
+    drop(first);
+    assert_eq!(metrics.running().len(), 1);
+    assert_eq!(Summary::of(&metrics).group(place).unwrap().in_flight, 1);
+    drop(second);
+    assert_eq!(metrics.running(), []);
+    assert_eq!(Summary::of(&metrics).group(place).unwrap().in_flight, 0);
+}
+
+#[test]
+fn more_requests_than_there_is_room_for_are_counted_still() {
+    let metrics = metrics();
+    let place = metrics.place(b"blog", None).unwrap();
+    let child = metrics.enter_child().unwrap();
+    let begin = |_| Flight::begin(child, place, about("/"));
+    let flights: Vec<_> = (0..FLIGHTS + 5).map(begin).collect();
+    assert_eq!(metrics.running().len(), FLIGHTS);
+    assert_eq!(Summary::of(&metrics).groups[0].in_flight, FLIGHTS as u64 + 5);
+    drop(flights);
+    assert_eq!(metrics.running(), []);
+}
+
+#[test]
+fn a_long_line_is_cut_and_no_request_is_mixed_with_another_one() {
+    let metrics = metrics();
+    let place = metrics.place(b"blog", None).unwrap();
+    let child = metrics.enter_child().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..20_000 {
+                let path = if number % 2 == 0 { LONG_A } else { LONG_B };
+                drop(Flight::begin(child, place, about(path)));
+            }
+            done.store(true, Relaxed);
+        });
+        while !done.load(Relaxed) {
+            for running in metrics.running() {
+                let path = running.line.strip_prefix("GET ").expect("it is whole");
+                assert_eq!(running.line.len(), 8 * LINE);
+                assert!(LONG_A.starts_with(path) || LONG_B.starts_with(path), "{path}");
+            }
+        }
+    });
+}
+
+/// Longer than what is kept.
+const LONG_A: &str = concat!(
+    "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+);
+const LONG_B: &str = concat!(
+    "/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+);
+
+#[test]
+fn the_last_losses_are_remembered() {
+    let metrics = metrics();
+    let place = metrics.place(b"blog", Some(b"")).unwrap();
+    for number in 0..LOSSES as u32 + 3 {
+        metrics.note_loss(place, Cause::Signal, Some(number), "killed by SIGSEGV");
+    }
+    let losses = metrics.losses();
+    assert_eq!(losses.len(), LOSSES);
+    assert_eq!((losses[0].number, losses[0].worker), (LOSSES as u64 + 3, Some(LOSSES as u32 + 2)));
+    assert_eq!((losses[0].cause, &*losses[0].story), (Cause::Signal, "killed by SIGSEGV"));
+}
+
+#[test]
+fn a_sample_is_of_what_has_been_counted_since_the_one_before() {
+    let metrics = metrics();
+    let place = metrics.place(b"blog", Some(b"")).unwrap();
+    let slot = metrics.slot(place);
+    let count = |times| (0..times).for_each(|_| slot.count_request(200));
+    count(5);
+    let mut sampler = Sampler::default();
+    sampler.take_at(&metrics, 1000);
+    count(3);
+    slot.count_request(500);
+    slot.application.observe(Duration::from_millis(2));
+    slot.resident.store(4 << 20, Relaxed);
+    sampler.take_at(&metrics, 1001);
+    // Twice in one interval is once.
+    count(10);
+    sampler.take_at(&metrics, 1001);
+    let history = metrics.history_at(place, 1002);
+    assert_eq!(history.len(), SAMPLES);
+    let [.., None, Some(second), None] = history[..] else { panic!("{history:?}") };
+    assert_eq!((second.requests, second.errors, second.resident), (4, 1, 4096));
+    assert!((1000..2500).contains(&second.application[0]), "{second:?}");
+    // An hour later they are no more.
+    let later = metrics.history_at(place, 1002 + SAMPLES as u64);
+    assert!(later.iter().all(Option::is_none));
 }
 
 #[test]

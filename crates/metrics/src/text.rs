@@ -148,6 +148,9 @@ impl Writer<'_> {
         let help = "Workers that take requests.";
         let serving = |group: &Group| load(&group.slot.workers_serving);
         self.values("wsgi_workers_serving", "gauge", help, workers, serving);
+        let help = "Workers that may take requests when the load needs them.";
+        let most = |group: &Group| load(&group.slot.workers_most);
+        self.values("wsgi_workers_most", "gauge", help, workers, most);
         let help = "Workers that start, wait for an application group, or end.";
         let other = |group: &Group| load(&group.slot.workers_other);
         self.values("wsgi_workers_other", "gauge", help, workers, other);

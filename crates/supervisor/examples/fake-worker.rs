@@ -69,9 +69,15 @@ fn main() {
                     Command::new("sh").args(["-c", script]).status().expect("there is a shell");
                 }
             }
-            Ok(ToWorker::Keep | ToWorker::Retire | ToWorker::Load { .. } | ToWorker::Alone) => {}
+            Ok(
+                ToWorker::Keep
+                | ToWorker::Retire
+                | ToWorker::Load { .. }
+                | ToWorker::Alone
+                | ToWorker::Stacks { .. },
+            ) => {}
             Ok(ToWorker::Drain { .. }) if behaviour == "deaf" => {}
-            Ok(ToWorker::Drain { .. }) => {
+            Ok(ToWorker::Drain { .. } | ToWorker::Dismiss) => {
                 say(&FromWorker::Drained);
                 exit(0);
             }
@@ -136,6 +142,7 @@ fn ask() {
         secret: Secret::new([secret.expect("a number"); Secret::SIZE]),
         process_group: b"blog",
         application_group: b"",
+        script: b"/app.wsgi",
     };
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,

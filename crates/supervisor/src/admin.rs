@@ -42,6 +42,8 @@ pub enum Wish {
     Status(Option<Vec<u8>>),
     /// The memory in which requests and workers are counted.
     Metrics,
+    /// The threads of Python of the group of that name, or of all.
+    Stacks(Option<Vec<u8>>),
     /// Something that another version knows.
     Foreign,
 }
@@ -150,6 +152,9 @@ fn wish(stream: &OwnedFd, inbox: &mut Inbox) -> io::Result<Option<Wish>> {
             Wish::Status(process_group.map(<[u8]>::to_vec))
         }
         ToAdmin::Metrics { version: wire::VERSION } => Wish::Metrics,
+        ToAdmin::Stacks { version: wire::VERSION, process_group } => {
+            Wish::Stacks(process_group.map(<[u8]>::to_vec))
+        }
         _ => Wish::Foreign,
     }))
 }

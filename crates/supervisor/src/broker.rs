@@ -64,7 +64,16 @@ enum Stage {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The way to an application group is asked for.
-    Acquire(Ticket, Vec<u8>, Vec<u8>),
+    Acquire {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// Name of the process group.
+        process_group: Vec<u8>,
+        /// Name of the application group.
+        application_group: Vec<u8>,
+        /// The script that is to run there.
+        script: Vec<u8>,
+    },
     /// The end of a worker is asked for.
     Inquire(Ticket, u32),
     /// Who asked does not wait any more.
@@ -257,9 +266,12 @@ fn check(ticket: Ticket, question: &ToBroker<'_>, secret: Secret) -> Result<Outc
         return Err(format!("it speaks version {version}, this is version {}", wire::VERSION));
     }
     Ok(match question {
-        ToBroker::Acquire { process_group, application_group, .. } => {
-            Outcome::Acquire(ticket, process_group.to_vec(), application_group.to_vec())
-        }
+        ToBroker::Acquire { process_group, application_group, script, .. } => Outcome::Acquire {
+            ticket,
+            process_group: process_group.to_vec(),
+            application_group: application_group.to_vec(),
+            script: script.to_vec(),
+        },
         ToBroker::Inquire { worker, .. } => Outcome::Inquire(ticket, *worker),
     })
 }
@@ -312,7 +324,9 @@ mod tests {
     fn question(secret: Secret, version: u16) -> Vec<u8> {
         let mut bytes = Vec::new();
         let (process_group, application_group) = (b"blog".as_slice(), b"".as_slice());
-        let question = ToBroker::Acquire { version, secret, process_group, application_group };
+        let script = b"/app.wsgi".as_slice();
+        let question =
+            ToBroker::Acquire { version, secret, process_group, application_group, script };
         wire::encode(&question, &mut bytes);
         bytes
     }
@@ -327,7 +341,12 @@ mod tests {
             assert_eq!(world.broker.read(ticket), None);
         }
         channel::send(&stream, &bytes[bytes.len() - 1..]).unwrap();
-        let asked = Outcome::Acquire(ticket, b"blog".to_vec(), Vec::new());
+        let asked = Outcome::Acquire {
+            ticket,
+            process_group: b"blog".to_vec(),
+            application_group: Vec::new(),
+            script: b"/app.wsgi".to_vec(),
+        };
         assert_eq!(world.broker.read(ticket), Some(asked));
         assert_eq!(world.broker.deadline(), None, "who has asked may wait");
         drop(stream);

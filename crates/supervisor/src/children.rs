@@ -83,17 +83,11 @@ pub fn measure(worker: &mut wire::admin::Worker) {
     worker.cpu = (field(14) + field(15)) * 1000 / rustix::param::clock_ticks_per_second();
 }
 
-/// Sends SIGTERM to all children that are left, but for some, and returns how many those were.
-pub fn terminate_left_over(except: &[u32]) -> usize {
+/// Our children: workers, and what has come to us.
+pub fn all() -> Vec<u32> {
     let pid = std::process::id();
     // Read until its end, it lists all: nobody else adds children to us while we do not fork.
     let children = std::fs::read_to_string(format!("/proc/self/task/{pid}/children"));
-    let children: Vec<u32> = children
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-        .filter_map(|child| child.parse().ok())
-        .filter(|child| !except.contains(child))
-        .collect();
-    children.iter().for_each(|child| signal(*child, Signal::TERM));
-    children.len()
+    let children = children.unwrap_or_default();
+    children.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect()
 }

@@ -354,9 +354,17 @@ fn dangling(program: &Path) -> Option<String> {
         Ok(_) => None,
         // Several links may follow each other (bin/python, bin/python3, /usr/bin/python3).
         Err(_) if target.is_symlink() => dangling(&target),
-        Err(_) => Some(format!(
-            "{link} leads to {}, which is not there: make the environment anew, with a Python that is",
-            target.display()
-        )),
+        Err(_) => {
+            // Debian's and Fedora's packages have the names of their programs.
+            let name = target.file_name().and_then(OsStr::to_str);
+            let package = name.filter(|name| name.starts_with("python3."));
+            let install = package.map(|name| format!("install it ({name}), or "));
+            Some(format!(
+                "{link} leads to {}, which is not there: {}make the environment anew, with a Python \
+                 that is",
+                target.display(),
+                install.unwrap_or_default()
+            ))
+        }
     }
 }

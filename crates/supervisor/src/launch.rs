@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -33,6 +34,12 @@ from _mod_wsgi_worker import run
 del sys
 globals().pop('run')()
 ";
+
+/// How long to try to execute a program where the user has as many processes and threads as may be
+/// (`RLIMIT_NPROC`, see `execve(2)`): workers that have just started may be about to give some back.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Variables that name the user. They are corrected where httpd's environment has them.
 const USER_VARIABLES: [&str; 3] = ["USER", "LOGNAME", "USERNAME"];
@@ -301,9 +308,15 @@ fn execute(path: &Path, arguments: &[OsString], environment: &[(OsString, OsStri
     };
     match converted() {
         Ok((path, arguments, environment)) => {
-            match nix::unistd::execve(&path, &arguments, &environment) {
-                Ok(never) => match never {},
-                Err(error) => error.into(),
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                match nix::unistd::execve(&path, &arguments, &environment) {
+                    Ok(never) => match never {},
+                    Err(nix::errno::Errno::EAGAIN) if Instant::now() < deadline => {
+                        std::thread::sleep(PAUSE);
+                    }
+                    Err(error) => break error.into(),
+                }
             }
         }
         Err(error) => error,

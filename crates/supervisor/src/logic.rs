@@ -5,9 +5,11 @@
 //! | `workers` | the life of one worker |
 //! | `deadlines` | how long it may take for each part of that life |
 //! | `sets` | which application groups there are, and how many workers each wants |
+//! | `scaling` | how many workers a set has as its load changes |
 //! | `renewal` | how a worker that wants to be replaced gives way to a new one |
 //! | `keeping` | how a set goes on serving the code that it has served (`reload=keep`) |
 //! | `reloads` | what to answer whoever ordered a reload |
+//! | `newcomers` | which application groups may have workers, as clients may make names up |
 //! | `backoff` | when to try again what has failed |
 //! | `fates` | what to answer who asks how a worker ended |
 //! | `roster` | what `wsgictl` is told of groups and workers |
@@ -17,9 +19,11 @@ mod backoff;
 mod deadlines;
 mod fates;
 mod keeping;
+mod newcomers;
 mod reloads;
 mod renewal;
 mod roster;
+mod scaling;
 mod sets;
 mod stop;
 #[cfg(test)]
@@ -36,8 +40,10 @@ use wire::limits::{Cause, Limits};
 pub use self::backoff::Throttle;
 use self::fates::Fates;
 pub use self::fates::{Fate, Known};
+use self::newcomers::Waiting;
 use self::reloads::Pending;
 pub use self::reloads::Reloaded;
+pub use self::scaling::Processes;
 use self::sets::{Group, Set};
 use self::stop::Stop;
 use self::workers::Worker;
@@ -63,7 +69,11 @@ pub struct Plan {
     /// Its name, empty for the default one.
     pub name: Vec<u8>,
     /// How many workers serve each application group.
-    pub processes: u32,
+    pub processes: Processes,
+    /// How many requests each of them runs at a time.
+    pub threads: u32,
+    /// `idle-timeout=`, in seconds; 0: workers beyond the least stay.
+    pub idle_timeout: u32,
     /// How many httpd children may wait for the workers of an application group at the same time.
     pub patience: usize,
     /// Whether workers are started before the first request.
@@ -86,6 +96,11 @@ pub struct Plan {
 const UNLIMITED: Duration = Duration::from_secs(24 * 3600);
 
 impl Plan {
+    /// How long workers beyond the least have to be too many before they go, if ever.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        (self.idle_timeout > 0).then(|| Duration::from_secs(self.idle_timeout.into()))
+    }
+
     /// How long a worker may take to exit once its requests have had their time.
     pub fn shutdown_timeout(&self) -> Duration {
         match self.limits.shutdown_timeout {
@@ -110,6 +125,8 @@ pub enum Event {
         process_group: Vec<u8>,
         /// Name of the application group.
         application_group: Vec<u8>,
+        /// Path of the script that is to run there.
+        script: Vec<u8>,
     },
     /// An httpd child asks how the worker with this process id ended.
     Inquire(Ticket, u32),
@@ -131,7 +148,7 @@ pub enum Event {
     Proven(WorkerId),
     /// The worker wants to be replaced: why, the same in words, and what the next one shall load.
     Retire(WorkerId, Cause, String, Vec<Vec<u8>>),
-    /// The worker has loaded this script for the first time (`reload=keep`).
+    /// The worker has loaded this script for the first time.
     Loaded(WorkerId, Vec<u8>),
     /// The worker cannot load this script, for this reason (`reload=keep`). [`Action::Drain`] or
     /// [`Action::Alone`] has to follow.
@@ -140,6 +157,13 @@ pub enum Event {
     Failed(WorkerId, String),
     /// The worker has finished its requests and is about to exit.
     Drained(WorkerId),
+    /// The worker has requests, and does not go ([`Action::Dismiss`]).
+    Busy(WorkerId),
+    /// A connection has waited for a moment at the socket of a set with room for more workers. So many
+    /// requests are with the set's workers or wait for them, if that is known.
+    Crowded(SetId, Option<u64>),
+    /// So many requests are with the workers of a set, or wait for them ([`Action::Weigh`]).
+    Load(SetId, u64),
     /// The worker sent something that it may not send.
     Broken(WorkerId, String),
     /// The worker closed its end of the conversation, which usually means that it is exiting.
@@ -181,6 +205,13 @@ pub enum Action {
     Alone(WorkerId),
     /// Tell the worker to ask for its replacement. [`Event::Retire`] has to follow.
     Retire(WorkerId),
+    /// Ask the worker to finish, unless it has requests. [`Event::Drained`] or [`Event::Busy`] has to
+    /// follow.
+    Dismiss(WorkerId),
+    /// Tell now and then how many requests there are for a set ([`Event::Load`]), or no longer.
+    Weigh(SetId, bool),
+    /// Requests for the application group of that name can count on further workers, or no longer.
+    Grows(GroupIndex, Vec<u8>, bool),
     /// Ask the worker to finish. Its requests have so many seconds before its `shutdown-timeout=`
     /// begins.
     Drain(WorkerId, u32),
@@ -244,6 +275,9 @@ pub struct Logic {
     /// How many workers start at the same time, as long as no request needs more.
     starts_at_once: usize,
     pending_reloads: Vec<Pending>,
+    /// Those who wait until there may be one more application group, and when to look again.
+    newcomers: VecDeque<Waiting>,
+    newcomers_look: Option<Instant>,
     sets: BTreeMap<SetId, Set>,
     workers: BTreeMap<WorkerId, Worker>,
     /// When something is due in each group in which something is.
@@ -267,6 +301,8 @@ impl Logic {
             starts_at_once,
             pending_reloads: Vec::new(),
             groups: plans.into_iter().map(Group::new).collect(),
+            newcomers: VecDeque::new(),
+            newcomers_look: None,
             sets: BTreeMap::new(),
             workers: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -282,8 +318,8 @@ impl Logic {
         let concerns = self.concerns(&event);
         match event {
             Event::Start => self.start(now),
-            Event::Acquire { ticket, process_group, application_group } => {
-                self.acquire(ticket, &process_group, application_group, now);
+            Event::Acquire { ticket, process_group, application_group, script } => {
+                self.acquire(ticket, &process_group, (application_group, script), now);
             }
             Event::Inquire(ticket, pid) => self.inquire(ticket, pid, now),
             Event::Abandoned(ticket) => {
@@ -304,6 +340,9 @@ impl Logic {
             Event::Unfit(id, script, reason) => self.unfit(id, &script, &reason, now),
             Event::Failed(id, reason) => self.failed(id, &reason, now),
             Event::Drained(id) => self.drained(id, now),
+            Event::Busy(id) => self.busy(id, now),
+            Event::Crowded(set, requests) => self.crowded(set, requests, now),
+            Event::Load(set, requests) => self.weigh(set, requests, now),
             Event::Broken(id, reason) => self.broken(id, &reason, now),
             Event::Silent(id) => self.silent(id, now),
             Event::Exited(id, exit, last_words) => self.exited(id, exit, &last_words, now),
@@ -315,6 +354,7 @@ impl Logic {
             Event::Tick => self.tick(now),
         }
         self.begin_more(now);
+        self.admit_newcomers(now);
         match concerns {
             Concerns::Nothing => {}
             Concerns::One(group) => self.note_due(group),
@@ -328,7 +368,8 @@ impl Logic {
     pub fn deadline(&self) -> Option<Instant> {
         let in_groups = self.due.first().map(|(deadline, _)| *deadline);
         let begins = self.starting.values().min().filter(|_| !self.to_begin.is_empty());
-        let others = [self.stop.deadline(), self.fates.deadline(), begins.copied()];
+        let others =
+            [self.stop.deadline(), self.fates.deadline(), begins.copied(), self.newcomers_look];
         others.into_iter().chain([in_groups]).flatten().min()
     }
 
@@ -339,7 +380,10 @@ impl Logic {
                 let group = self.by_name.get(process_group).copied();
                 return group.map_or(Concerns::Nothing, Concerns::One);
             }
-            Event::SetFailed(set, _) | Event::SetLost(set) => {
+            Event::SetFailed(set, _)
+            | Event::SetLost(set)
+            | Event::Crowded(set, _)
+            | Event::Load(set, _) => {
                 let set = self.sets.get(set);
                 return set.map_or(Concerns::Nothing, |set| Concerns::One(set.group));
             }
@@ -360,6 +404,7 @@ impl Logic {
             | Event::Unfit(worker, ..)
             | Event::Failed(worker, _)
             | Event::Drained(worker)
+            | Event::Busy(worker)
             | Event::Broken(worker, _)
             | Event::Silent(worker)
             | Event::Exited(worker, ..) => worker,

@@ -12,15 +12,19 @@ mod children;
 mod closing;
 mod directory;
 mod environment;
+mod gauge;
 mod identity;
 mod installed;
 mod launch;
 mod link;
 mod log;
 mod logic;
+mod looks;
 mod observer;
+mod outliving;
 mod output;
 mod privileges;
+mod sessions;
 mod shortage;
 mod spawn;
 mod startup;
@@ -51,6 +55,10 @@ fn main() -> ExitCode {
         let arguments =
             std::env::args_os().skip(2).filter_map(|argument| argument.into_string().ok());
         return children::signal_and_end(arguments);
+    }
+    if argument.as_deref().is_some_and(|argument| argument == outliving::READ) {
+        abort_on_panic();
+        return outliving::read_on();
     }
     if argument.as_deref().is_some_and(|argument| argument == CHECK) {
         return check_only();

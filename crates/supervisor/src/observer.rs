@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use metrics::{Cause, Metrics, Reload, Slot};
+use metrics::{Cause, Metrics, Reload, Running, Sampler, Slot};
 use wire::generation::Group;
 use wire::limits;
 
@@ -19,6 +19,7 @@ pub struct Observer {
     number: u64,
     groups: Vec<Known>,
     workers: BTreeMap<WorkerId, Worker>,
+    sampler: Sampler,
 }
 
 /// A process group.
@@ -26,6 +27,8 @@ pub struct Observer {
 struct Known {
     name: Vec<u8>,
     threads: u64,
+    /// How many workers each application group may have.
+    most: u64,
 }
 
 /// A worker, from the decision to start it until it has been waited for.
@@ -71,9 +74,10 @@ impl Observer {
         let known = groups.iter().map(|group| Known {
             name: group.settings.process_group.clone(),
             threads: group.settings.threads.into(),
+            most: group.settings.processes.into(),
         });
         let groups = known.collect();
-        Ok(Self { metrics, number, groups, workers: BTreeMap::new() })
+        Ok(Self { metrics, number, groups, workers: BTreeMap::new(), sampler: Sampler::default() })
     }
 
     /// The memory.
@@ -100,9 +104,15 @@ impl Observer {
             Event::Retire(id, cause, ..) => {
                 self.update(*id, |worker| worker.cause = Some(cause_of(*cause)));
             }
-            Event::NotStarted(id, _) => self.ended(*id, Some(Cause::Start)),
+            Event::NotStarted(id, _) => {
+                self.note_loss(*id, Cause::Start, "It could not be started.");
+                self.ended(*id, Some(Cause::Start));
+            }
             Event::Exited(id, exit, _) => {
                 let cause = self.workers.get(id).and_then(|worker| worker.why_ended(*exit));
+                if let Some(cause) = cause {
+                    self.note_loss(*id, cause, &exit.to_string());
+                }
                 self.ended(*id, cause);
             }
             _ => {}
@@ -127,6 +137,13 @@ impl Observer {
                     slot.count_reload(Reload::Kept);
                 }
                 self.update(*id, |worker| worker.cause = None);
+            }
+            Action::Grows(group, application_group, grows)
+                if self.metrics.is_current(self.number) =>
+            {
+                if let Some(slot) = self.slot_of(*group, Some(application_group)) {
+                    slot.is_full.store((!grows).into(), Relaxed);
+                }
             }
             Action::Drain(id, _) => self.update(*id, |worker| worker.is_dismissed = true),
             Action::Terminate(id) | Action::Kill(id) => self.update(*id, |worker| {
@@ -158,6 +175,43 @@ impl Observer {
                 slot.resident.store(resident, Relaxed);
             }
         }
+    }
+
+    /// How many requests are with the workers of an application group, or wait for them.
+    pub fn load(&self, group: usize, application_group: &[u8]) -> Option<u64> {
+        let place = self.metrics.place(&self.groups[group].name, Some(application_group))?;
+        Some(self.metrics.in_flight_of(place))
+    }
+
+    /// Takes a sample for the history of each group.
+    pub fn sample(&mut self) {
+        if self.metrics.is_current(self.number) {
+            self.weigh();
+            self.sampler.take(&self.metrics);
+        }
+    }
+
+    /// Remembers the end of a worker that was not planned, with the oldest request that it had.
+    fn note_loss(&self, id: WorkerId, cause: Cause, story: &str) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let is_planned = matches!(cause, Cause::Limit | Cause::Reload);
+        let place = self
+            .metrics
+            .place(&self.groups[worker.group].name, worker.application_group.as_deref());
+        let (Some(place), false) = (place, is_planned) else { return };
+        let mut story = story.to_owned();
+        let running = self.metrics.running();
+        let of_worker =
+            |request: &&Running| request.worker.is_some() && request.worker == worker.pid;
+        let mut requests = running.iter().filter(of_worker);
+        if let Some(oldest) = requests.next() {
+            story += &format!("; it ran {}", oldest.line);
+            match requests.count() {
+                0 => {}
+                more => story += &format!(", and {more} more"),
+            }
+        }
+        self.metrics.note_loss(place, cause, worker.pid, &story);
     }
 
     fn update(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
@@ -209,6 +263,8 @@ impl Observer {
             Some(_) => own().filter(|worker| worker.is_ready() && worker.lacks == 0).count(),
             None => of_group().filter(|worker| worker.booted.is_some()).count(),
         };
+        let has_most = application_group.is_some() && all > 0;
+        slot.workers_most.store(if has_most { self.groups[group].most } else { 0 }, Relaxed);
         slot.workers_serving.store(serving, Relaxed);
         slot.workers_other.store(all - serving, Relaxed);
         slot.threads.store(serving * self.groups[group].threads, Relaxed);

@@ -9,7 +9,10 @@ use crate::logic::WorkerId;
 
 /// Bytes read per turn of the loop, so that a worker that floods us does not keep us from others:
 /// short lines cost a write each.
-const BYTES_PER_TURN: usize = 4 << 10;
+pub const PER_TURN: usize = 4 << 10;
+
+/// What a pipe holds (pipe(7)): so much a worker can have left behind in one.
+pub const CAPACITY: usize = 64 << 10;
 
 /// Longest text, in bytes, that is waited for to become a line; longer ones are passed on in pieces.
 const LONGEST: usize = 8000;
@@ -40,11 +43,21 @@ impl Output {
         Self { worker, group, pid, level, pipe, partial: Vec::new() }
     }
 
-    /// Reads what is there, at most a turn's share, and returns whether more can ever come.
-    pub fn read(&mut self, mut each: impl FnMut(&[u8])) -> bool {
+    /// Goes on where another process has read the beginning of a line.
+    pub fn with_beginning(self, begun: Vec<u8>) -> Self {
+        Self { partial: begun, ..self }
+    }
+
+    /// The beginning of a line that has been read.
+    pub fn begun(&self) -> &[u8] {
+        &self.partial
+    }
+
+    /// Reads what is there, until it is at least `most` bytes, and returns whether more can ever come.
+    pub fn read(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> bool {
         let mut buffer = [0; 8 << 10];
         let mut total = 0;
-        while total < BYTES_PER_TURN {
+        while total < most {
             match rustix::io::read(&self.pipe, &mut buffer) {
                 Ok(0) => break,
                 Ok(length) => {
@@ -56,7 +69,7 @@ impl Output {
                 Err(_) => break,
             }
         }
-        if total >= BYTES_PER_TURN {
+        if total >= most {
             return true;
         }
         if !self.partial.is_empty() {
@@ -98,7 +111,8 @@ mod tests {
 
     fn read(output: &mut Output) -> (Vec<String>, bool) {
         let mut lines = Vec::new();
-        let more = output.read(|line| lines.push(String::from_utf8(line.to_vec()).unwrap()));
+        let more =
+            output.read(PER_TURN, |line| lines.push(String::from_utf8(line.to_vec()).unwrap()));
         (lines, more)
     }
 

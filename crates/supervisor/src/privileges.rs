@@ -57,6 +57,19 @@ pub fn keep_needed(chroots: bool) -> Option<String> {
     (!missing.is_empty()).then(sentence)
 }
 
+/// Gives up all rights of root's, for a process that has everything open that it needs.
+pub fn give_up_all() {
+    // It would only have had more than it needs.
+    let _ = thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        },
+    );
+}
+
 /// Has the supervisor spared, where that is allowed.
 pub fn spare_from_oom_killer() {
     if let Ok(score) = fs::read_to_string(SCORE)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use channel::{Inbox, ReceiveError};
 use nix::unistd::Uid;
-use wire::generation::{Configuration, Group, ToSupervisor};
+use wire::generation::{Configuration, Group, Log, ToSupervisor};
 
 use crate::directory::DirectoryError;
 
@@ -40,13 +40,11 @@ pub enum StartError {
     /// Nothing would tell when the generation is over.
     #[error("httpd sent a configuration and no lifeline")]
     NoLifeline,
-    /// A group wants a log file that was not sent.
-    #[error("{group} logs to file {log}, and there are only {files}")]
+    /// A group, or the main server, wants a log that was not sent.
+    #[error("{whose} is not among the {files} log files that httpd sent")]
     NoSuchLog {
-        /// The group.
-        group: String,
-        /// Its log file's number.
-        log: u32,
+        /// Whose log.
+        whose: String,
         /// How many there are.
         files: usize,
     },
@@ -77,8 +75,8 @@ pub enum StartError {
 pub struct Handover {
     /// The groups to serve, and how.
     pub configuration: Configuration,
-    /// Its log files.
-    pub logs: Vec<OwnedFd>,
+    /// Its log files, by the names that they have in httpd's configuration.
+    pub logs: Vec<(Vec<u8>, OwnedFd)>,
     /// A pipe that ends when the last process of the generation is gone.
     pub lifeline: OwnedFd,
     /// The memory for metrics, and our number, if there is such memory.
@@ -94,8 +92,8 @@ pub fn receive(httpd: impl AsFd) -> Result<Handover, StartError> {
     let (mut logs, mut lifeline, mut metrics) = (Vec::new(), None, None);
     let configuration = loop {
         match inbox.wait(&httpd, PATIENCE) {
-            Ok(ToSupervisor::LogFile) => {
-                logs.push(inbox.take_descriptor().ok_or(StartError::NoDescriptor)?);
+            Ok(ToSupervisor::LogFile { name }) => {
+                logs.push((name, inbox.take_descriptor().ok_or(StartError::NoDescriptor)?));
             }
             Ok(ToSupervisor::Lifeline) => lifeline = inbox.take_descriptor(),
             Ok(ToSupervisor::Metrics { number }) => {
@@ -116,9 +114,19 @@ fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), 
     if configuration.version != wire::VERSION {
         return Err(StartError::Version { module: configuration.version });
     }
+    let has = |log: &Log| match log.file {
+        Some(number) => (number as usize) < files,
+        None => configuration.syslog.is_some(),
+    };
+    if !has(&configuration.log) {
+        return Err(StartError::NoSuchLog { whose: "the main server's log".to_owned(), files });
+    }
     for group in &configuration.groups {
-        if group.log as usize >= files {
-            return Err(StartError::NoSuchLog { group: name(group), log: group.log, files });
+        if !has(&group.log) {
+            return Err(StartError::NoSuchLog {
+                whose: format!("the log of {}", name(group)),
+                files,
+            });
         }
         let would_be_root = group.identity.as_ref().map_or(root, |identity| identity.uid == 0);
         if would_be_root {
@@ -127,7 +135,7 @@ fn check(configuration: &Configuration, files: usize, root: bool) -> Result<(), 
         if group.settings.root.is_some() && group.identity.is_none() {
             return Err(StartError::Chroot(name(group)));
         }
-        if group.settings.processes == 0 {
+        if !(1..=group.settings.processes).contains(&group.least_processes) {
             return Err(StartError::NoProcesses(name(group)));
         }
     }
@@ -153,6 +161,10 @@ mod tests {
 
     use super::*;
 
+    fn log(file: u32) -> Log {
+        Log { file: Some(file), level: Level::Warning, format: None, host: Vec::new() }
+    }
+
     fn configuration(change: impl FnOnce(&mut Configuration)) -> Configuration {
         let group = Group {
             settings: Settings {
@@ -169,11 +181,12 @@ mod tests {
             }),
             free_threading: None,
             environment: Vec::new(),
+            least_processes: 1,
+            idle_timeout: 0,
             prestart: true,
             application_groups: Vec::new(),
             limits: wire::generation::Limits::default(),
-            log: 0,
-            log_level: Level::Warning,
+            log: log(0),
         };
         let mut configuration = Configuration {
             version: wire::VERSION,
@@ -181,6 +194,8 @@ mod tests {
             directory: PathBuf::from("/run/httpd/wsgi.1.0"),
             httpd_uid: 33,
             httpd_gid: 33,
+            log: log(0),
+            syslog: None,
             groups: vec![group],
         };
         change(&mut configuration);
@@ -204,9 +219,14 @@ mod tests {
         let expected =
             format!("version 999 of the protocol and wsgi-supervisor version {}", wire::VERSION);
         check_refused(|c| c.version = 999, &expected);
-        check_refused(|c| c.groups[0].log = 1, "process group 'blog' logs to file 1");
+        check_refused(
+            |c| c.groups[0].log = log(1),
+            "the log of process group 'blog' is not among the 1 log files",
+        );
+        check_refused(|c| c.log.file = None, "the main server's log is not among");
         check_refused(|c| c.groups[0].identity = None, "would run as root");
         check_refused(|c| c.groups[0].settings.processes = 0, "has no processes");
+        check_refused(|c| c.groups[0].least_processes = 0, "has no processes");
         let unprivileged = configuration(|c| {
             c.groups[0].identity = None;
             c.groups[0].settings.root = Some(PathBuf::from("/srv/jail"));

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use channel::Inbox;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Gid, Uid};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Rlimit;
 use wire::Secret;
 use wire::control::{Reload, Settings};
@@ -21,23 +22,30 @@ use wire::generation::{Configuration, Group};
 
 use crate::admin::Admin;
 use crate::broker::Broker;
-use crate::children;
 use crate::closing::Closer;
 use crate::directory::{ADMIN, CONTROL, Directory, DirectoryError, Guests};
+use crate::gauge::{Gauge, is_waited_at};
 use crate::installed::Installed;
 use crate::link::Link;
 use crate::log::Logs;
-use crate::logic::{Event, Logic, Plan, SetId, Throttle, WorkerId};
+use crate::logic::{Event, Logic, Plan, Processes, SetId, Throttle, WorkerId};
+use crate::looks::Looks;
 use crate::observer::Observer;
+use crate::outliving::Outliving;
 use crate::output::{Output, OutputId};
 use crate::privileges;
+use crate::sessions::{self, Sessions};
 use crate::shortage::Shortages;
 use crate::startup::{Handover, StartError};
-use crate::watch::Watch;
+use crate::watch::{Watch, Watched};
 
 /// Lines about peers that were turned away: the first ones at once, then one a minute.
 const LOUD_REFUSALS: u32 = 5;
 const REFUSALS_QUIET: Duration = Duration::from_secs(60);
+
+/// How long a supervisor that has nothing more to do waits for httpd to open a log anew for which it has
+/// lines: httpd starts its next generation meanwhile.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often to look whether an earlier generation has gone, where a group waits for that.
 const PREDECESSOR_INTERVAL: Duration = Duration::from_millis(50);
@@ -64,11 +72,14 @@ pub struct Supervisor {
     slow: BTreeSet<WorkerId>,
     outputs: BTreeMap<OutputId, Output>,
     last_output: u64,
+    outliving: Outliving,
+    sessions: Sessions,
     watch: Watch,
     events: VecDeque<Event>,
     refusals: Throttle,
     shortages: Shortages,
     closer: Closer,
+    gauge: Gauge,
     /// `None`: there is no memory to count in.
     observer: Option<Observer>,
     /// Who may connect to the socket of the broker.
@@ -86,6 +97,10 @@ pub struct Supervisor {
     finished: bool,
     /// When to look again whether an earlier generation has gone.
     predecessor_look: Option<Instant>,
+    /// What administrators have asked of workers.
+    looks: Looks,
+    /// When the next sample for the history is due. `None`: there is no memory for it.
+    sample_at: Option<Instant>,
 }
 
 /// The socket of an application group, and what its workers want to hear.
@@ -107,6 +122,7 @@ impl Supervisor {
     ) -> Result<Self, StartError> {
         let watch = Watch::new()
             .map_err(|source| StartError::System { action: "watch workers", source })?;
+        let logs = Logs::new(logs, &configuration);
         let Configuration { secret, directory, httpd_uid, httpd_gid, groups, .. } = configuration;
         let httpd = (Uid::from_raw(httpd_uid), Gid::from_raw(httpd_gid));
         let users = groups.iter().filter_map(|group| group.settings.socket_user);
@@ -134,7 +150,7 @@ impl Supervisor {
             installed: Installed::open(),
             descriptors,
             logic: Logic::new(groups.iter().map(plan).collect(), starts_at_once()),
-            logs: Logs::new(logs, main_level(&groups)),
+            logs,
             directory,
             broker,
             admin: Admin::new(admin),
@@ -145,19 +161,24 @@ impl Supervisor {
             slow: BTreeSet::new(),
             outputs: BTreeMap::new(),
             last_output: 0,
+            outliving: Outliving::default(),
+            sessions: Sessions::default(),
             watch,
             events: VecDeque::new(),
             refusals: Throttle::new(LOUD_REFUSALS, REFUSALS_QUIET),
             shortages: Shortages::new(),
             closer: Closer::default(),
+            gauge: Gauge::default(),
             guests,
             names,
             restore_at: None,
             missing_rights,
             lifeline: Some(lifeline),
-            parent: Some(Inbox::new()),
+            parent: Some(Inbox::with_descriptors()),
             finished: false,
             predecessor_look: None,
+            looks: Looks::default(),
+            sample_at: None,
             groups,
         })
     }
@@ -172,10 +193,13 @@ impl Supervisor {
             self.logs.main(Level::Info, &line);
         }
         self.events.push_back(Event::Start);
+        self.sample();
         self.look_for_predecessor();
         self.decide();
         while !self.finished {
             let ready = self.wait();
+            let asked_for = self.observer.as_ref().and_then(|it| it.metrics().log_level());
+            self.logs.asked_for = asked_for.map(Level::from_number);
             self.read(&ready);
             self.expire();
             self.decide();
@@ -219,11 +243,58 @@ impl Supervisor {
         for outcome in self.broker.expire(now) {
             self.consider(outcome);
         }
+        self.looks.expire(now);
+        if self.sample_at.is_some_and(|at| at <= now) {
+            self.sample();
+        }
         if self.restore_at.is_some_and(|at| at <= now) {
             self.restore();
         }
+        self.measure(now);
         if self.logic.deadline().is_some_and(|deadline| deadline <= now) {
             self.events.push_back(Event::Tick);
+        }
+    }
+
+    /// Looks at the load of sets whose number of workers follows it.
+    fn measure(&mut self, now: Instant) {
+        for set in self.gauge.take_looks(now) {
+            let Some(open) = self.sets.get(&set) else { continue };
+            if is_waited_at(&open.listener) {
+                self.gauge.note_arrival(set, now);
+                self.events.push_back(Event::Crowded(set, self.load_of(set)));
+            } else {
+                self.await_arrival(set);
+            }
+        }
+        for set in self.gauge.take_weighed(now) {
+            if let Some(requests) = self.load_of(set) {
+                self.events.push_back(Event::Load(set, requests));
+            }
+        }
+    }
+
+    /// How many requests are with the workers of a set or wait for them, if that is counted.
+    fn load_of(&self, set: SetId) -> Option<u64> {
+        let (group, application_group) = self.logic.names_of(set)?;
+        self.observer.as_ref()?.load(group, application_group)
+    }
+
+    /// Has the next connection to a set noted.
+    fn await_arrival(&mut self, set: SetId) {
+        if let Some(open) = self.sets.get(&set)
+            && let Err(error) = self.watch.once(&open.listener, Watched::Arrival(set))
+        {
+            let line = format!("the load of an application group cannot be watched: {error}");
+            self.logs.main(Level::Error, &line);
+        }
+    }
+
+    /// Has a sample taken for the history of each group, and looks for the next one.
+    fn sample(&mut self) {
+        if let Some(observer) = &mut self.observer {
+            observer.sample();
+            self.sample_at = Some(Instant::now() + metrics::EVERY);
         }
     }
 
@@ -231,18 +302,44 @@ impl Supervisor {
         if let Err(error) = self.directory.remove() {
             self.logs.main(Level::Error, &error.to_string());
         }
-        let ours = [self.closer.process(), self.broker.closer().process()];
-        let ours: Vec<_> = ours.into_iter().flatten().collect();
-        let line = match children::terminate_left_over(&ours) {
-            0 => "all workers have exited".to_owned(),
-            left => format!(
-                "all workers have exited; sent SIGTERM to {left} process(es) that applications left"
-            ),
-        };
+        let (bound, free) = sessions::end_left_over(&self.sessions, &self.ours());
+        let mut line = "all workers have exited".to_owned();
+        if bound > 0 {
+            line += &format!("; sent SIGTERM to {bound} process(es) that applications left");
+        }
+        if free > 0 {
+            line += &format!("; {free} process(es) that applications left go on by themselves");
+        }
         self.logs.main(Level::Info, &line);
+        self.settle_logs();
+        std::mem::take(&mut self.outliving).leave(rustix::stdio::stdin());
         // What is open is closed by our end, which waits for nothing (see `closing`).
         std::mem::forget(self);
         ExitCode::SUCCESS
+    }
+}
+
+impl Supervisor {
+    /// Processes of our own that end by themselves.
+    fn ours(&self) -> Vec<u32> {
+        let ours =
+            [self.closer.process(), self.broker.closer().process(), self.outliving.process()];
+        ours.into_iter().flatten().collect()
+    }
+
+    /// Waits until lines are written whose log httpd is about to open anew, as long as it is there.
+    fn settle_logs(&mut self) {
+        let deadline = Instant::now() + LOG_PATIENCE;
+        while self.logs.owes() && self.parent.is_some() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let parent = rustix::stdio::stdin();
+            let mut polled = [PollFd::new(&parent, PollFlags::IN)];
+            if rustix::event::poll(&mut polled, Some(&timeout)).is_ok() {
+                self.read_parent();
+            }
+        }
     }
 }
 
@@ -261,7 +358,9 @@ fn starts_at_once() -> usize {
 fn plan(group: &Group) -> Plan {
     Plan {
         name: group.settings.process_group.clone(),
-        processes: group.settings.processes,
+        processes: Processes { least: group.least_processes, most: group.settings.processes },
+        threads: group.settings.threads.into(),
+        idle_timeout: group.idle_timeout,
         patience: patience(&group.settings),
         prestart: group.prestart,
         imports: group
@@ -275,10 +374,4 @@ fn plan(group: &Group) -> Plan {
         stops_first: group.settings.reload == Reload::StopFirst,
         limits: group.settings.limits,
     }
-}
-
-/// The main server's LogLevel is not told; groups that log where it does tell as much.
-fn main_level(groups: &[Group]) -> Level {
-    let levels = groups.iter().filter(|group| group.log == 0).map(|group| group.log_level);
-    levels.max().unwrap_or(Level::Warning)
 }

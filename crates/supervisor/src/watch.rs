@@ -8,7 +8,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use crate::logic::WorkerId;
+use crate::logic::{SetId, WorkerId};
 use crate::output::OutputId;
 
 /// How many of those that are ready are looked at in a turn of the loop. Others come in the next.
@@ -21,6 +21,8 @@ pub enum Watched {
     Link(WorkerId),
     /// A pipe of a worker's.
     Output(OutputId),
+    /// The listening socket of a set, until a connection has come ([`Watch::once`]).
+    Arrival(SetId),
 }
 
 /// Watches them.
@@ -45,6 +47,21 @@ impl Watch {
     pub fn add(&self, descriptor: impl AsFd, watched: Watched) -> io::Result<()> {
         let data = EventData::new_u64(watched.number());
         Ok(epoll::add(&self.epoll, descriptor, data, EventFlags::IN)?)
+    }
+
+    /// Watches a descriptor until it can be read for the first time. Again, if it was watched so before.
+    ///
+    /// # Errors
+    /// `epoll_ctl(2)`'s.
+    pub fn once(&self, descriptor: impl AsFd, watched: Watched) -> io::Result<()> {
+        let data = EventData::new_u64(watched.number());
+        let flags = EventFlags::IN | EventFlags::ONESHOT;
+        match epoll::add(&self.epoll, &descriptor, data, flags) {
+            Err(rustix::io::Errno::EXIST) => {
+                Ok(epoll::modify(&self.epoll, &descriptor, data, flags)?)
+            }
+            added => Ok(added?),
+        }
     }
 
     /// Forgets a descriptor. That it is closed would not be enough: a process that is about to become
@@ -72,15 +89,17 @@ impl AsFd for Watch {
 impl Watched {
     fn number(self) -> u64 {
         match self {
-            Self::Link(WorkerId(id)) => id << 1,
-            Self::Output(OutputId(id)) => id << 1 | 1,
+            Self::Link(WorkerId(id)) => id << 2,
+            Self::Output(OutputId(id)) => id << 2 | 1,
+            Self::Arrival(SetId(id)) => id << 2 | 2,
         }
     }
 
     fn of_number(number: u64) -> Self {
-        match number & 1 {
-            0 => Self::Link(WorkerId(number >> 1)),
-            _ => Self::Output(OutputId(number >> 1)),
+        match number & 3 {
+            0 => Self::Link(WorkerId(number >> 2)),
+            1 => Self::Output(OutputId(number >> 2)),
+            _ => Self::Arrival(SetId(number >> 2)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A container with an httpd of its own, reached through the Docker command line.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -36,9 +37,42 @@ impl Container {
     pub fn start_with(image: &str, options: &[&str]) -> Result<Container> {
         // With an init process orphans are reaped as on a real machine, where httpd is not the
         // first process either.
-        let output = docker(&[&["run", "--detach", "--init"], options, &[image]].concat())?;
+        Self::run_with(&[&["--init"], options, &[image]].concat())
+    }
+
+    /// Starts a container in which this command is process 1.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn start_first(image: &str, options: &[&str], command: &[&str]) -> Result<Container> {
+        Self::run_with(&[options, &[image], command].concat())
+    }
+
+    fn run_with(words: &[&str]) -> Result<Container> {
+        let output = docker(&[&["run", "--detach"], words].concat())?;
         ensure!(output.status.success(), "docker run: {}", text(&output));
         Ok(Container(String::from_utf8(output.stdout)?.trim().to_owned()))
+    }
+
+    /// Its address in the engine's own network.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn address(&self) -> Result<IpAddr> {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let output = docker(&["inspect", "--format", format, &self.0])?;
+        Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+    }
+
+    /// Stops it as an operator does, and returns the status of its main process.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    pub fn stop(&self) -> Result<i32> {
+        let output = docker(&["stop", &self.0])?;
+        ensure!(output.status.success(), "docker stop: {}", text(&output));
+        let output = docker(&["inspect", "--format", "{{.State.ExitCode}}", &self.0])?;
+        Ok(String::from_utf8(output.stdout)?.trim().parse()?)
     }
 
     /// Runs a shell command as root in the container.

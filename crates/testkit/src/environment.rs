@@ -22,6 +22,8 @@ pub const ORIGINAL_VENV: &str = "MOD_WSGI_RS_ORIGINAL_VENV";
 pub const WHEEL: &str = "MOD_WSGI_RS_WHEEL";
 /// The container image with the same site, and the module from that package.
 pub const WHEEL_IMAGE: &str = "MOD_WSGI_RS_WHEEL_IMAGE";
+/// The container image in which the source package for pip can be built.
+pub const SDIST_IMAGE: &str = "MOD_WSGI_RS_SDIST_IMAGE";
 /// The directories that older httpds are installed to; colon-separated.
 pub const HTTPDS: &str = "MOD_WSGI_RS_HTTPDS";
 /// Which tool sets up the servers of `Express`: the original's, or `ours`.
@@ -95,6 +97,11 @@ pub fn wheel() -> Option<PathBuf> {
 /// been built.
 pub fn wheel_image() -> Option<String> {
     env::var(WHEEL_IMAGE).ok()
+}
+
+/// The container image in which the source package for pip can be built, where that has been made.
+pub fn sdist_image() -> Option<String> {
+    env::var(SDIST_IMAGE).ok()
 }
 
 /// The directories that older httpds are installed to, where they have been built.

@@ -347,7 +347,7 @@ impl World {
 
 /// A port that nobody uses. It lies below those that the system hands out to clients, so that no
 /// connection takes it between this look and httpd's.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -41,7 +41,7 @@ pub use curl::Curl;
 pub use express::Express;
 pub use foreground::{Foreground, Workplace};
 pub use http::{Connection, Response};
-pub use httpd::{Checked, Httpd};
+pub use httpd::{Checked, Httpd, free_port};
 pub use lingering::send_lingering;
 pub use process::Process;
 pub use running::Running;

@@ -2,6 +2,7 @@
 //! administrator and the supervisor.
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::control::Stack;
 use crate::frame::Message;
 
 /// What an administrator asks of the supervisor.
@@ -27,6 +28,13 @@ pub enum ToAdmin<'a> {
     Metrics {
         /// [`crate::VERSION`] of who asks.
         version: u16,
+    },
+    /// Say what the threads of Python do.
+    Stacks {
+        /// [`crate::VERSION`] of who asks.
+        version: u16,
+        /// Name of the process group, empty for the default one; without it, all groups.
+        process_group: Option<&'a [u8]>,
     },
 }
 
@@ -58,6 +66,25 @@ pub enum FromAdmin {
     Metrics,
     /// There is no such memory.
     NoMetrics,
+    /// What the threads of Python do.
+    Stacks(Vec<WorkerStacks>),
+}
+
+/// The threads of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerStacks {
+    /// Name of its process group, empty for the default one.
+    pub process_group: Vec<u8>,
+    /// Name of its application group, empty for `%{GLOBAL}`; none while it waits for one.
+    pub application_group: Option<Vec<u8>>,
+    /// Its process id.
+    pub pid: u32,
+    /// What it does.
+    pub state: State,
+    /// Its threads, as far as it has told.
+    pub stacks: Vec<Stack>,
+    /// What else there is to say, as sentences: who holds Python's lock, or why nothing is known.
+    pub notes: Vec<String>,
 }
 
 /// A worker, as an administrator sees it.
@@ -129,6 +156,7 @@ impl<'a> Message<'a> for ToAdmin<'a> {
             Self::Reload { .. } => 1,
             Self::Status { .. } => 2,
             Self::Metrics { .. } => 3,
+            Self::Stacks { .. } => 4,
         }
     }
 
@@ -139,7 +167,7 @@ impl<'a> Message<'a> for ToAdmin<'a> {
                 writer.option(*process_group, Writer::bytes);
                 writer.bool(*wait);
             }
-            Self::Status { version, process_group } => {
+            Self::Status { version, process_group } | Self::Stacks { version, process_group } => {
                 writer.u16(*version);
                 writer.option(*process_group, Writer::bytes);
             }
@@ -160,14 +188,18 @@ impl<'a> Message<'a> for ToAdmin<'a> {
                 process_group: reader.option("process group", |r| r.bytes("process group"))?,
             }),
             3 => Ok(Self::Metrics { version: reader.u16("version")? }),
+            4 => Ok(Self::Stacks {
+                version: reader.u16("version")?,
+                process_group: reader.option("process group", |r| r.bytes("process group"))?,
+            }),
             _ => Err(unknown),
         }
     }
 }
 
 impl Message<'_> for FromAdmin {
-    /// Some thousand workers.
-    const MAX_PAYLOAD: usize = 1 << 20;
+    /// Some thousand workers, or some thousand stacks.
+    const MAX_PAYLOAD: usize = 4 << 20;
 
     fn kind(&self) -> u8 {
         match self {
@@ -178,6 +210,7 @@ impl Message<'_> for FromAdmin {
             Self::Reloaded { .. } => 5,
             Self::Metrics => 6,
             Self::NoMetrics => 7,
+            Self::Stacks(_) => 8,
         }
     }
 
@@ -206,6 +239,14 @@ impl Message<'_> for FromAdmin {
                 writer.list(failures, |writer, failure| writer.bytes(failure.as_bytes()));
             }
             Self::WrongVersion { version } => writer.u16(*version),
+            Self::Stacks(workers) => writer.list(workers, |writer, worker| {
+                writer.bytes(&worker.process_group);
+                writer.option(worker.application_group.as_deref(), Writer::bytes);
+                writer.u32(worker.pid);
+                writer.u8(worker.state as u8);
+                writer.list(&worker.stacks, |writer, stack| stack.write(writer));
+                writer.list(&worker.notes, |writer, note| writer.bytes(note.as_bytes()));
+            }),
         }
     }
 
@@ -227,8 +268,25 @@ impl Message<'_> for FromAdmin {
             }),
             6 => Ok(Self::Metrics),
             7 => Ok(Self::NoMetrics),
+            // The shortest has 4 bytes for each of three lengths, one for none, and 5 for the numbers.
+            8 => Ok(Self::Stacks(reader.list("workers", 18, WorkerStacks::read)?)),
             _ => Err(unknown),
         }
+    }
+}
+
+impl WorkerStacks {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            process_group: reader.bytes("process group")?.to_owned(),
+            application_group: reader
+                .option("application group", |r| Ok(r.bytes("application group")?.to_owned()))?,
+            pid: reader.u32("process id")?,
+            state: State::read(reader)?,
+            // The shortest has 4 bytes for each of three lengths, one for none, and 8 for the age.
+            stacks: reader.list("stacks", 21, Stack::read)?,
+            notes: reader.list("notes", 4, |r| Ok(r.text("note")?.to_owned()))?,
+        })
     }
 }
 

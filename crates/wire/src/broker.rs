@@ -20,6 +20,9 @@ pub enum ToBroker<'a> {
         process_group: &'a [u8],
         /// Name of the application group, empty for `%{GLOBAL}`.
         application_group: &'a [u8],
+        /// Path of the script that is to run there: names of application groups may be made up, but
+        /// this file exists.
+        script: &'a [u8],
     },
     /// Tell how a worker ended that was running a request.
     Inquire {
@@ -65,7 +68,7 @@ pub enum FromBroker {
 }
 
 impl<'a> Message<'a> for ToBroker<'a> {
-    /// Two names, which come from configuration lines and host names.
+    /// Two names, which come from configuration lines and host names, and a path.
     const MAX_PAYLOAD: usize = 64 << 10;
 
     fn kind(&self) -> u8 {
@@ -77,11 +80,12 @@ impl<'a> Message<'a> for ToBroker<'a> {
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Acquire { version, secret, process_group, application_group } => {
+            Self::Acquire { version, secret, process_group, application_group, script } => {
                 writer.u16(*version);
                 secret.write(writer);
                 writer.bytes(process_group);
                 writer.bytes(application_group);
+                writer.bytes(script);
             }
             Self::Inquire { version, secret, worker } => {
                 writer.u16(*version);
@@ -98,6 +102,7 @@ impl<'a> Message<'a> for ToBroker<'a> {
                 secret: Secret::read(reader)?,
                 process_group: reader.bytes("process group")?,
                 application_group: reader.bytes("application group")?,
+                script: reader.bytes("script")?,
             }),
             2 => Ok(Self::Inquire {
                 version: reader.u16("version")?,

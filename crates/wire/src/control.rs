@@ -46,6 +46,15 @@ pub enum ToWorker {
     /// No other worker can stand in for this one, which has said that it is
     /// [unfit](FromWorker::Unfit).
     Alone,
+    /// The others of the set are enough: finish, unless requests run or wait here.
+    /// [`FromWorker::Drained`] or [`FromWorker::Busy`] answers.
+    Dismiss,
+    /// Say what each thread of Python does: [`FromWorker::Stack`] for each of them, then
+    /// [`FromWorker::Stacked`].
+    Stacks {
+        /// What the answers are to bear.
+        ticket: u64,
+    },
     /// Finish the requests that are running, begin no others, then exit with status 0.
     Drain {
         /// How many seconds the requests have before `shutdown-timeout=` begins.
@@ -64,7 +73,8 @@ pub enum FromWorker {
     /// The worker accepts connections for its application group.
     Serving,
     /// A request has been run to its end, for the first time: the application works, and if the
-    /// worker dies now, that is not because it always would.
+    /// worker dies now, that is not because it always would. Told again when a request ends ten seconds
+    /// or more after it was told last: the application group is in use.
     Proven,
     /// Another worker is to take this one's place. Where the cause is [urgent](Cause::is_urgent),
     /// this one takes no requests any more and is about to end; otherwise it serves until it is told
@@ -77,7 +87,8 @@ pub enum FromWorker {
         /// Paths of scripts that the next worker is to load before it serves.
         scripts: Vec<Vec<u8>>,
     },
-    /// Where `reload=keep`: a script has been loaded for the first time.
+    /// Where several workers serve an application group, or `reload=keep`: a script has been loaded for
+    /// the first time.
     Loaded {
         /// Its path.
         script: Vec<u8>,
@@ -115,6 +126,58 @@ pub enum FromWorker {
     },
     /// All requests have been finished; only the shutdown of Python is left.
     Drained,
+    /// Requests run or wait here: it stays, although it was [dismissed](ToWorker::Dismiss).
+    Busy,
+    /// What one thread of Python does.
+    Stack {
+        /// That of the order.
+        ticket: u64,
+        /// The thread.
+        stack: Stack,
+    },
+    /// There are no other threads of Python.
+    Stacked {
+        /// That of the order.
+        ticket: u64,
+        /// Who holds Python's lock, if others do not get it, or why there are no stacks, as sentences.
+        notes: Vec<String>,
+    },
+}
+
+/// What a thread of Python does. Nothing of a request's headers, cookies or query string is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Its name.
+    pub thread: String,
+    /// Method and path of the request that it runs.
+    pub request: Option<String>,
+    /// How old that request is, in milliseconds; 0 without one.
+    pub age: u64,
+    /// What the system says of it: whether it runs, or what it waits for in the kernel. Empty if that is
+    /// unknown.
+    pub system: String,
+    /// Its frames, the innermost one first.
+    pub frames: Vec<String>,
+}
+
+impl Stack {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        writer.bytes(self.thread.as_bytes());
+        writer.option(self.request.as_deref().map(str::as_bytes), Writer::bytes);
+        writer.u64(self.age);
+        writer.bytes(self.system.as_bytes());
+        writer.list(&self.frames, |writer, frame| writer.bytes(frame.as_bytes()));
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            thread: reader.text("thread")?.to_owned(),
+            request: reader.option("request", |r| Ok(r.text("request")?.to_owned()))?,
+            age: reader.u64("age")?,
+            system: reader.text("system")?.to_owned(),
+            frames: reader.list("frames", 4, |r| Ok(r.text("frame")?.to_owned()))?,
+        })
+    }
 }
 
 impl Message<'_> for ToWorker {
@@ -129,6 +192,8 @@ impl Message<'_> for ToWorker {
             Self::Retire => 5,
             Self::Load { .. } => 6,
             Self::Alone => 7,
+            Self::Dismiss => 8,
+            Self::Stacks { .. } => 9,
         }
     }
 
@@ -140,7 +205,9 @@ impl Message<'_> for ToWorker {
             | Self::Keep
             | Self::Retire
             | Self::Load { .. }
-            | Self::Alone => 0,
+            | Self::Alone
+            | Self::Dismiss
+            | Self::Stacks { .. } => 0,
         }
     }
 
@@ -158,7 +225,8 @@ impl Message<'_> for ToWorker {
             }
             Self::Drain { grace } => writer.u32(*grace),
             Self::Load { scripts } => write_paths(writer, scripts),
-            Self::Keep | Self::Retire | Self::Alone => {}
+            Self::Stacks { ticket } => writer.u64(*ticket),
+            Self::Keep | Self::Retire | Self::Alone | Self::Dismiss => {}
         }
     }
 
@@ -179,6 +247,8 @@ impl Message<'_> for ToWorker {
             5 => Self::Retire,
             6 => Self::Load { scripts: read_paths(reader, "scripts")? },
             7 => Self::Alone,
+            8 => Self::Dismiss,
+            9 => Self::Stacks { ticket: reader.u64("ticket")? },
             kind => {
                 return Err(DecodeError::Unknown { what: "kind of order", value: kind.into() });
             }
@@ -203,6 +273,9 @@ impl Message<'_> for FromWorker {
             Self::Unfit { .. } => 9,
             Self::Unloaded { .. } => 10,
             Self::Lacks { .. } => 11,
+            Self::Busy => 12,
+            Self::Stack { .. } => 13,
+            Self::Stacked { .. } => 14,
         }
     }
 
@@ -212,7 +285,7 @@ impl Message<'_> for FromWorker {
                 writer.u16(crate::VERSION);
                 writer.bytes(python.as_bytes());
             }
-            Self::Serving | Self::Drained | Self::Proven => {}
+            Self::Serving | Self::Drained | Self::Proven | Self::Busy => {}
             Self::Retire { cause, reason, scripts } => {
                 cause.write(writer);
                 writer.bytes(reason.as_bytes());
@@ -220,6 +293,14 @@ impl Message<'_> for FromWorker {
             }
             Self::Loaded { script } => writer.bytes(script),
             Self::Lacks { scripts } => writer.u32(*scripts),
+            Self::Stack { ticket, stack } => {
+                writer.u64(*ticket);
+                stack.write(writer);
+            }
+            Self::Stacked { ticket, notes } => {
+                writer.u64(*ticket);
+                writer.list(notes, |writer, note| writer.bytes(note.as_bytes()));
+            }
             Self::Unfit { script, reason } => {
                 writer.bytes(script);
                 writer.bytes(reason.as_bytes());
@@ -250,7 +331,13 @@ impl Message<'_> for FromWorker {
                 reason: reader.text("reason")?.to_owned(),
                 scripts: read_paths(reader, "scripts")?,
             },
+            12 => Self::Busy,
             11 => Self::Lacks { scripts: reader.u32("scripts")? },
+            13 => Self::Stack { ticket: reader.u64("ticket")?, stack: Stack::read(reader)? },
+            14 => Self::Stacked {
+                ticket: reader.u64("ticket")?,
+                notes: reader.list("notes", 4, |r| Ok(r.text("note")?.to_owned()))?,
+            },
             8 => Self::Loaded { script: reader.bytes("script")?.to_owned() },
             9 => Self::Unfit {
                 script: reader.bytes("script")?.to_owned(),

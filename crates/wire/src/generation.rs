@@ -3,7 +3,9 @@
 //! The conversation runs over the supervisor's standard input: [`ToSupervisor::Lifeline`],
 //! [`ToSupervisor::LogFile`] for each error log, [`ToSupervisor::Metrics`] where there is such memory, then [`ToSupervisor::Configure`], answered by
 //! [`FromSupervisor::Ready`] or [`FromSupervisor::Failed`]. After that the parent asks now and then
-//! whether the supervisor still answers ([`ToSupervisor::Ping`]).
+//! whether the supervisor still answers ([`ToSupervisor::Ping`]). When the next cycle has begun, it
+//! sends the error logs of that one ([`ToSupervisor::LogFile`]): httpd has ended the programs that the
+//! old ones led to.
 
 use std::path::PathBuf;
 
@@ -16,9 +18,12 @@ use crate::frame::Message;
 /// What the httpd parent says to the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToSupervisor {
-    /// An error log, open for writing, travels with the message. Logs are numbered from 0 as they
-    /// come; 0 is the main server's.
-    LogFile,
+    /// An error log, open for writing, travels with the message. Before the configuration, logs are
+    /// numbered from 0 as they come. After it, this one takes the place of the one with its name.
+    LogFile {
+        /// `ErrorLog`, as written.
+        name: Vec<u8>,
+    },
     /// The groups to serve.
     Configure(Configuration),
     /// The reading end of a pipe travels with the message. The parent and each child of the
@@ -67,6 +72,10 @@ pub struct Configuration {
     pub httpd_uid: u32,
     /// Group id of the httpd children.
     pub httpd_gid: u32,
+    /// The main server's log.
+    pub log: Log,
+    /// Where lines go that go to no file.
+    pub syslog: Option<Syslog>,
     /// The process groups.
     pub groups: Vec<Group>,
 }
@@ -82,16 +91,42 @@ pub struct Group {
     pub free_threading: Option<bool>,
     /// Environment variables to set: `HOME`, `LANG`, `LC_ALL`.
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How many workers each application group has at least; at most it has as many as the settings
+    /// say. Between the two, the load decides.
+    pub least_processes: u32,
+    /// `idle-timeout=`: seconds for which workers beyond the least have to be too many before they
+    /// go; 0: they stay.
+    pub idle_timeout: u32,
     /// Whether to start workers before the first request.
     pub prestart: bool,
     /// What is known of its application groups beforehand.
     pub application_groups: Vec<ApplicationGroup>,
     /// Limits of the system, set before Python is executed.
     pub limits: Limits,
-    /// Which [`ToSupervisor::LogFile`] its log lines go to.
-    pub log: u32,
-    /// Least severe level that is logged there.
-    pub log_level: Level,
+    /// The log of the server that defines it.
+    pub log: Log,
+}
+
+/// Where a server's log lines go, and how they look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Which [`ToSupervisor::LogFile`]; `None` for syslog.
+    pub file: Option<u32>,
+    /// Least severe level that is logged.
+    pub level: Level,
+    /// `ErrorLogFormat`; `None` for httpd's default.
+    pub format: Option<Vec<u8>>,
+    /// `ServerName`, for the format.
+    pub host: Vec<u8>,
+}
+
+/// How httpd speaks with syslog (`openlog(3)`). It is the same for all its servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Syslog {
+    /// The facility's number, of those in RFC 5424, section 6.2.1.
+    pub facility: u8,
+    /// What lines begin with.
+    pub tag: Vec<u8>,
 }
 
 /// What is configured for an application group of a process group.
@@ -136,7 +171,7 @@ impl Message<'_> for ToSupervisor {
 
     fn kind(&self) -> u8 {
         match self {
-            Self::LogFile => 1,
+            Self::LogFile { .. } => 1,
             Self::Configure(_) => 2,
             Self::Lifeline => 3,
             Self::Ping => 4,
@@ -146,14 +181,15 @@ impl Message<'_> for ToSupervisor {
 
     fn descriptors(&self) -> u8 {
         match self {
-            Self::LogFile | Self::Lifeline | Self::Metrics { .. } => 1,
+            Self::LogFile { .. } | Self::Lifeline | Self::Metrics { .. } => 1,
             Self::Configure(_) | Self::Ping => 0,
         }
     }
 
     fn encode_payload(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::LogFile | Self::Lifeline | Self::Ping => {}
+            Self::Lifeline | Self::Ping => {}
+            Self::LogFile { name } => writer.bytes(name),
             Self::Metrics { number } => writer.u64(*number),
             Self::Configure(configuration) => configuration.write(writer),
         }
@@ -161,7 +197,7 @@ impl Message<'_> for ToSupervisor {
 
     fn decode_payload(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match kind {
-            1 => Self::LogFile,
+            1 => Self::LogFile { name: reader.bytes("name")?.to_owned() },
             2 => Self::Configure(Configuration::read(reader)?),
             3 => Self::Lifeline,
             4 => Self::Ping,
@@ -225,6 +261,8 @@ impl Configuration {
         writer.path(&self.directory);
         writer.u32(self.httpd_uid);
         writer.u32(self.httpd_gid);
+        self.log.write(writer);
+        writer.option(self.syslog.as_ref(), |writer, syslog| syslog.write(writer));
         writer.list(&self.groups, |writer, group| group.write(writer));
     }
 
@@ -235,6 +273,8 @@ impl Configuration {
             directory: reader.path("directory")?,
             httpd_uid: reader.u32("httpd uid")?,
             httpd_gid: reader.u32("httpd gid")?,
+            log: Log::read(reader)?,
+            syslog: reader.option("syslog", Syslog::read)?,
             // Far less than the smallest group takes, which is enough to bound the allocation.
             groups: reader.list("groups", 32, Group::read)?,
         })
@@ -257,6 +297,8 @@ impl Group {
             writer.bytes(name);
             writer.bytes(value);
         });
+        writer.u32(self.least_processes);
+        writer.u32(self.idle_timeout);
         writer.bool(self.prestart);
         writer.list(&self.application_groups, |writer, group| {
             writer.bytes(&group.name);
@@ -266,8 +308,7 @@ impl Group {
         writer.u32(self.limits.cpu_priority.cast_unsigned());
         writer.u64(self.limits.memory);
         writer.u64(self.limits.virtual_memory);
-        writer.u32(self.log);
-        self.log_level.write(writer);
+        self.log.write(writer);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -288,6 +329,8 @@ impl Group {
             environment: reader.list("environment", 8, |reader| {
                 Ok((reader.bytes("name")?.to_owned(), reader.bytes("value")?.to_owned()))
             })?,
+            least_processes: reader.u32("least processes")?,
+            idle_timeout: reader.u32("idle timeout")?,
             prestart: reader.bool("prestart")?,
             application_groups: reader.list("application groups", 8, |reader| {
                 Ok(ApplicationGroup {
@@ -302,8 +345,37 @@ impl Group {
                 memory: reader.u64("memory")?,
                 virtual_memory: reader.u64("virtual memory")?,
             },
-            log: reader.u32("log")?,
-            log_level: Level::read(reader)?,
+            log: Log::read(reader)?,
         })
+    }
+}
+
+impl Log {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        writer.option(self.file, Writer::u32);
+        self.level.write(writer);
+        writer.option(self.format.as_deref(), Writer::bytes);
+        writer.bytes(&self.host);
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            file: reader.option("log file", |reader| reader.u32("log file"))?,
+            level: Level::read(reader)?,
+            format: reader
+                .option("log format", |reader| Ok(reader.bytes("log format")?.to_owned()))?,
+            host: reader.bytes("host")?.to_owned(),
+        })
+    }
+}
+
+impl Syslog {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        writer.u8(self.facility);
+        writer.bytes(&self.tag);
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { facility: reader.u8("facility")?, tag: reader.bytes("tag")?.to_owned() })
     }
 }

@@ -14,6 +14,7 @@
 //! | [`admin`]: administrator and supervisor, "reload that group", "who works?" | [`admin::ToAdmin`] | [`admin::FromAdmin`] |
 //! | [`control`]: supervisor and worker, settings and life cycle | [`control::ToWorker`] | [`control::FromWorker`] |
 //! | [`generation`]: httpd parent and supervisor, one configuration cycle | [`generation::ToSupervisor`] | [`generation::FromSupervisor`] |
+//! | [`output`]: supervisor and the process that reads on what programs write | [`output::ToReader`] | – |
 //! | [`scoreboard`]: worker and httpd, "what does httpd do?" | the connection itself | [`scoreboard::Scoreboard`] |
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ pub mod exchange;
 mod frame;
 pub mod generation;
 pub mod limits;
+pub mod output;
 pub mod scoreboard;
 mod secret;
 pub mod telemetry;

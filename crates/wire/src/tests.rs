@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::codec::DecodeError;
 use crate::frame::{Frame, FrameError, Header, Message, encode, split};
-use crate::{admin, broker, control, exchange, generation};
+use crate::{admin, broker, control, exchange, generation, output};
 
 /// How a payload ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +149,11 @@ proptest! {
         check(&message, Tail::Delimited);
     }
 
+    #[test]
+    fn output_to_reader(message in samples::to_reader()) {
+        check(&message, Tail::Delimited);
+    }
+
     /// No bytes bring a decoder down, and what it takes it would have written like that.
     #[test]
     fn arbitrary_payloads(kind in 0..16_u8, payload in prop::collection::vec(0..6_u8, 0..200)) {
@@ -161,6 +166,7 @@ proptest! {
         check_arbitrary::<control::FromWorker>(kind, payload);
         check_arbitrary::<generation::ToSupervisor>(kind, payload);
         check_arbitrary::<generation::FromSupervisor>(kind, payload);
+        check_arbitrary::<output::ToReader>(kind, payload);
     }
 }
 

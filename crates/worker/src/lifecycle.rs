@@ -29,7 +29,7 @@ use crate::monitor::{Monitor, Stacks};
 use crate::process::control::{Control, ControlError, Event, Reporter, Signal};
 use crate::process::proof::Proof;
 use crate::process::title::Title;
-use crate::process::{log, setup};
+use crate::process::{log, setup, threads};
 use crate::python::context::Context;
 use crate::python::interpreter::Interpreter;
 use crate::python::peers::{Answer, Peers};
@@ -117,6 +117,9 @@ impl Prepared {
     }
 }
 
+/// As long as a request may take.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// A thread that is gone would leave requests and locks behind; the supervisor starts a new worker.
 fn abort_on_panic() {
     let report = std::panic::take_hook();
@@ -136,6 +139,17 @@ fn run(
     let signals = Signals::catch()?;
     let interpreter = Python::attach(|py| Interpreter::prepare(py, &settings))
         .map_err(|error| format!("Python runs, but cannot be set up: {error}"))?;
+    if let Some(home) = &settings.python_home
+        && let Some(prefix) = Python::attach(|py| interpreter.other_prefix(py, home))?
+    {
+        let text = format!(
+            "python-home={} is not used: Python runs with the packages in {}, as it finds no pyvenv.cfg \
+             where it was to run; make the environment anew",
+            home.display(),
+            prefix.display()
+        );
+        reporter.log(Level::Warning, text);
+    }
     // Who subscribed to the end is told in any case, as with mod_wsgi.
     let runs_exit_handlers = !settings.python.skip_exit_handlers;
     reporter.send(&FromWorker::Ready { python: interpreter.version() });
@@ -151,7 +165,9 @@ fn run(
             let peers = keeps.then(|| Arc::new(Peers::new(reporter.clone())));
             let context = Python::attach(|py| {
                 interpreter.assign(py, &application_group, &settings.python, &own)?;
-                Context::new(py, &application_group, &settings.python, peers, reporter.clone())
+                let has_others = settings.threads > 0 && settings.processes > 1;
+                let python = &settings.python;
+                Context::new(py, &application_group, python, peers, has_others, reporter.clone())
             })?;
             if settings.threads == 0 {
                 service::run(control, reporter, &interpreter, &context, &preload)?;
@@ -292,7 +308,7 @@ fn serve(
     });
     runners.start(&worker);
     let io = Io::new(intake, listener, authenticator, complaints)?;
-    let io = std::thread::Builder::new().name("wsgi-io".to_owned()).spawn(|| io.run())?;
+    let io = threads::start("wsgi-io", None, || io.run())?;
     Ok(Serving { worker, io, stacks, has_lock })
 }
 
@@ -336,8 +352,18 @@ fn wait_for_the_end(
                 serving.resume(Python::attach(|py| worker.reload.keep(py, &context.scripts)));
             }
             Event::Order(ToWorker::Load { scripts }, _) => serving.load(scripts)?,
+            Event::Order(ToWorker::Stacks { ticket }, _) => {
+                worker.intake.monitor.ask_for_stacks(ticket);
+            }
             Event::Order(ToWorker::Alone, _) => {
                 context.peers.iter().for_each(|peers| peers.answer(Answer::Alone));
+            }
+            Event::Order(ToWorker::Dismiss, _) => {
+                if worker.intake.queue.load() == 0 {
+                    // A request that comes at this moment has all the time that it needs.
+                    return Ok(End { cause: Cause::InactivityTimeout, grace: A_DAY });
+                }
+                reporter.send(&FromWorker::Busy);
             }
             Event::Order(..) => {
                 let text = "the supervisor gave an order that makes no sense now".to_owned();
@@ -382,7 +408,7 @@ impl Serving {
                 monitor.note_loaded();
             }
         };
-        std::thread::Builder::new().name("wsgi-loader".to_owned()).spawn(load).map(drop)
+        threads::start("wsgi-loader", None, load).map(drop)
     }
 
     /// Runs requests that have been held back for another worker.

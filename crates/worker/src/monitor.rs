@@ -5,6 +5,7 @@ pub mod bounds;
 mod gil_tasks;
 mod holder;
 mod stacks;
+mod tasks;
 mod watcher;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ pub use self::stacks::Stacks;
 use self::watcher::Watcher;
 use crate::monitor::bounds::{Bounds, chance};
 use crate::process::control::Reporter;
+use crate::process::threads;
 use crate::slot::{Run, Slot};
 
 /// How long a worker that nobody could replace waits before it asks again.
@@ -70,6 +72,8 @@ struct State {
     not_before: Duration,
     /// When the worker is ended by force.
     abort_at: Option<Duration>,
+    /// Those who want to know what the threads do.
+    stacks_for: Vec<u64>,
 }
 
 impl Monitor {
@@ -122,10 +126,7 @@ impl Monitor {
         let gil_tasks = (probes || interrupts).then(|| GilTasks::start(self)).transpose()?;
         let watcher =
             Watcher::new(Arc::clone(self), Box::new(application), stacks, gil_tasks, probes);
-        std::thread::Builder::new()
-            .name("wsgi-monitor".to_owned())
-            .spawn(move || watcher.run())
-            .map(drop)
+        threads::start("wsgi-monitor", None, move || watcher.run()).map(drop)
     }
 
     /// How many requests have ended.
@@ -190,6 +191,12 @@ impl Monitor {
             drop(state);
             self.wake();
         }
+    }
+
+    /// Has the supervisor told what the threads of Python do.
+    pub fn ask_for_stacks(&self, ticket: u64) {
+        self.lock().stacks_for.push(ticket);
+        self.wake();
     }
 
     /// What SIGUSR1 is to this worker.

@@ -7,4 +7,5 @@ pub mod log;
 pub mod memory;
 pub mod proof;
 pub mod setup;
+pub mod threads;
 pub mod title;

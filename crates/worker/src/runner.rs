@@ -22,6 +22,7 @@ use crate::ffi::{let_others_go_first, raise_in_thread, thread_state};
 use crate::forked::has_forked;
 use crate::io::intake::Job;
 use crate::io::schedule::RunnerId;
+use crate::process::threads;
 use crate::python::context::Context;
 use crate::python::hooks::Call;
 use crate::python::script::ScriptError;
@@ -38,6 +39,10 @@ const LEAST_STACK: usize = 128 << 10;
 
 /// How many threads a worker has, or may come to have, beside its runners and the application's own.
 const OTHER_THREADS: usize = 8;
+
+/// So many runners are waited for where the user has as many threads as may be just now: without one, the
+/// worker is none, and a group that asks for few should get them.
+const WORTH_WAITING: usize = 8;
 
 /// After so long another runner goes on, whose share of the processor is not used up.
 const SHIFT: Duration = Duration::from_micros(500);
@@ -62,11 +67,18 @@ impl Runners {
         let mut runners = Self { threads: Vec::new(), refused: None };
         for id in 0..usize::from(settings.threads.max(1)) {
             let (thread, worker) = mpsc::channel::<Arc<Worker>>();
-            let spawned = std::thread::Builder::new()
-                .name(format!("wsgi-{}", id + 1))
-                .stack_size(stack)
-                // Without a worker it was one too many.
-                .spawn(move || worker.recv().map(|worker| run(&worker, id)));
+            let name = format!("wsgi-{}", id + 1);
+            // Without a worker it was one too many.
+            let body = move || {
+                if let Ok(worker) = worker.recv() {
+                    run(&worker, id);
+                }
+            };
+            let spawned = if id < WORTH_WAITING {
+                threads::start(&name, Some(stack), body)
+            } else {
+                std::thread::Builder::new().name(name).stack_size(stack).spawn(body)
+            };
             match spawned {
                 Ok(_) => runners.threads.push(thread),
                 Err(error) => {

@@ -168,6 +168,13 @@ impl Slot {
         String::from_utf8_lossy(&self.line.lock().expect("nobody panics in here")).into_owned()
     }
 
+    /// As [`Self::line`], without the query string.
+    pub fn public_line(&self) -> String {
+        let mut line = self.line();
+        line.truncate(line.find('?').unwrap_or(line.len()));
+        line
+    }
+
     /// Interrupts `run`, if it is still running: `raise` arranges that Python raises an exception in
     /// its thread. A wait for httpd ends.
     pub fn interrupt(&self, run: Run, raise: impl FnOnce()) -> bool {
@@ -222,6 +229,9 @@ mod tests {
         assert_eq!(slot.run(), None);
         slot.begin(b"GET", b"/a", false);
         assert_eq!(slot.line(), "GET /a");
+        slot.end();
+        slot.begin(b"GET", b"/a?token=1", false);
+        assert_eq!((slot.line(), slot.public_line()), ("GET /a?token=1".into(), "GET /a".into()));
         let run = slot.run().unwrap();
         let mut raised = 0;
         assert!(slot.interrupt(run, || raised += 1));

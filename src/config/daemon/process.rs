@@ -1,5 +1,6 @@
 //! Options about the process: identity, environment, Python, size.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::{DaemonOption, DaemonProcess};
@@ -13,7 +14,7 @@ use crate::config::values::{
 /// As large as C's `int`.
 const MOST: i64 = i32::MAX as i64;
 
-pub static OPTIONS: [DaemonOption; 18] = [
+pub static OPTIONS: [DaemonOption; 19] = [
     DaemonOption {
         name: "user",
         what: "user",
@@ -165,17 +166,29 @@ pub static OPTIONS: [DaemonOption; 18] = [
     DaemonOption {
         name: "processes",
         what: "process count",
-        default: "1",
-        usage: "workers for each application group",
+        default: "1; of `%{GLOBAL}`, if `threads=` is not written either: as many as the load needs, up to as many \
+                  as httpd has children",
+        usage: "workers for each application group; a range, as `1-6`, lets their number follow the \
+                load",
         compatibility: Compatibility::Better(
-            "per application group, not for all of them together; 10000 at most",
+            "per application group, not for all of them together; 10000 at most; ranges are an \
+             addition of ours",
         ),
         set: processes,
     },
     DaemonOption {
+        name: "idle-timeout",
+        what: "idle timeout",
+        default: "60",
+        usage: "seconds for which workers beyond the least of `processes=` have to be too many before \
+                they go; 0: they stay",
+        compatibility: Compatibility::Better("an addition of ours"),
+        set: |group, value| number(value, 0, MOST, &mut group.idle_timeout),
+    },
+    DaemonOption {
         name: "threads",
         what: "thread count",
-        default: "15",
+        default: "15; of `%{GLOBAL}`: as many as a child of httpd has, which is 1 with prefork",
         usage: "requests that a worker runs at the same time",
         compatibility: Compatibility::Better(
             "0 is a service, whose script runs on the main thread of a process for each application \
@@ -347,11 +360,40 @@ fn threads(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
 
 fn processes(group: &mut DaemonProcess, value: &[u8]) -> Result<Verdict, String> {
     let mut processes: Option<u32> = None;
-    let verdict = number(value, 1, i64::from(i32::MAX), &mut processes)?;
-    group.processes = processes.map(|processes| processes.min(MOST_PROCESSES));
-    Ok(if group.processes == processes {
+    let (range, verdict) = match range(value) {
+        Some(range) => (range?, Verdict::Good),
+        None => {
+            let verdict = number(value, 1, i64::from(i32::MAX), &mut processes)?;
+            let processes = processes.unwrap_or(1);
+            (processes..=processes, verdict)
+        }
+    };
+    let (least, most) = (*range.start(), *range.end());
+    group.processes = Some(least.min(MOST_PROCESSES)..=most.min(MOST_PROCESSES));
+    Ok(if most <= MOST_PROCESSES {
         verdict
     } else {
         Verdict::Doubtful(format!("is more than can be and counts as {MOST_PROCESSES}"))
+    })
+}
+
+/// Two numbers with a `-` between them; none where nothing stands in front of that, which is then the
+/// sign of one number.
+fn range(value: &[u8]) -> Option<Result<RangeInclusive<u32>, String>> {
+    let text = value.trim_ascii();
+    let dash = text.iter().skip(1).position(|byte| *byte == b'-')? + 1;
+    let number = |text: &[u8]| {
+        let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        std::str::from_utf8(text).ok().filter(|_| is_number)?.parse().ok()
+    };
+    Some(match (number(&text[..dash]), number(&text[dash + 1..])) {
+        (Some(0), Some(_)) => Err("begins at 0: write 1 or more, as in 1-6".into()),
+        (Some(least), Some(most)) if least > most => {
+            Err(format!("begins with the larger number: write {most}-{least}"))
+        }
+        (Some(least), Some(most)) => Ok(least..=most),
+        _ => {
+            Err("is no range: write two numbers from 1 on with a - between them, as in 1-6".into())
+        }
     })
 }

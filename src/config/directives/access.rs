@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Directive, Setter, on_off};
-use crate::config::{Arguments, Compatibility, Hook, Name, Setting, lossy, registry};
+use crate::config::{Arguments, Compatibility, Hook, Name, Setting, lossy, registry, suggestion};
 use crate::ffi::command::{Command, Context, Form};
 
 pub static DIRECTIVES: [Directive; 5] = [
@@ -99,7 +99,8 @@ fn parse(arguments: &[u8], what: &str) -> Result<Hook, String> {
         let word = lossy(word);
         format!(
             "Invalid option to WSGI {what} script definition. '{word}' is none; there is \
-             application-group=NAME."
+             application-group=NAME.{}",
+            suggestion(word.as_bytes(), &["application-group"])
         )
     };
     while let Some(option) = arguments.option() {

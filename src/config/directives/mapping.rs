@@ -6,7 +6,7 @@ use super::{Directive, Outcome, Setter, globals, set_flag};
 use crate::config::{Alias, Mount};
 use crate::config::{
     Arguments, Compatibility, DirConfig, HandlerScript, Import, Name, ServerConfig, Setting, flag,
-    lossy, registry,
+    lossy, registry, suggestion,
 };
 use crate::ffi::command::{Command, Context, Form};
 use crate::ffi::regex::Regex;
@@ -163,7 +163,11 @@ fn handler_script(config: &mut DirConfig, command: Command<'_>, arguments: &[u8]
         let word = lossy(word);
         format!(
             "Invalid option to WSGI handler script definition. '{word}' is none of \
-             process-group=NAME, application-group=NAME, pass-authorization=On|Off."
+             process-group=NAME, application-group=NAME, pass-authorization=On|Off.{}",
+            suggestion(
+                word.as_bytes(),
+                &["process-group", "application-group", "pass-authorization"]
+            )
         )
     };
     while let Some(option) = arguments.option() {
@@ -212,7 +216,8 @@ fn import_script(config: &mut ServerConfig, command: Command<'_>, arguments: &[u
         let word = lossy(word);
         format!(
             "Invalid option to WSGI import script definition. '{word}' is none of \
-             process-group=NAME, application-group=NAME."
+             process-group=NAME, application-group=NAME.{}",
+            suggestion(word.as_bytes(), &["process-group", "application-group"])
         )
     };
     // As they stand: nothing is expanded where there is no request.

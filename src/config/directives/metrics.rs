@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Directive, Outcome, Setter, globals, on_off, set_flag};
 use crate::config::values::path;
-use crate::config::{Arguments, Compatibility, ServerConfig, TelemetryService, lossy};
+use crate::config::{Arguments, Compatibility, ServerConfig, TelemetryService, lossy, suggestion};
 use crate::ffi::command::{Command, Context, Form};
 use crate::ffi::string::strtod;
 
@@ -157,7 +157,9 @@ fn telemetry_options(config: &mut ServerConfig, _: Command<'_>, arguments: &[u8]
             return Err(format!("WSGITelemetryOptions: '{name}' may not have a +/- prefix"));
         }
         if !whole && !name.eq_ignore_ascii_case(b"CaptureUserAgent") {
-            return Err(format!("WSGITelemetryOptions: unknown flag '{}'", lossy(name)));
+            let hint = suggestion(name, &["All", "None", "CaptureUserAgent"]);
+            let name = lossy(name);
+            return Err(format!("WSGITelemetryOptions: unknown flag '{name}'.{hint}"));
         }
         if *relative.get_or_insert(sign) != sign {
             return Err("WSGITelemetryOptions: cannot mix +/- form with absolute names in a \

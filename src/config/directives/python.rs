@@ -3,7 +3,9 @@
 use super::{Directive, Outcome, Setter, globals, interpreter, on_off, set_flag};
 use crate::config::settings::{HashSeed, Interpreter, Selector};
 use crate::config::values::{Verdict, atoi, interval, is_missing, path, search_path};
-use crate::config::{Compatibility, ServerConfig, first_there, httpd_directories, lossy, registry};
+use crate::config::{
+    Compatibility, ServerConfig, first_there, httpd_directories, lossy, registry, suggestion,
+};
 use crate::ffi::command::{Command, Context, Form};
 
 pub static DIRECTIVES: [Directive; 15] = [
@@ -288,8 +290,9 @@ fn selector(arguments: &[u8]) -> Result<Selector, String> {
             "process-group" => &mut selector.process_group,
             "application-group" => &mut selector.application_group,
             _ => {
+                let hint = suggestion(key.as_bytes(), &["process-group", "application-group"]);
                 return Err(format!(
-                    ": unknown selector '{key}', expected process-group or application-group"
+                    ": unknown selector '{key}', expected process-group or application-group.{hint}"
                 ));
             }
         };
@@ -315,6 +318,7 @@ mod tests {
             ("process-group=a", "missing closing"),
             ("word>", "'word' is not of the form"),
             ("other=x>", "unknown selector 'other'"),
+            ("process-groups=x>", "Did you mean process-group?"),
             ("process-group=a process-group=b>", "given more than once"),
         ] {
             let found = selector(arguments.as_bytes()).unwrap_err();

@@ -94,6 +94,7 @@ impl Exchange<'_, '_> {
         }
         head.apply(self.request);
         self.turn.renew();
+        self.turn.note_answer();
         self.response.begin();
         self.begun = true;
         self.bodiless = !head.allows_body() || self.request.is_header_only();

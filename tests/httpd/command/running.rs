@@ -4,11 +4,13 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
-use testkit::{Process, Workplace, environment, until};
+use serde_json::Value;
+use testkit::{Connection, Process, Workplace, environment, until};
 
-use super::WHERE;
+use super::{WHERE, text};
 
 #[test]
 fn a_server_says_what_it_is_and_logs_to_the_terminal() {
@@ -111,6 +113,33 @@ def application(environ, start_response):
         request.join().expect("it returns")
     });
     assert_eq!(answer.expect("an answer").text(), "to its end");
+    assert!(server.end().expect("all of it ends").success());
+}
+
+#[test]
+fn a_stop_loses_none_of_many_clients_that_wait() {
+    let slow = "import time\n\n\ndef application(environ, start_response):\n    time.sleep(0.05)\n    \
+                start_response('200 OK', [])\n    return [b'']\n";
+    let workplace = Workplace::new(&[("app.wsgi", slow)]);
+    let mut server =
+        workplace.start(&["app.wsgi", "--daemon-backlog=250", "--shutdown-timeout=60"]);
+    server.wait_for("/", 200);
+    let port = server.workplace().port();
+    let connect = |_| Connection::open(port).expect("there is room in the queue");
+    let clients: Vec<_> = (0..200).map(connect).collect();
+    let begun = AtomicUsize::new(0);
+    let ask = |mut client: Connection| {
+        begun.fetch_add(1, Ordering::Relaxed);
+        client.request("GET", "/", &[], b"").map_or(0, |response| response.status)
+    };
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            clients.into_iter().map(|client| scope.spawn(move || ask(client))).collect();
+        assert!(until(|| (begun.load(Ordering::Relaxed) == 200).then_some(())).is_some());
+        server.signal(Signal::SIGTERM);
+        asked.into_iter().map(|client| client.join().unwrap_or_default()).collect()
+    });
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}\n{}", server.errors());
     assert!(server.end().expect("all of it ends").success());
 }
 
@@ -298,5 +327,97 @@ fn copy_package(from: &std::path::Path, workplace: &Workplace, name: &str) {
         } else if let Ok(source) = fs::read_to_string(entry.path()) {
             workplace.write(&inner, &source);
         }
+    }
+}
+
+#[test]
+fn all_that_is_logged_becomes_json() {
+    let source = r#"
+import os, sys
+
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/raise":
+        raise KeyError("of the application")
+    print('quotes " \\ and \x1b controls \x00 and é€', file=environ["wsgi.errors"])
+    os.write(2, b"to the descriptor: \xff\xfe \"\\\n")
+    print("long " + "x\"" * 20_000 + " end", file=sys.stderr)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["mod_wsgi.request_id"].encode()]
+"#;
+    let workplace = Workplace::new(&[("app.wsgi", source)]);
+    let mut server = workplace.start(&["app.wsgi", "--log-json", "--log-level=info"]);
+    let id = server.wait_for("/said", 200).text();
+    server.wait_for("/raise?\"", 500);
+    server.wait_for_error("of the application");
+    let logged = until(|| server.output().contains("GET /raise?").then_some(()));
+    assert!(logged.is_some(), "{}", server.output());
+    server.signal(Signal::SIGTERM);
+    assert!(server.end().expect("all of it ends").success());
+
+    let objects = |text: String| -> Vec<Value> {
+        let parse =
+            |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        text.lines().map(parse).collect()
+    };
+    let (errors, requests) = (objects(server.errors()), objects(server.output()));
+    for object in errors.iter().chain(&requests) {
+        for name in ["time", "level", "logger", "message"] {
+            assert!(object[name].is_string(), "{name}: {object}");
+        }
+        assert!(object["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{object}");
+    }
+    let find = |objects: &[Value], text: &str| -> Value {
+        let has =
+            |object: &&Value| object["message"].as_str().is_some_and(|said| said.contains(text));
+        objects.iter().find(has).unwrap_or_else(|| panic!("{text:?}: {objects:#?}")).clone()
+    };
+    let said = find(&errors, "quotes \" \\ and \u{1b} controls");
+    assert!(said["message"].as_str().is_some_and(|text| text.contains("é€")), "{said}");
+    assert_eq!((&said["level"], &said["logger"]), (&"error".into(), &"wsgi".into()), "{said}");
+    assert_eq!(said["request_id"], id, "{said}");
+    assert!(said["pid"].is_u64() && said["client"].is_string(), "{said}");
+    find(&errors, "to the descriptor: \u{fffd}\u{fffd} \"\\");
+    let long = errors.iter().filter_map(|object| object["message"].as_str());
+    assert!(long.map(|text| text.matches("x\"").count()).sum::<usize>() > 19_000);
+    find(&errors, "KeyError: 'of the application'");
+    assert_eq!(find(&errors, "resuming normal operations")["logger"], "mpm_event");
+    assert_eq!(find(&errors, "http://localhost:")["logger"], "mod_wsgi-rs");
+    let request = find(&requests, "GET /said HTTP/1.1");
+    assert_eq!(
+        (&request["status"], &request["request_id"]),
+        (&200.into(), &id.into()),
+        "{request}"
+    );
+    assert!(request["seconds"].is_f64() && request["bytes"].is_u64(), "{request}");
+    assert_eq!(find(&requests, "GET /raise?\" HTTP/1.1")["status"], 500);
+}
+
+#[test]
+fn json_is_for_logs_that_the_command_passes_on() {
+    let workplace = Workplace::new(&[("app.wsgi", WHERE)]);
+    for (words, expected) in [
+        (&["setup-server", "app.wsgi", "--log-json"][..], "--log-json is for start-server"),
+        (
+            &["start-server", "app.wsgi", "--log-json", "--log-directory=logs"],
+            "cannot be used with",
+        ),
+        (
+            &["start-server", "app.wsgi", "--log-json", "--access-log-format=%h"],
+            "cannot be used with",
+        ),
+    ] {
+        let output = workplace.run(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(text(&output).contains(expected), "{words:?}: {}", text(&output));
+    }
+    // What is wrong before httpd has its logs is JSON, too.
+    let output =
+        workplace.run(&["start-server", "app.wsgi", "--log-json", "--include-file=/none/\"such"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(said.contains("/none/"), "{said}");
+    for line in said.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
     }
 }

@@ -9,7 +9,7 @@ use super::cases::{self, Kind};
 use super::table;
 
 /// Tests of their own, which are not in the tables: what sets a directive, and what merges it.
-const ELSEWHERE: [(&str, &str, &str); 17] = [
+const ELSEWHERE: [(&str, &str, &str); 18] = [
     (
         "WSGILocationRedirect",
         "another_response_takes_the_place",
@@ -38,6 +38,11 @@ const ELSEWHERE: [(&str, &str, &str); 17] = [
         "a_request_is_sent_once_where_that_is_asked_for",
     ),
     ("memory-max=", "memory_max", "memory_max"),
+    (
+        "idle-timeout=",
+        "workers_come_when_requests_wait_and_go_when_they_do_not",
+        "workers_come_when_requests_wait_and_go_when_they_do_not",
+    ),
     ("WSGIIgnoreActivity", "inactivity", "inactivity"),
     ("WSGITelemetryService", "from_the_first_word_to_the_last", "the_last_line_counts"),
     ("WSGISlowRequests", "a_slow_request", "the_last_line_counts"),

@@ -226,7 +226,7 @@ fn htaccess_has_what_allow_override_grants() {
 }
 
 /// Options of WSGIDaemonProcess: right, and wrong.
-const OPTIONS: [(&str, &str); 47] = [
+const OPTIONS: [(&str, &str); 48] = [
     ("user={user}", "user=nobody-of-this-name"),
     ("group={group}", "group=no-group-of-this-name"),
     ("supplementary-groups={group},#0", "supplementary-groups=no-group-of-this-name"),
@@ -242,6 +242,7 @@ const OPTIONS: [(&str, &str); 47] = [
     ("display-name=%{GROUP}", "display-name"),
     ("server-metrics=On", "server-metrics=x"),
     ("processes=2", "processes=0"),
+    ("idle-timeout=5", "idle-timeout=-1"),
     ("threads=0", "threads=65534"),
     ("stack-size=1000000", "stack-size=0"),
     ("listen-backlog=0", "listen-backlog=-1"),
@@ -284,7 +285,7 @@ pub fn options() -> impl Iterator<Item = &'static str> {
 
 /// Whether the module that is tested has the option: some are our own.
 fn is_known(option: &str) -> bool {
-    let ours = ["memory-max=", "reload=", "retry="];
+    let ours = ["idle-timeout=", "memory-max=", "reload=", "retry="];
     !(UnderTest::chosen().is_original() && ours.iter().any(|ours| option.starts_with(ours)))
 }
 

@@ -22,9 +22,7 @@ pub fn names(settings: &Settings, conf: &mut Conf) {
         conf.raw("User ${MOD_WSGI_USER}");
         conf.raw("Group ${MOD_WSGI_GROUP}");
     }
-    for port in
-        [Some(network.port), network.https_port.filter(|port| *port != 0)].into_iter().flatten()
-    {
+    for port in settings.ports() {
         match &network.host {
             Some(host) if host.contains(':') && !host.starts_with('[') => {
                 conf.line(&["Listen", &format!("[{host}]:{port}")]);

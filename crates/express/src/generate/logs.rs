@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::conf::{Conf, path};
+use crate::run::{self, Style, json};
 use crate::settings::{Logs, Settings};
 
 /// Short lines for a developer.
@@ -20,7 +21,12 @@ pub fn write(settings: &Settings, conf: &mut Conf) {
         Logs::Folder(folder) => target(settings, &folder.join(&logging.error_log_name)),
     };
     conf.line(&["ErrorLog", &error_log]);
-    if let Some(format) = &logging.error_log_format {
+    let style = run::style(settings);
+    let error_format = match style {
+        Style::Json => Some(json::ERROR_FORMAT),
+        Style::Plain | Style::Coloured => logging.error_log_format.as_deref(),
+    };
+    if let Some(format) = error_format {
         conf.line(&["ErrorLogFormat", format]);
     }
     if settings.access_log {
@@ -28,11 +34,12 @@ pub fn write(settings: &Settings, conf: &mut Conf) {
             Logs::Terminal => "/dev/stdout".to_owned(),
             Logs::Folder(folder) => target(settings, &folder.join(&logging.access_log_name)),
         };
-        let format = match logging.access_log_format.as_str() {
-            "common" if settings.logs == Logs::Terminal && crate::run::shows_colours() => SHORT,
-            "common" => COMMON,
-            "combined" => COMBINED,
-            other => other,
+        let format = match (logging.access_log_format.as_str(), style) {
+            (_, Style::Json) => json::ACCESS_FORMAT,
+            ("common", Style::Coloured) if settings.logs == Logs::Terminal => SHORT,
+            ("common", _) => COMMON,
+            ("combined", _) => COMBINED,
+            (other, _) => other,
         };
         conf.line(&["CustomLog", &target, format]);
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, absolute};
+use std::process::Command;
 
 use super::applications::{eggs, script_name};
 use super::conf::path;
@@ -11,6 +12,14 @@ use crate::settings::{Application, Settings, Target};
 
 /// The name of the control script.
 pub const APACHECTL: &str = "apachectl";
+
+/// Runs the control script, by its shell: in a container, the folder may be on a file system of which no
+/// program may be executed.
+pub fn apachectl(settings: &Settings) -> Command {
+    let mut command = Command::new(&settings.options.installation.shell_executable);
+    command.arg(settings.file(APACHECTL));
+    command
+}
 
 const HANDLER: &str = include_str!("../python/handler.py");
 const RESOURCE: &str = include_str!("../python/resource.py");

@@ -19,6 +19,9 @@ pub struct Logging {
     /// Log to standard error and output, as start-server does without --log-directory
     #[arg(long)]
     pub log_to_terminal: bool,
+    /// Log each line as a JSON object, for programs that collect logs
+    #[arg(long, conflicts_with_all = ["log_directory", "access_log_format", "error_log_format"])]
+    pub log_json: bool,
     /// File name of the error log
     #[arg(long, value_name = "NAME", default_value = "error_log")]
     pub error_log_name: String,

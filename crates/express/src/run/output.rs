@@ -1,6 +1,37 @@
-//! Passes httpd's logs on: as they are, or for a developer's terminal short and in colours.
+//! Passes httpd's logs on: as they are, for a developer's terminal short and in colours, or as JSON.
 
-use std::io::{self, BufRead, BufReader, PipeReader, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+
+use super::json;
+
+/// How lines are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As they are.
+    Plain,
+    /// Short, and in colours.
+    Coloured,
+    /// As objects of JSON.
+    Json,
+}
+
+impl Style {
+    /// Says something of this command's own, in lines, on standard error.
+    pub fn say(self, level: &str, text: &str) {
+        // What cannot be written is lost: the server goes on.
+        let _ = io::stderr().write_all(&self.said(level, text));
+    }
+
+    fn said(self, level: &str, text: &str) -> Vec<u8> {
+        match self {
+            Style::Json => text.lines().flat_map(|line| json::of_command(level, line)).collect(),
+            Style::Plain | Style::Coloured => text.as_bytes().to_vec(),
+        }
+    }
+}
+
+/// How long a line may be, in bytes: what is longer becomes several. httpd's own end at 8 KiB.
+const LONGEST: u64 = 64 << 10;
 
 /// What httpd says when it is ready.
 const READY: &str = "resuming normal operations";
@@ -17,7 +48,7 @@ const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
 /// Passes the error log on to standard error, and prints the greeting when httpd is ready.
-pub fn errors(log: PipeReader, coloured: bool, greeting: &str) {
+pub fn errors(log: PipeReader, style: Style, greeting: &str) {
     let mut greeting = Some(greeting);
     lines(
         log,
@@ -26,11 +57,12 @@ pub fn errors(log: PipeReader, coloured: bool, greeting: &str) {
             if text.contains(READY)
                 && let Some(greeting) = greeting.take()
             {
-                output.write_all(greeting.as_bytes())?;
+                output.write_all(&style.said("notice", greeting))?;
             }
-            match (coloured, Line::parse(&text)) {
-                (true, Some(line)) if line.is_routine() => Ok(()),
-                (true, Some(line)) => output.write_all(line.coloured().as_bytes()),
+            match (style, Line::parse(&text)) {
+                (Style::Json, _) => output.write_all(&json::of_error(line)),
+                (Style::Coloured, Some(line)) if line.is_routine() => Ok(()),
+                (Style::Coloured, Some(line)) => output.write_all(line.coloured().as_bytes()),
                 _ => output.write_all(line),
             }
         },
@@ -39,18 +71,20 @@ pub fn errors(log: PipeReader, coloured: bool, greeting: &str) {
 }
 
 /// Passes the access log on to standard output.
-pub fn requests(log: PipeReader, coloured: bool) {
+pub fn requests(log: PipeReader, style: Style) {
     lines(
         log,
-        |line, output| match coloured {
-            true => output.write_all(request(&String::from_utf8_lossy(line)).as_bytes()),
-            false => output.write_all(line),
+        |line, output| match style {
+            Style::Json => output.write_all(&json::of_request(line)),
+            Style::Coloured => output.write_all(request(&String::from_utf8_lossy(line)).as_bytes()),
+            Style::Plain => output.write_all(line),
         },
         io::stdout(),
     );
 }
 
-/// Handles each line, to its end. What cannot be written is lost: the server goes on.
+/// Handles each line, or what there is of one that is too long, to the end of the log. What cannot be
+/// written is lost: the server goes on.
 fn lines(
     log: PipeReader,
     mut handle: impl FnMut(&[u8], &mut Vec<u8>) -> io::Result<()>,
@@ -58,7 +92,7 @@ fn lines(
 ) {
     let mut log = BufReader::new(log);
     let (mut line, mut written) = (Vec::new(), Vec::new());
-    while log.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+    while (&mut log).take(LONGEST).read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
         let _ = handle(&line, &mut written);
         let _ = output.write_all(&written).and_then(|()| output.flush());
         line.clear();

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
+use super::Style;
 use crate::settings::{Settings, Target};
 
 /// How long it has to be quiet: editors and version control write several files.
@@ -37,20 +38,21 @@ pub fn start(settings: &Settings) {
             folders.extend(file.parent().map(Path::to_owned));
         }
     }
-    let spare = settings.root.clone();
+    let (spare, style) = (settings.root.clone(), super::style(settings));
     thread::spawn(move || {
-        if let Err(error) = watch(&folders, &files, &spare, || reload(&control, &prefix)) {
-            eprintln!("mod_wsgi-rs: cannot watch files; workers look every second: {error}");
+        if let Err(error) = watch(&folders, &files, &spare, || reload(&control, &prefix, style)) {
+            let text = "mod_wsgi-rs: cannot watch files; workers look every second";
+            style.say("warn", &format!("{text}: {error}\n"));
         }
     });
 }
 
 /// Has all workers replaced. [`super::reap`] takes note of its end.
-fn reload(control: &Path, prefix: &Path) {
+fn reload(control: &Path, prefix: &Path, style: Style) {
     let mut command = Command::new(control);
     command.arg("--prefix").arg(prefix).arg("reload").stdin(Stdio::null()).stdout(Stdio::null());
     if let Err(error) = command.spawn() {
-        eprintln!("mod_wsgi-rs: cannot run {}: {error}", control.display());
+        style.say("error", &format!("mod_wsgi-rs: cannot run {}: {error}\n", control.display()));
     }
 }
 

@@ -1,10 +1,15 @@
 //! One error log: a file, or the pipe of a logging program that may have stopped reading.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use jiff::Zoned;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+use wire::exchange::Level;
+
+use super::format::{Facts, Format};
 
 /// Longest line in a file, in bytes.
 const LONGEST: usize = 8000;
@@ -17,6 +22,9 @@ const LONGEST_IN_PIPE: usize = 4096;
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 const NO_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
+/// How many bytes of lines are kept for a program whose successor has not been started yet.
+const MOST_OWED: usize = 256 << 10;
+
 /// A log that is written line by line.
 #[derive(Debug)]
 pub struct LogFile {
@@ -24,15 +32,15 @@ pub struct LogFile {
     is_pipe: bool,
     /// Lines that could not be written since the last one that was.
     dropped: u64,
+    /// Lines for a program that is gone: at a restart httpd ends it and starts another one.
+    owed: VecDeque<Vec<u8>>,
 }
 
 impl LogFile {
     /// Writes to `descriptor`, which shares its position and mode with httpd's own.
     pub fn new(descriptor: OwnedFd) -> Self {
-        let is_pipe = rustix::fs::fstat(&descriptor)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        let descriptor = if is_pipe { without_waiting(descriptor) } else { descriptor };
-        Self { descriptor, is_pipe, dropped: 0 }
+        let (descriptor, is_pipe) = prepare(descriptor);
+        Self { descriptor, is_pipe, dropped: 0, owed: VecDeque::new() }
     }
 
     /// How long a line may be, with its end.
@@ -40,21 +48,45 @@ impl LogFile {
         if self.is_pipe { LONGEST_IN_PIPE } else { LONGEST }
     }
 
+    /// Goes on with this one, and writes what was kept for it.
+    pub fn reopen(&mut self, descriptor: OwnedFd) {
+        (self.descriptor, self.is_pipe) = prepare(descriptor);
+        for line in std::mem::take(&mut self.owed) {
+            self.write(line);
+        }
+    }
+
+    /// Whether lines are kept for when it is opened anew.
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
     /// Writes a line with one system call, or drops and counts it.
-    pub fn write(&mut self, line: &[u8]) {
+    pub fn write(&mut self, line: Vec<u8>) {
         if self.dropped > 0 {
-            let pid = std::process::id();
-            let dropped = self.dropped;
-            let prefix = super::line::prefix(wire::exchange::Level::Error, pid);
-            let text =
-                format!("{prefix}{dropped} log lines of workers could not be written here\n");
-            if self.try_write(text.as_bytes()).is_ok() {
+            let text = format!("{} log lines of workers could not be written here", self.dropped);
+            let (now, pid) = (Zoned::now(), std::process::id());
+            let facts = Facts { now: &now, level: Level::Error, pid, host: b"" };
+            let lines = Format::new(None, false).lines(&facts, text.as_bytes(), LONGEST_IN_PIPE);
+            if self.try_write(&[lines.concat(), b"\n".to_vec()].concat()).is_ok() {
                 self.dropped = 0;
             }
         }
-        if self.dropped > 0 || self.try_write(line).is_err() {
+        if self.dropped > 0 {
             self.dropped += 1;
+            return;
         }
+        match self.try_write(&line) {
+            Ok(()) => {}
+            Err(Errno::PIPE) if self.is_pipe && self.has_room_for(&line) => {
+                self.owed.push_back(line);
+            }
+            Err(_) => self.dropped += 1,
+        }
+    }
+
+    fn has_room_for(&self, line: &[u8]) -> bool {
+        self.owed.iter().map(Vec::len).sum::<usize>() + line.len() <= MOST_OWED
     }
 
     fn try_write(&self, line: &[u8]) -> Result<(), Errno> {
@@ -66,6 +98,19 @@ impl LogFile {
         // A file takes less than it is given only when the disk is full.
         rustix::io::write(&self.descriptor, line).map(|_| ())
     }
+}
+
+impl AsFd for LogFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// What to write to, and whether it is a pipe.
+fn prepare(descriptor: OwnedFd) -> (OwnedFd, bool) {
+    let is_pipe = rustix::fs::fstat(&descriptor)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+    (if is_pipe { without_waiting(descriptor) } else { descriptor }, is_pipe)
 }
 
 /// Opens the pipe once more for ourselves: we must not wait in a write, and httpd, which shares
@@ -88,9 +133,9 @@ mod tests {
         let (read, write) = rustix::pipe::pipe().unwrap();
         let httpd = write.try_clone().unwrap();
         let mut log = LogFile::new(write);
-        let line = [b'x'; 1024];
+        let line = vec![b'x'; 1024];
         let start = Instant::now();
-        (0..2000).for_each(|_| log.write(&line));
+        (0..2000).for_each(|_| log.write(line.clone()));
         // Had each of them waited, it would have been twice as long.
         assert!(start.elapsed() < Duration::from_secs(200), "{:?}", start.elapsed());
         assert!(log.dropped > 1000);
@@ -99,7 +144,7 @@ mod tests {
 
         let mut read = std::fs::File::from(read);
         read.read_exact(&mut vec![0; 60 << 10]).unwrap();
-        log.write(b"back\n");
+        log.write(b"back\n".to_vec());
         drop((log, httpd));
         let mut rest = Vec::new();
         read.read_to_end(&mut rest).unwrap();
@@ -109,11 +154,23 @@ mod tests {
     }
 
     #[test]
-    fn a_logger_that_is_gone_is_no_trouble() {
+    fn lines_for_a_logger_that_is_gone_wait_for_the_next_one() {
         let (read, write) = rustix::pipe::pipe().unwrap();
         drop(read);
         let mut log = LogFile::new(write);
-        log.write(b"line\n");
-        assert_eq!(log.dropped, 1);
+        log.write(b"late\n".to_vec());
+        assert!(log.owes());
+        let long = vec![b'x'; MOST_OWED];
+        log.write(long);
+        assert_eq!(log.dropped, 1, "not all of them");
+
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        log.dropped = 0;
+        log.reopen(write);
+        assert!(!log.owes());
+        drop(log);
+        let mut text = String::new();
+        std::fs::File::from(read).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "late\n");
     }
 }

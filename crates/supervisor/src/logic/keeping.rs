@@ -46,15 +46,19 @@ impl Scripts {
 }
 
 impl Logic {
-    /// A worker has loaded a script for the first time: so do the others of its set.
+    /// A worker has loaded a script for the first time: so do the others of its set, where it keeps
+    /// what works. Elsewhere a worker that is added to others that serve loads it beforehand, so that no
+    /// request waits for that which one of the others could run.
     pub(super) fn loaded(&mut self, id: WorkerId, script: Vec<u8>, now: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        let Some(set) = worker.set.filter(|_| self.groups[worker.group].plan.keeps) else {
+        let plan = &self.groups[worker.group].plan;
+        let keeps = plan.keeps;
+        let Some(set) = worker.set.filter(|_| keeps || plan.processes.most > 1) else {
             return self.broken(id, "it tells what it has loaded, which nobody wants to know", now);
         };
-        if !self.note_scripts(set, std::slice::from_ref(&script)) {
+        if !self.note_scripts(set, std::slice::from_ref(&script)) || !keeps {
             return;
         }
         if let Some(worker) = self.workers.get_mut(&id) {
@@ -84,7 +88,8 @@ impl Logic {
     /// Tells each worker of the set that serves to load what others have. One that does not serve
     /// yet is told when it does.
     pub(super) fn share_scripts(&mut self, set_id: SetId) {
-        let Some(set) = self.sets.get(&set_id) else {
+        let Some(set) = self.sets.get(&set_id).filter(|set| self.groups[set.group].plan.keeps)
+        else {
             return;
         };
         let serving = self

@@ -67,6 +67,15 @@ impl Logic {
             return;
         }
         let group = worker.group;
+        if cause == Cause::InactivityTimeout && self.shrink(id) {
+            let line = format!("{}: {reason}; others are enough", self.name(id));
+            self.log(group, Level::Info, line);
+            self.send_away(id, self.groups[group].plan.limits.grace(cause), now);
+            return self.refill(group, now);
+        }
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
         if cause.is_urgent() || !worker.settled {
             self.groups[group].backoff.pace(now);
         }

@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 use wire::exchange::Level;
 
 use super::backoff::{Backoff, Throttle};
+use super::newcomers::{Remembered, Standing};
+use super::scaling::Scale;
 use super::stop::Stop;
-use super::workers::{Phase, Why, Worker};
+use super::workers::{Phase, Worker};
 use super::{Action, GroupIndex, Logic, Plan, SetId, Ticket, WorkerId};
-
-/// Application groups that a process group may have at a time. Each costs processes, and names may
-/// come from made-up host names.
-pub const MAX_SETS: usize = 64;
 
 /// How many workers of an application group may be on their way out, beside two for each that it
 /// shall have: until one of them is gone, no other is started.
@@ -46,9 +44,11 @@ pub struct Group {
     pub(super) due: Option<Instant>,
     pub(super) backoff: Backoff,
     failure_lines: Throttle,
-    eviction_lines: Throttle,
+    pub(super) eviction_lines: Throttle,
+    /// Application groups that had to give way.
+    pub(super) remembered: Remembered,
     /// Why the last worker failed.
-    last_failure: String,
+    pub(super) last_failure: String,
 }
 
 /// An application group with its workers.
@@ -56,11 +56,13 @@ pub struct Group {
 pub struct Set {
     pub(super) group: GroupIndex,
     pub(super) application_group: Vec<u8>,
+    pub(super) scale: Scale,
+    pub(super) standing: Standing,
     /// Httpd children to answer as soon as a worker serves, or it is clear that none will.
-    waiting: Vec<Ticket>,
+    pub(super) waiting: Vec<Ticket>,
     /// Whether connections to its socket are closed, as workers keep failing.
     forsaken: bool,
-    /// What its workers have loaded, where the group keeps what works: a new one has to load it, too.
+    /// What its workers have loaded: one that is added loads it, too.
     pub(super) scripts: Vec<Vec<u8>>,
     /// What the next worker loads before it serves, as the one loaded it whose place it takes.
     pub(super) next_loads: Vec<Vec<u8>>,
@@ -69,7 +71,7 @@ pub struct Set {
     /// The last traceback of a script that its workers could not load beforehand.
     pub(super) last_traceback: String,
     /// Number of the last acquisition; the lowest one was the longest ago.
-    acquired: u64,
+    pub(super) acquired: u64,
 }
 
 impl Group {
@@ -77,7 +79,7 @@ impl Group {
     pub fn new(plan: Plan) -> Self {
         Self {
             waits: plan.stops_first,
-            reserve: if plan.prestart { plan.processes as usize } else { 0 },
+            reserve: if plan.prestart { plan.processes.least as usize } else { 0 },
             plan,
             sets: BTreeSet::new(),
             workers: BTreeSet::new(),
@@ -86,6 +88,7 @@ impl Group {
             backoff: Backoff::default(),
             failure_lines: Throttle::new(LOUD_LINES, QUIET),
             eviction_lines: Throttle::new(LOUD_LINES, QUIET),
+            remembered: Remembered::default(),
             last_failure: String::new(),
         }
     }
@@ -147,7 +150,7 @@ impl Logic {
         &mut self,
         ticket: Ticket,
         process_group: &[u8],
-        application_group: Vec<u8>,
+        (application_group, script): (Vec<u8>, Vec<u8>),
         now: Instant,
     ) {
         if !matches!(self.stop, Stop::No) {
@@ -161,14 +164,16 @@ impl Logic {
             let name = self.groups[group].display_name();
             return self.refuse(ticket, format!("{name} is a service without requests"), 60);
         }
-        let id = match self.find_set(group, &application_group) {
-            Some(id) => id,
-            None => match self.open_set(group, application_group, now) {
-                Ok(id) => id,
-                Err((reason, retry_after)) => return self.refuse(ticket, reason, retry_after),
-            },
-        };
-        let crowd = self.sets.get(&id).map_or(0, |set| set.waiting.len());
+        match self.find_set(group, &application_group) {
+            Some(id) => self.join(ticket, id, now),
+            None => self.welcome(ticket, group, (application_group, script), now),
+        }
+    }
+
+    /// Lets an httpd child wait for the workers of a set.
+    pub(super) fn join(&mut self, ticket: Ticket, id: SetId, now: Instant) {
+        let Some(set) = self.sets.get(&id) else { return };
+        let (group, crowd) = (set.group, set.waiting.len());
         if crowd >= self.groups[group].plan.patience {
             let reason = format!("{crowd} requests wait for its workers to start already");
             return self.refuse(ticket, reason, 1);
@@ -178,6 +183,9 @@ impl Logic {
             set.acquired = acquired;
             set.waiting.push(ticket);
         }
+        // Of those who wait for the first worker, each has a request.
+        let needed = self.groups[group].plan.workers_for(crowd as u64 + 1);
+        self.grow(id, needed, now);
         self.refill(group, now);
     }
 
@@ -185,6 +193,7 @@ impl Logic {
         for set in self.sets.values_mut() {
             set.waiting.retain(|waiting| *waiting != ticket);
         }
+        self.newcomers.retain(|waiting| waiting.ticket != ticket);
     }
 
     /// The socket of a set could not be made: nobody can be served there.
@@ -215,8 +224,9 @@ impl Logic {
             return;
         }
         let (grace, acquired) = (plan.limits.graceful_timeout, set.acquired);
+        let standing = set.standing.clone();
         let waiting = self.close_set(id, grace, now);
-        let new = self.insert_set(group, name);
+        let new = self.insert_set(group, name, standing, now);
         if let Some(set) = self.sets.get_mut(&new) {
             (set.waiting, set.acquired) = (waiting, acquired);
         }
@@ -264,13 +274,12 @@ impl Logic {
         let has_begun = self.groups[group].has_begun;
         if has_begun && self.groups[group].backoff.wait(now).is_none() {
             for name in self.missing_imports(group) {
-                self.insert_set(group, name);
+                let standing = Standing::new(Vec::new(), now, now);
+                self.insert_set(group, name, standing, now);
             }
         }
         for id in self.sets_of(group) {
-            while self.members(id).count() < self.groups[group].plan.processes as usize
-                && !self.is_crowded(id)
-            {
+            while self.members(id).count() < self.wanted(id) && !self.is_crowded(id) {
                 if let Some(worker) = self.unassigned(group) {
                     self.adopt(worker, id, now);
                 } else if self.groups[group].backoff.wait(now).is_none() {
@@ -281,6 +290,7 @@ impl Logic {
                 }
             }
             self.settle(id, now);
+            self.publish_scale(id, now);
             self.renew(id, now);
         }
         while has_begun
@@ -295,13 +305,12 @@ impl Logic {
     pub(super) fn next_retry(&self, group: GroupIndex) -> Option<Instant> {
         let state = &self.groups[group];
         let until = state.backoff.until().filter(|_| matches!(self.stop, Stop::No))?;
-        let processes = state.plan.processes as usize;
         let full = self.missing_imports(group).is_empty()
             && self.spare(group).count() >= state.reserve
             && self
                 .sets_of(group)
                 .into_iter()
-                .all(|id| self.members(id).count() >= processes || self.is_crowded(id));
+                .all(|id| self.members(id).count() >= self.wanted(id) || self.is_crowded(id));
         let renews = || self.sets_of(group).into_iter().any(|id| self.next_to_renew(id).is_some());
         (!full || renews()).then_some(until)
     }
@@ -311,7 +320,7 @@ impl Logic {
     pub(super) fn is_crowded(&self, id: SetId) -> bool {
         let Some(set) = self.sets.get(&id) else { return false };
         let plan = &self.groups[set.group].plan;
-        let processes = plan.processes as usize;
+        let processes = set.scale.wanted as usize;
         let workers = self.workers_of(set.group).filter(|(_, worker)| worker.set == Some(id));
         let leaving = workers.filter(|(_, worker)| worker.is_leaving()).count();
         if plan.stops_first {
@@ -346,32 +355,23 @@ impl Logic {
         self.actions.push(Action::Refuse(ticket, reason, retry_after));
     }
 
-    /// Makes a set, in place of the one acquired longest ago when there are too many. Otherwise
-    /// says why not, and for how many seconds.
-    fn open_set(
+    /// Makes a set.
+    pub(super) fn insert_set(
         &mut self,
         group: GroupIndex,
         application_group: Vec<u8>,
+        standing: Standing,
         now: Instant,
-    ) -> Result<SetId, (String, u32)> {
-        let backoff = &self.groups[group].backoff;
-        let wait = backoff.wait(now).filter(|_| !backoff.is_pacing(now));
-        if let (Some(until), None) = (wait, self.unassigned(group)) {
-            return Err((self.groups[group].last_failure.clone(), seconds(until - now)));
-        }
-        if self.sets_of(group).len() >= MAX_SETS {
-            self.evict(group, now).map_err(|reason| (reason, 1))?;
-        }
-        Ok(self.insert_set(group, application_group))
-    }
-
-    fn insert_set(&mut self, group: GroupIndex, application_group: Vec<u8>) -> SetId {
+    ) -> SetId {
         let id = SetId(self.next_number());
-        let processes = self.groups[group].plan.processes as usize;
-        self.groups[group].reserve = self.groups[group].reserve.saturating_sub(processes);
+        let plan = &self.groups[group].plan;
+        let (scale, least) = (Scale::new(plan, now), plan.processes.least as usize);
+        self.groups[group].reserve = self.groups[group].reserve.saturating_sub(least);
         let set = Set {
             group,
             application_group,
+            scale,
+            standing,
             waiting: Vec::new(),
             scripts: Vec::new(),
             next_loads: Vec::new(),
@@ -398,36 +398,6 @@ impl Logic {
         self.groups[set.group].plan.imports.contains(&set.application_group)
     }
 
-    /// Ends the set acquired longest ago. One at a time: while workers of the last one that had to
-    /// give way still finish, no further set is, or a flood of names would be a flood of processes.
-    fn evict(&mut self, group: GroupIndex, now: Instant) -> Result<(), String> {
-        let name = self.groups[group].display_name();
-        let crowded =
-            format!("{name} has {MAX_SETS} application groups already, none can give way");
-        // Those that are replaced within a set that stays are no sign of a flood.
-        let gives_way = |worker: &Worker| {
-            worker.phase == Phase::Leaving(Why::Asked)
-                && worker.set.is_none_or(|set| !self.sets.contains_key(&set))
-        };
-        if self.workers_of(group).any(|(_, worker)| gives_way(worker)) {
-            return Err(crowded);
-        }
-        // Those that were started beforehand have been asked for by name in the configuration.
-        let may_give_way =
-            |set: &Set| set.group == group && set.waiting.is_empty() && !self.has_imports(set);
-        let idle = self.sets.iter().filter(|(_, set)| may_give_way(set));
-        let Some((id, set)) = idle.min_by_key(|(_, set)| set.acquired) else {
-            return Err(crowded);
-        };
-        let (id, name) = (*id, self.set_name(set));
-        if let Some(suffix) = self.groups[group].eviction_lines.pass(now) {
-            let line = format!("{name} gives way: there are {MAX_SETS} already{suffix}");
-            self.log(group, Level::Warning, line);
-        }
-        self.close_set(id, self.groups[group].plan.limits.graceful_timeout, now);
-        Ok(())
-    }
-
     /// Answers those who wait for a set, if the answer is known.
     fn settle(&mut self, id: SetId, now: Instant) {
         let serves = self.members(id).any(|(_, worker)| worker.phase == Phase::Serving);
@@ -446,7 +416,7 @@ impl Logic {
         }
         let waiting = std::mem::take(&mut set.waiting);
         if serves {
-            let processes = group.plan.processes;
+            let processes = group.plan.processes.most;
             self.actions.extend(waiting.into_iter().map(|t| Action::Grant(t, id, processes)));
         } else {
             let wait = group.backoff.wait(now).map_or(1, |until| seconds(until - now));
@@ -456,25 +426,38 @@ impl Logic {
         }
     }
 
+    /// Process group and application group of a set.
+    pub fn names_of(&self, id: SetId) -> Option<(GroupIndex, &[u8])> {
+        self.sets.get(&id).map(|set| (set.group, set.application_group.as_slice()))
+    }
+
     /// The set's name as it stands in log lines.
-    fn set_name(&self, set: &Set) -> String {
+    pub(super) fn set_name(&self, set: &Set) -> String {
         let application_group = display_application_group(&set.application_group);
         format!("{}, {application_group}", self.groups[set.group].display_name())
     }
 
-    fn sets_of(&self, group: GroupIndex) -> Vec<SetId> {
+    pub(super) fn sets_of(&self, group: GroupIndex) -> Vec<SetId> {
         self.groups[group].sets.iter().copied().collect()
     }
 
-    fn find_set(&self, group: GroupIndex, application_group: &[u8]) -> Option<SetId> {
+    pub(super) fn find_set(&self, group: GroupIndex, application_group: &[u8]) -> Option<SetId> {
         let has_name = |id: &SetId| {
             self.sets.get(id).is_some_and(|set| set.application_group == application_group)
         };
         self.groups[group].sets.iter().copied().find(has_name)
     }
 
+    /// How many workers a set shall have.
+    fn wanted(&self, id: SetId) -> usize {
+        self.sets.get(&id).map_or(0, |set| set.scale.wanted as usize)
+    }
+
     /// The workers of a group.
-    fn workers_of(&self, group: GroupIndex) -> impl Iterator<Item = (WorkerId, &Worker)> {
+    pub(super) fn workers_of(
+        &self,
+        group: GroupIndex,
+    ) -> impl Iterator<Item = (WorkerId, &Worker)> {
         let workers = self.groups[group].workers.iter();
         workers.filter_map(|id| Some((*id, self.workers.get(id)?)))
     }
@@ -492,7 +475,7 @@ impl Logic {
     }
 
     /// The spare worker that will serve soonest.
-    fn unassigned(&self, group: GroupIndex) -> Option<WorkerId> {
+    pub(super) fn unassigned(&self, group: GroupIndex) -> Option<WorkerId> {
         self.spare(group).min_by_key(|(_, worker)| worker.phase != Phase::Idle).map(|(id, _)| id)
     }
 }
@@ -506,6 +489,6 @@ pub(super) fn display_application_group(name: &[u8]) -> String {
 }
 
 /// Whole seconds, rounded up, at least one.
-fn seconds(duration: Duration) -> u32 {
+pub(super) fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
 }

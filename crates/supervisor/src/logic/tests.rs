@@ -2,7 +2,9 @@
 //! step by step.
 
 mod keeping;
+mod newcomers;
 mod renewal;
+mod scaling;
 mod world;
 
 use std::time::Duration;
@@ -16,6 +18,8 @@ use super::*;
 #[derive(Debug, Clone)]
 enum Step {
     Acquire(u8, u8),
+    /// One of many names of the same script.
+    AcquireFor(u8, u8),
     Abandon(u8),
     Inquire(u8),
     Ready(u8),
@@ -27,6 +31,9 @@ enum Step {
     Unfit(u8, u8),
     Failed(u8),
     Drained(u8),
+    Busy(u8),
+    Crowd(u8, Option<u64>),
+    Load(u64),
     Broken(u8),
     Silent(u8),
     Exit(u8, Exit),
@@ -47,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         // Five names in four groups, one of which does not exist.
         8 => (0..4_u8, 0..5_u8).prop_map(|(group, name)| Step::Acquire(group, name)),
+        4 => (0..4_u8, 0..5_u8).prop_map(|(group, name)| Step::AcquireFor(group, name)),
         2 => any::<u8>().prop_map(Step::Abandon),
         2 => any::<u8>().prop_map(Step::Inquire),
         6 => any::<u8>().prop_map(Step::Ready),
@@ -59,6 +67,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u8>(), 0..3_u8).prop_map(|(worker, script)| Step::Unfit(worker, script)),
         1 => any::<u8>().prop_map(Step::Failed),
         2 => any::<u8>().prop_map(Step::Drained),
+        1 => any::<u8>().prop_map(Step::Busy),
+        3 => (any::<u8>(), prop::option::of(0..40_u64)).prop_map(|(set, load)| Step::Crowd(set, load)),
+        2 => (0..20_u64).prop_map(Step::Load),
         1 => any::<u8>().prop_map(Step::Broken),
         1 => any::<u8>().prop_map(Step::Silent),
         5 => (any::<u8>(), exit).prop_map(|(worker, exit)| Step::Exit(worker, exit)),
@@ -88,6 +99,7 @@ fn run(world: &mut World, steps: &[Step]) {
     for step in steps {
         match *step {
             Step::Acquire(group, name) => world.acquire(group, name),
+            Step::AcquireFor(group, name) => world.acquire_for(group, name + 5, 0),
             Step::Abandon(which) => world.abandon(which),
             Step::Inquire(which) => world.inquire(u32::from(which)),
             Step::Ready(which) => {
@@ -105,6 +117,9 @@ fn run(world: &mut World, steps: &[Step]) {
             }
             Step::Failed(which) => world.tell(which, |id| Event::Failed(id, "failed".to_owned())),
             Step::Drained(which) => world.tell(which, Event::Drained),
+            Step::Busy(which) => world.tell(which, Event::Busy),
+            Step::Crowd(which, requests) => world.crowd(which, requests),
+            Step::Load(requests) => world.load(requests, 1),
             Step::Broken(which) => world.tell(which, |id| Event::Broken(id, "broken".to_owned())),
             Step::Silent(which) => world.tell(which, Event::Silent),
             Step::Exit(which, exit) => world.exit(which, exit),
@@ -128,7 +143,7 @@ proptest! {
         (world.spawns_fail, world.sockets_fail) = (false, false);
         for _ in 0..80 {
             world.cooperate();
-            world.pass(Duration::from_secs(1));
+            world.load(0, 1);
         }
         prop_assert_eq!((world.unanswered(), world.inquiries.len()), (0, 0));
         if !world.drained {
@@ -144,7 +159,7 @@ proptest! {
         (world.spawns_fail, world.sockets_fail) = (false, false);
         for _ in 0..80 {
             world.cooperate();
-            world.pass(Duration::from_secs(1));
+            world.load(0, 1);
         }
         let before = world.serving();
         world.feed(Event::Reload(None));
@@ -294,11 +309,11 @@ fn names_beyond_the_bound_replace_the_one_asked_for_longest_ago() {
     world.acquire(0, 64);
     assert_eq!((world.alive(), world.open_sets()), (65, 64));
     world.acquire(0, 65);
-    assert_eq!((world.refused, world.open_sets()), (1, 64));
+    assert_eq!((world.unanswered(), world.open_sets(), world.alive()), (2, 64, 65));
     world.cooperate();
-    assert_eq!((world.granted, world.alive()), (66, 64));
+    assert_eq!((world.granted, world.refused, world.alive()), (67, 0, 64));
     world.acquire(0, 0);
-    assert_eq!(world.granted, 67, "what was asked for lately is still there");
+    assert_eq!(world.granted, 68, "what was asked for lately is still there");
 }
 
 #[test]

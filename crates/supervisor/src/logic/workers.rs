@@ -113,6 +113,11 @@ impl Worker {
         self.phase.is_leaving()
     }
 
+    /// Whether it serves, and neither takes another one's place nor gives up its own.
+    pub fn is_at_peace(&self) -> bool {
+        self.phase == Phase::Serving && self.cause.is_none() && self.replaces.is_none()
+    }
+
     /// Whether it ever accepted requests.
     pub fn has_served(&self) -> bool {
         self.serving_since.is_some()
@@ -160,6 +165,7 @@ impl Logic {
 
     /// Makes a worker that belongs to nobody part of a set.
     pub(super) fn adopt(&mut self, id: WorkerId, set_id: SetId, now: Instant) {
+        let others_serve = self.count_serving(set_id) > 0;
         let has_imports = self.sets.get(&set_id).is_some_and(|set| self.has_imports(set));
         let (Some(worker), Some(set)) = (self.workers.get_mut(&id), self.sets.get_mut(&set_id))
         else {
@@ -172,7 +178,9 @@ impl Logic {
             let name = set.application_group.clone();
             let mut preload = std::mem::take(&mut worker.preload);
             preload.append(&mut set.next_loads);
-            let others = set.scripts.iter().filter(|script| !preload.contains(script));
+            let keeps = self.groups[worker.group].plan.keeps;
+            let known = if keeps || others_serve { &set.scripts[..] } else { &[] };
+            let others = known.iter().filter(|script| !preload.contains(script));
             preload.extend(others.cloned().collect::<Vec<_>>());
             worker.scripts.tell(&preload);
             let startup = self.groups[worker.group].plan.limits.startup_timeout;
@@ -280,8 +288,13 @@ impl Logic {
         self.refill(group, now);
     }
 
-    /// A request has ended: whatever keeps killing workers, it is not that they cannot work.
+    /// A request has ended: whatever keeps killing workers, it is not that they cannot work. Told for
+    /// the first time, and then once in a while.
     pub(super) fn proven(&mut self, id: WorkerId, now: Instant) {
+        let set = self.workers.get(&id).and_then(|worker| worker.set);
+        if let Some(set) = set.and_then(|set| self.sets.get_mut(&set)) {
+            set.standing.note_use(now);
+        }
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.proven) else {
             return;
         };
@@ -300,6 +313,7 @@ impl Logic {
 
     /// A worker has finished its requests. Unless we asked for it, its successor can start.
     pub(super) fn drained(&mut self, id: WorkerId, now: Instant) {
+        let dismissed = self.forget_asked(id);
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
@@ -313,6 +327,10 @@ impl Logic {
         worker.phase = Phase::Leaving(Why::Finished);
         let (group, round, proven) = (worker.group, worker.round, worker.proven);
         worker.limit(now + patience, Limit::Exit(patience));
+        if dismissed && self.shrink(id) {
+            self.say_dismissed(id);
+            return self.refill(group, now);
+        }
         let mut line = format!("{}: has finished by itself", self.name(id));
         if self.groups[group].plan.is_service && !proven {
             // A script that returns at once would otherwise be a loop of processes.

@@ -1,5 +1,7 @@
 //! Does what the logic has decided.
 
+use std::time::Instant;
+
 use nix::unistd::Uid;
 use wire::Secret;
 use wire::admin::FromAdmin;
@@ -7,7 +9,7 @@ use wire::broker::FromBroker;
 use wire::control::ToWorker;
 use wire::exchange::Level;
 
-use super::{OpenSet, Supervisor};
+use super::{OpenSet, Supervisor, plan};
 use crate::children;
 use crate::directory::Guests;
 use crate::link::{Link, NotReading};
@@ -20,14 +22,18 @@ impl Supervisor {
     pub(super) fn act(&mut self, action: Action) {
         match action {
             Action::Spawn(worker, group) => self.spawn(worker, group),
-            Action::OpenSet(set, group) => {
-                if let Err(reason) = self.open_set(set, group) {
-                    self.events.push_back(Event::SetFailed(set, reason));
+            Action::OpenSet(set, group) => match self.open_set(set, group) {
+                Err(reason) => self.events.push_back(Event::SetFailed(set, reason)),
+                Ok(()) if plan(&self.groups[group]).processes.is_range() => {
+                    self.await_arrival(set);
                 }
-            }
+                Ok(()) => {}
+            },
             Action::CloseSet(set) => {
                 self.hanging_up.remove(&set);
+                self.gauge.forget(set, Instant::now());
                 if let Some(open) = self.sets.remove(&set) {
+                    self.watch.remove(&open.listener);
                     self.directory.unlink(&socket_name(set));
                     self.closer.close_listener(open.listener);
                 }
@@ -44,6 +50,10 @@ impl Supervisor {
             Action::Load(worker, scripts) => self.order(worker, &ToWorker::Load { scripts }),
             Action::Alone(worker) => self.order(worker, &ToWorker::Alone),
             Action::Retire(worker) => self.order(worker, &ToWorker::Retire),
+            Action::Dismiss(worker) => self.order(worker, &ToWorker::Dismiss),
+            Action::Weigh(set, wanted) => self.gauge.weigh(set, wanted, Instant::now()),
+            // The observer follows it.
+            Action::Grows(..) => {}
             Action::Drain(worker, grace) => self.order(worker, &ToWorker::Drain { grace }),
             Action::Terminate(worker) => self.signal(worker, rustix::process::Signal::TERM),
             Action::Kill(worker) => self.signal(worker, rustix::process::Signal::KILL),
@@ -78,11 +88,10 @@ impl Supervisor {
 
     /// Writes to the log of a group.
     pub(super) fn log(&mut self, group: usize, level: Level, pid: u32, text: &[u8]) {
-        let group = &self.groups[group];
-        self.logs.write(group.log as usize, group.log_level, level, pid, text);
+        self.logs.group(group, level, pid, text);
     }
 
-    fn order(&mut self, worker: WorkerId, order: &ToWorker) {
+    pub(super) fn order(&mut self, worker: WorkerId, order: &ToWorker) {
         if let Some(link) = self.links.get_mut(&worker) {
             let sent = link.send(order, None);
             self.note(worker, sent);
@@ -107,9 +116,9 @@ impl Supervisor {
                 let sent = link.send(&ToWorker::Configure(settings), None);
                 let watched = self.watch.add(&link, Watched::Link(worker));
                 self.links.insert(worker, link);
-                // Not info: httpd writes notices to a file whatever the LogLevel is, and what an
-                // application prints must be there.
-                let outputs = [(Level::Notice, stdout), (Level::Error, stderr)];
+                // What an application prints must be there.
+                let prints = self.logs.level_of_prints(group);
+                let outputs = [(prints, stdout), (Level::Error, stderr)];
                 let watched = outputs.into_iter().fold(watched, |watched, (level, pipe)| {
                     watched.and(self.listen_to(Output::new(worker, group, pid, level, pipe)))
                 });

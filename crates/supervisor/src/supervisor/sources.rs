@@ -1,28 +1,25 @@
 //! Everything that can happen, as the system tells it: one `poll`, and what each descriptor means.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::SocketFlags;
-use wire::admin::FromAdmin;
-use wire::control::FromWorker;
+use wire::admin::{FromAdmin, State, Worker};
+use wire::control::{FromWorker, ToWorker};
 use wire::exchange::Level;
 use wire::generation::{FromSupervisor, ToSupervisor};
 
 use super::Supervisor;
-use crate::admin::Wish;
+use crate::admin::{Order, Wish};
 use crate::broker::Outcome;
 use crate::children;
 use crate::link::Ended;
 use crate::logic::{Event, SetId, Ticket, WorkerId};
-use crate::output::{Output, OutputId};
+use crate::output::{CAPACITY, Output, OutputId, PER_TURN};
 use crate::watch::Watched;
-
-/// Pipes of workers that have exited, held open by processes that applications started. More than
-/// so many are not listened to.
-const MAX_ORPHANED_OUTPUTS: usize = 64;
 
 /// Connections closed per turn of the loop.
 const HANG_UPS_PER_TURN: usize = 64;
@@ -89,8 +86,15 @@ impl Supervisor {
         sources.push(Source::Workers);
         polled.push(PollFd::new(&self.watch, PollFlags::IN));
 
-        let deadlines =
-            [self.logic.deadline(), self.broker.deadline(), self.restore_at, self.predecessor_look];
+        let deadlines = [
+            self.logic.deadline(),
+            self.broker.deadline(),
+            self.restore_at,
+            self.predecessor_look,
+            self.gauge.deadline(),
+            self.looks.deadline(),
+            self.sample_at,
+        ];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| {
             let left = deadline.saturating_duration_since(now);
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
@@ -139,7 +143,10 @@ impl Supervisor {
                     for watched in self.watch.ready() {
                         match watched {
                             Watched::Link(worker) => self.read_link(worker),
-                            Watched::Output(output) => self.read_output(output),
+                            Watched::Output(output) => self.read_output(output, PER_TURN),
+                            Watched::Arrival(set) => {
+                                self.gauge.note_arrival(set, Instant::now());
+                            }
                         }
                     }
                 }
@@ -165,8 +172,17 @@ impl Supervisor {
 
     pub(super) fn consider(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Acquire(ticket, process_group, application_group) => {
-                self.events.push_back(Event::Acquire { ticket, process_group, application_group });
+            Outcome::Acquire { ticket, process_group, application_group, script } => {
+                for set in self.logic.rivals(&process_group, &application_group) {
+                    let load = self.load_of(set).map(|load| Event::Load(set, load));
+                    self.events.extend(load);
+                }
+                self.events.push_back(Event::Acquire {
+                    ticket,
+                    process_group,
+                    application_group,
+                    script,
+                });
             }
             Outcome::Inquire(ticket, pid) => self.events.push_back(Event::Inquire(ticket, pid)),
             Outcome::Abandoned(ticket) => self.events.push_back(Event::Abandoned(ticket)),
@@ -183,7 +199,7 @@ impl Supervisor {
     fn obey(&mut self) {
         for order in self.admin.read() {
             let process_group = match &order.wish {
-                Wish::Status(name) | Wish::Reload(name, _) => name.as_deref(),
+                Wish::Status(name) | Wish::Stacks(name) | Wish::Reload(name, _) => name.as_deref(),
                 Wish::Metrics => {
                     match &self.observer {
                         Some(observer) => {
@@ -219,6 +235,7 @@ impl Supervisor {
                         order.answer(&FromAdmin::Reloading);
                     }
                 }
+                Wish::Stacks(_) => self.look(order, group),
                 Wish::Status(_) | Wish::Metrics | Wish::Foreign => {
                     let mut workers = self.logic.roster(group, Instant::now());
                     workers.iter_mut().for_each(children::measure);
@@ -228,12 +245,32 @@ impl Supervisor {
         }
     }
 
+    /// Asks the workers of a group, or of all, what their threads do. Only those that serve hear of it:
+    /// others run Python on the thread that hears.
+    fn look(&mut self, order: Order, group: Option<usize>) {
+        let now = Instant::now();
+        let workers = self.logic.roster(group, now);
+        let serves = |worker: &Worker| worker.state == State::Serving;
+        let pids: Vec<_> = workers.iter().filter(|it| serves(it)).map(|it| it.pid).collect();
+        let asked = workers.into_iter().map(|worker| {
+            let asked = serves(&worker);
+            (worker, asked)
+        });
+        let ticket = self.looks.open(order, now, asked);
+        let asked = self.links.iter().filter(|(_, link)| pids.contains(&link.pid));
+        for worker in asked.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.order(worker, &ToWorker::Stacks { ticket });
+        }
+        self.looks.expire(now);
+    }
+
     fn group_names(&self) -> Vec<Vec<u8>> {
         self.groups.iter().map(|group| group.settings.process_group.clone()).collect()
     }
 
-    /// Answers httpd's parent. What else it says, or its end, changes nothing: its children go on.
-    fn read_parent(&mut self) {
+    /// Answers httpd's parent, and takes logs that it has opened anew. Its end changes nothing: its
+    /// children go on.
+    pub(super) fn read_parent(&mut self) {
         let (parent, Some(inbox)) = (rustix::stdio::stdin(), &mut self.parent) else {
             return;
         };
@@ -243,7 +280,14 @@ impl Supervisor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
             Ok(0) | Err(_) => return self.parent = None,
         }
-        while let Ok(Some(ToSupervisor::Ping)) = inbox.next() {
+        while let Ok(Some(message)) = inbox.next() {
+            if let ToSupervisor::LogFile { name } = message {
+                if let Some(log) = inbox.take_descriptor() {
+                    self.outliving.reopen(&name, log.as_fd());
+                    self.logs.reopen(&name, log);
+                }
+                continue;
+            }
             let mut pong = Vec::new();
             wire::encode(&FromSupervisor::Pong, &mut pong);
             // A parent that does not read needs no answer.
@@ -301,11 +345,16 @@ impl Supervisor {
                 Event::Unloaded(worker, text)
             }
             FromWorker::Drained => Event::Drained(worker),
+            FromWorker::Busy => Event::Busy(worker),
             FromWorker::Lacks { scripts } => {
                 if let Some(observer) = &mut self.observer {
                     observer.lacks(worker, scripts);
                 }
                 return;
+            }
+            FromWorker::Stack { ticket, stack } => return self.looks.hear(ticket, pid, stack),
+            FromWorker::Stacked { ticket, notes } => {
+                return self.looks.complete(ticket, pid, notes);
             }
             FromWorker::Log { level, text } => {
                 if !self.logic.is_repetition(worker, Instant::now()) {
@@ -318,13 +367,13 @@ impl Supervisor {
     }
 
     /// Reads a worker's output and logs it, until it ends.
-    fn read_output(&mut self, id: OutputId) {
+    fn read_output(&mut self, id: OutputId, most: usize) {
         let Some(output) = self.outputs.get_mut(&id) else {
             return;
         };
         let (worker, group, pid, level) = (output.worker, output.group, output.pid, output.level);
         let mut lines = Vec::new();
-        let more = output.read(|line| lines.push(line.to_vec()));
+        let more = output.read(most, |line| lines.push(line.to_vec()));
         if !more {
             self.forget_output(id);
         }
@@ -370,8 +419,30 @@ impl Supervisor {
                 self.closer.close(link.into_socket());
             }
             self.events.push_back(Event::Exited(worker, exit, last_words));
+            self.leave(worker, pid);
         }
-        self.forget_orphaned_outputs();
+    }
+
+    /// Leaves to itself what an application has started, and what has outlived its worker.
+    fn leave(&mut self, worker: WorkerId, pid: u32) {
+        let of_worker = |(_, output): &(&OutputId, &Output)| output.worker == worker;
+        let outputs = self.outputs.iter().filter(of_worker).map(|(id, _)| *id);
+        for id in outputs.collect::<Vec<_>>() {
+            let Some(output) = self.outputs.remove(&id) else { continue };
+            self.watch.remove(&output);
+            if let Err(error) = self.outliving.read_on(&output, &self.logs) {
+                let text = format!(
+                    "what programs write that have outlived the worker (pid {pid}) is not read any \
+                     more: {error}"
+                );
+                self.log(output.group, Level::Error, std::process::id(), text.as_bytes());
+            }
+        }
+        let ours = self.ours();
+        let is_worker = |child: &u32| self.links.values().any(|link| link.pid == *child);
+        let has_orphans =
+            children::all().iter().any(|child| !ours.contains(child) && !is_worker(child));
+        self.sessions.worker_ended(pid, has_orphans);
     }
 
     /// Reads what a worker left behind when it died.
@@ -380,16 +451,7 @@ impl Supervisor {
         let of_worker = |output: &Output| output.worker == worker;
         let outputs = self.outputs.iter().filter(|(_, output)| of_worker(output));
         for id in outputs.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.read_output(id);
+            self.read_output(id, CAPACITY);
         }
-    }
-
-    /// Closes the oldest pipes whose workers are gone, if there are too many.
-    fn forget_orphaned_outputs(&mut self) {
-        let is_orphaned = |output: &Output| !self.links.contains_key(&output.worker);
-        let orphaned = self.outputs.iter().filter(|(_, output)| is_orphaned(output));
-        let mut orphaned: Vec<_> = orphaned.map(|(id, _)| *id).collect();
-        orphaned.truncate(orphaned.len().saturating_sub(MAX_ORPHANED_OUTPUTS));
-        orphaned.into_iter().for_each(|id| self.forget_output(id));
     }
 }

@@ -16,7 +16,7 @@ use wire::Secret;
 use wire::broker::{FromBroker, ToBroker};
 use wire::control::Settings;
 use wire::exchange::Level;
-use wire::generation::{Configuration, FromSupervisor, Group, Identity, Limits, ToSupervisor};
+use wire::generation::{Configuration, FromSupervisor, Group, Identity, Limits, Log, ToSupervisor};
 
 /// Long enough for a machine with much else to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,12 +58,18 @@ pub fn group(name: &str, behaviour: &str) -> Group {
         }),
         free_threading: None,
         environment: vec![(b"FAKE".to_vec(), behaviour.as_bytes().to_vec())],
+        least_processes: 1,
+        idle_timeout: 0,
         prestart: false,
         application_groups: Vec::new(),
         limits: Limits::default(),
-        log: 0,
-        log_level: Level::Info,
+        log: log(),
     }
+}
+
+/// All lines of level info go to one file.
+fn log() -> Log {
+    Log { file: Some(0), level: Level::Info, format: None, host: Vec::new() }
 }
 
 pub fn is_root() -> bool {
@@ -113,7 +119,7 @@ impl Generation {
             group.settings.python_home = home.map(|home| place.join(home));
         }
 
-        let log = File::options().create(true).append(true).open(place.join("log")).unwrap();
+        let log_file = File::options().create(true).append(true).open(place.join("log")).unwrap();
         let (httpd, stdin) = UnixStream::pair().unwrap();
         let supervisor = command
             .env("USER", "root")
@@ -121,14 +127,15 @@ impl Generation {
             .env("LD_PRELOAD", "")
             .stdin(OwnedFd::from(stdin))
             .stdout(Stdio::null())
-            .stderr(log.try_clone().unwrap())
+            .stderr(log_file.try_clone().unwrap())
             .spawn()
             .unwrap();
         let flags = rustix::pipe::PipeFlags::CLOEXEC;
         let (read, write) = rustix::pipe::pipe_with(flags).unwrap();
-        for (message, descriptor) in
-            [(ToSupervisor::Lifeline, read), (ToSupervisor::LogFile, log.into())]
-        {
+        for (message, descriptor) in [
+            (ToSupervisor::Lifeline, read),
+            (ToSupervisor::LogFile { name: b"log".to_vec() }, log_file.into()),
+        ] {
             let mut bytes = Vec::new();
             wire::encode(&message, &mut bytes);
             channel::send_with_descriptor(&httpd, &bytes, &descriptor).unwrap();
@@ -139,6 +146,8 @@ impl Generation {
             directory: place.join(format!("wsgi.{}.0", std::process::id())),
             httpd_uid: Uid::effective().as_raw(),
             httpd_gid: Gid::effective().as_raw(),
+            log: log(),
+            syslog: None,
             groups,
         };
         change(&mut configuration);
@@ -246,6 +255,7 @@ pub fn question<'a>(
         secret,
         process_group: process_group.as_bytes(),
         application_group: application_group.as_bytes(),
+        script: b"/app.wsgi",
     }
 }
 

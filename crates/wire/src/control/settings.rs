@@ -14,14 +14,15 @@ pub struct Settings {
     pub process_group: Vec<u8>,
     /// `threads=`: how many requests run at the same time.
     pub threads: u16,
-    /// `processes=`: how many workers serve each application group.
+    /// `processes=`: how many workers serve each application group, at most.
     pub processes: u32,
     /// How many requests may wait for each application group, beyond those that run
     /// (`listen-backlog=`).
     pub backlog: Option<u32>,
     /// `queue-timeout=`, in seconds; 0 is none.
     pub queue_timeout: u32,
-    /// Whether `processes=` was written, which is what `wsgi.multiprocess` says.
+    /// What `wsgi.multiprocess` says: whether `processes=` was written or, of the default group without
+    /// it, whether httpd has several children.
     pub multiprocess: bool,
     /// User id of the httpd children, who may connect.
     pub peer_uid: u32,

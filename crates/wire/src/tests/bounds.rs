@@ -27,12 +27,13 @@ fn kinds_that_do_not_exist_are_refused_in_each_direction() {
     check_kinds::<exchange::FromWorker<'_>>(16);
     check_kinds::<broker::ToBroker<'_>>(2);
     check_kinds::<broker::FromBroker>(5);
-    check_kinds::<admin::ToAdmin<'_>>(3);
-    check_kinds::<admin::FromAdmin>(7);
-    check_kinds::<control::ToWorker>(7);
-    check_kinds::<control::FromWorker>(11);
+    check_kinds::<admin::ToAdmin<'_>>(4);
+    check_kinds::<admin::FromAdmin>(8);
+    check_kinds::<control::ToWorker>(9);
+    check_kinds::<control::FromWorker>(14);
     check_kinds::<generation::ToSupervisor>(5);
     check_kinds::<generation::FromSupervisor>(4);
+    check_kinds::<output::ToReader>(4);
 }
 
 /// Kinds are numbered from 1 to `last`.
@@ -59,11 +60,12 @@ fn payloads_are_bounded_in_each_direction() {
     check_limit::<broker::ToBroker<'_>>(64 << 10);
     check_limit::<broker::FromBroker>(64 << 10);
     check_limit::<admin::ToAdmin<'_>>(64 << 10);
-    check_limit::<admin::FromAdmin>(1 << 20);
+    check_limit::<admin::FromAdmin>(4 << 20);
     check_limit::<control::ToWorker>(1 << 20);
     check_limit::<control::FromWorker>(64 << 10);
     check_limit::<generation::ToSupervisor>(64 << 20);
     check_limit::<generation::FromSupervisor>(16 << 20);
+    check_limit::<output::ToReader>(64 << 20);
 }
 
 /// The header alone decides: nothing has to be received, or allocated, to refuse a long frame.
@@ -120,6 +122,8 @@ fn lists_that_their_payload_cannot_hold_are_refused_before_they_are_allocated() 
         writer.bytes(b"/run");
         writer.u32(0);
         writer.u32(0);
+        // A log that is syslog, at level 4, without a format or a name; no syslog.
+        writer.raw(&[0, 4, 0, 0, 0, 0, 0, 0]);
         writer.u32(count);
     });
     assert_eq!(configuration, DecodeError::Count { what: "groups", count });

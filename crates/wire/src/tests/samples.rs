@@ -11,12 +11,14 @@ use proptest::prelude::*;
 use crate::Secret;
 use crate::admin::{self, FromAdmin, ToAdmin};
 use crate::broker::{FromBroker, ToBroker};
-use crate::control::{self, Httpd, Interpreter, Python, Settings};
+use crate::control::{self, Httpd, Interpreter, Python, Settings, Stack};
 use crate::exchange::{self, Inquiry, Level, Password, Question, Refusal, Request, Verdict};
 use crate::generation::{
-    self, ApplicationGroup, Configuration, FromSupervisor, Group, Identity, ToSupervisor,
+    self, ApplicationGroup, Configuration, FromSupervisor, Group, Identity, Log, Syslog,
+    ToSupervisor,
 };
 use crate::limits::{Cause, Limits};
+use crate::output::ToReader;
 use crate::scoreboard::{Process, Scoreboard, Thread};
 use crate::telemetry::Telemetry;
 
@@ -173,12 +175,13 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
 
 pub fn to_broker() -> impl Strategy<Value = ToBroker<'static>> {
     prop_oneof![
-        (any::<u16>(), secret(), slice(), slice()).prop_map(
-            |(version, secret, process_group, application_group)| ToBroker::Acquire {
+        (any::<u16>(), secret(), slice(), slice(), slice()).prop_map(
+            |(version, secret, process_group, application_group, script)| ToBroker::Acquire {
                 version,
                 secret,
                 process_group,
                 application_group,
+                script,
             },
         ),
         (any::<u16>(), secret(), any::<u32>())
@@ -299,7 +302,9 @@ pub fn control_to_worker() -> impl Strategy<Value = control::ToWorker> {
         Just(ToWorker::Retire),
         vec(bytes(), 0..3).prop_map(|scripts| ToWorker::Load { scripts }),
         Just(ToWorker::Alone),
+        Just(ToWorker::Dismiss),
         any::<u32>().prop_map(|grace| ToWorker::Drain { grace }),
+        any::<u64>().prop_map(|ticket| ToWorker::Stacks { ticket }),
     ]
 }
 
@@ -314,10 +319,14 @@ pub fn control_from_worker() -> impl Strategy<Value = control::FromWorker> {
         text().prop_map(|text| FromWorker::Unloaded { text }),
         (level(), text()).prop_map(|(level, text)| FromWorker::Log { level, text }),
         Just(FromWorker::Drained),
+        Just(FromWorker::Busy),
         Just(FromWorker::Proven),
         bytes().prop_map(|script| FromWorker::Loaded { script }),
         (bytes(), text()).prop_map(|(script, reason)| FromWorker::Unfit { script, reason }),
         any::<u32>().prop_map(|scripts| FromWorker::Lacks { scripts }),
+        (any::<u64>(), stack()).prop_map(|(ticket, stack)| FromWorker::Stack { ticket, stack }),
+        (any::<u64>(), vec(text(), 0..3))
+            .prop_map(|(ticket, notes)| FromWorker::Stacked { ticket, notes }),
     ]
 }
 
@@ -339,7 +348,15 @@ pub fn to_admin() -> impl Strategy<Value = ToAdmin<'static>> {
         (any::<u16>(), option::of(slice()))
             .prop_map(|(version, process_group)| ToAdmin::Status { version, process_group }),
         any::<u16>().prop_map(|version| ToAdmin::Metrics { version }),
+        (any::<u16>(), option::of(slice()))
+            .prop_map(|(version, process_group)| ToAdmin::Stacks { version, process_group }),
     ]
+}
+
+fn stack() -> impl Strategy<Value = Stack> {
+    (text(), option::of(text()), any::<u64>(), text(), vec(text(), 0..4)).prop_map(
+        |(thread, request, age, system, frames)| Stack { thread, request, age, system, frames },
+    )
 }
 
 pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
@@ -350,6 +367,13 @@ pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
             admin::Worker { process_group, application_group, pid, state, age, memory, cpu, python }
         },
     );
+    let state = prop::sample::select(admin::State::ALL.as_slice());
+    let names = (bytes(), option::of(bytes()), any::<u32>(), state);
+    let stacks =
+        (names, vec(stack(), 0..3), vec(text(), 0..3)).prop_map(|(names, stacks, notes)| {
+            let (process_group, application_group, pid, state) = names;
+            admin::WorkerStacks { process_group, application_group, pid, state, stacks, notes }
+        });
     prop_oneof![
         Just(FromAdmin::Reloading),
         vec(bytes(), 0..4).prop_map(|process_groups| FromAdmin::UnknownGroup { process_groups }),
@@ -357,6 +381,7 @@ pub fn from_admin() -> impl Strategy<Value = FromAdmin> {
         any::<u16>().prop_map(|version| FromAdmin::WrongVersion { version }),
         Just(FromAdmin::Metrics),
         Just(FromAdmin::NoMetrics),
+        vec(stacks, 0..3).prop_map(FromAdmin::Stacks),
         (any::<u32>(), vec(text(), 0..3))
             .prop_map(|(replaced, failures)| FromAdmin::Reloaded { replaced, failures }),
     ]
@@ -411,7 +436,7 @@ fn application_group() -> impl Strategy<Value = ApplicationGroup> {
 
 fn group() -> impl Strategy<Value = Group> {
     let python = (option::of(any::<bool>()), vec((bytes(), bytes()), 0..3));
-    let rest = (any::<bool>(), any::<u32>(), level(), system_limits());
+    let rest = (any::<bool>(), log(), system_limits(), any::<(u32, u32)>());
     let application_groups = vec(application_group(), 0..3);
     (settings(), option::of(identity()), python, rest, application_groups).prop_map(
         |(settings, identity, python, rest, application_groups)| Group {
@@ -422,25 +447,50 @@ fn group() -> impl Strategy<Value = Group> {
             environment: python.1,
             prestart: rest.0,
             log: rest.1,
-            log_level: rest.2,
-            limits: rest.3,
+            limits: rest.2,
+            least_processes: rest.3.0,
+            idle_timeout: rest.3.1,
         },
     )
 }
 
+fn log() -> impl Strategy<Value = Log> {
+    (option::of(any::<u32>()), level(), option::of(bytes()), bytes())
+        .prop_map(|(file, level, format, host)| Log { file, level, format, host })
+}
+
+fn syslog() -> impl Strategy<Value = Syslog> {
+    (any::<u8>(), bytes()).prop_map(|(facility, tag)| Syslog { facility, tag })
+}
+
+pub fn to_reader() -> impl Strategy<Value = ToReader> {
+    prop_oneof![
+        bytes().prop_map(|name| ToReader::LogFile { name }),
+        (log(), option::of(syslog()), vec(log(), 0..3))
+            .prop_map(|(main, syslog, groups)| ToReader::Logs { main, syslog, groups }),
+        (any::<(u32, u32)>(), level(), bytes())
+            .prop_map(|((group, pid), level, begun)| ToReader::Output { group, pid, level, begun }),
+        Just(ToReader::Httpd),
+    ]
+}
+
 pub fn to_supervisor() -> impl Strategy<Value = ToSupervisor> {
     let ids = (any::<u16>(), any::<u32>(), any::<u32>());
-    let configuration = (ids, secret(), path(), vec(group(), 0..3));
-    let configuration = configuration.prop_map(|(ids, secret, directory, groups)| Configuration {
-        version: ids.0,
-        httpd_uid: ids.1,
-        httpd_gid: ids.2,
-        secret,
-        directory,
-        groups,
-    });
+    let logs = (log(), option::of(syslog()));
+    let configuration = (ids, secret(), path(), logs, vec(group(), 0..3));
+    let configuration =
+        configuration.prop_map(|(ids, secret, directory, logs, groups)| Configuration {
+            version: ids.0,
+            httpd_uid: ids.1,
+            httpd_gid: ids.2,
+            secret,
+            directory,
+            log: logs.0,
+            syslog: logs.1,
+            groups,
+        });
     prop_oneof![
-        Just(ToSupervisor::LogFile),
+        bytes().prop_map(|name| ToSupervisor::LogFile { name }),
         Just(ToSupervisor::Lifeline),
         Just(ToSupervisor::Ping),
         any::<u64>().prop_map(|number| ToSupervisor::Metrics { number }),

@@ -9,6 +9,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::io::Errno;
 
 use crate::conversation::send_queue::SendQueue;
+use crate::process::threads;
 
 /// How the sender is told what to send.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Sender {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let sender = Arc::new(Self { wake, told: Mutex::default() });
         let own = Arc::clone(&sender);
-        std::thread::Builder::new().name("wsgi-sender".to_owned()).spawn(move || own.run())?;
+        threads::start("wsgi-sender", None, move || own.run())?;
         Ok(sender)
     }
 

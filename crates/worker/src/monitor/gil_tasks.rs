@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::Monitor;
 use crate::ffi;
 use crate::interruption;
+use crate::process::threads;
 use crate::slot::{Run, Slot};
 
 /// Something to do with the lock.
@@ -41,7 +42,7 @@ impl GilTasks {
         let done = Arc::new(AtomicU64::new(0));
         let (introduce, introduced) = channel();
         let (monitor, counted) = (Arc::clone(monitor), Arc::clone(&done));
-        std::thread::Builder::new().name("wsgi-gil".to_owned()).spawn(move || {
+        threads::start("wsgi-gil", None, move || {
             let _ = introduce.send(rustix::thread::gettid().as_raw_nonzero().get());
             run(&receiver, &monitor, &counted);
         })?;

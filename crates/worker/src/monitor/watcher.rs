@@ -10,7 +10,7 @@ use wire::limits::Cause;
 
 use super::gil_tasks::{GilTask, GilTasks};
 use super::holder::{self, Holder};
-use super::{Application, LOADED, Monitor, Stacks, describe};
+use super::{Application, LOADED, Monitor, Stacks, describe, millis, tasks};
 use crate::conversation::exchange::Exchange;
 use crate::ffi;
 use crate::process::memory::resident_memory;
@@ -41,6 +41,8 @@ pub struct Watcher {
     probed: Option<Duration>,
     /// When it was had last.
     had_lock: Duration,
+    /// When the first of those began to wait for it who still do.
+    missed: Option<Duration>,
     /// The requests that have been interrupted, by runner: when they began, and when that was.
     interrupted: Vec<Option<(Duration, Duration)>>,
 }
@@ -74,6 +76,7 @@ impl Watcher {
             probes,
             probed: None,
             had_lock,
+            missed: None,
             interrupted,
         }
     }
@@ -100,6 +103,8 @@ impl Watcher {
             }
             next.at(at);
         }
+        let asked = std::mem::take(&mut self.monitor.lock().stacks_for);
+        asked.into_iter().for_each(|ticket| self.tell_stacks(ticket, now));
         self.look_at_requests(now, &mut next);
         if abort_at.is_none() && cause.is_none_or(|cause| !cause.is_urgent()) {
             self.look_at_startup(now, &mut next);
@@ -380,34 +385,80 @@ impl Watcher {
 
     /// Logs who holds Python's lock, where there is one.
     fn log_holder(&mut self, now: Duration) {
-        if self.stacks.is_none() {
-            return;
+        let describe = |slot: &Slot| match slot.run() {
+            Some(run) => describe(slot, run, now),
+            None => thread_name(slot),
+        };
+        if let Some(held) = self.lock_holder(describe) {
+            self.log(format!("{}: Python's lock {held}", self.monitor.name));
         }
+    }
+
+    /// Who holds Python's lock and does not give it up, if anybody does.
+    fn lock_holder(&mut self, describe: impl Fn(&Slot) -> String) -> Option<String> {
+        self.stacks.as_ref()?;
         let certain = ffi::lock_holder().is_some();
         if !certain && !self.is_lock_held() {
-            return;
+            return None;
         }
-        let describe = |slot: &Arc<Slot>| match slot.run() {
-            Some(run) => describe(slot, run, now),
-            None => format!("thread wsgi-{}", slot.number),
-        };
         let waiting = self.gil_tasks.as_ref().and_then(GilTasks::waiting);
         let holder = holder::find(&self.monitor.slots, waiting);
         if !certain && self.gil_tasks.as_ref().is_none_or(GilTasks::all_done) {
             // It has been free in the meantime.
-            return;
+            return None;
         }
-        let held = match holder {
-            Holder::Runner(slot) => format!("is held by {}", describe(slot)),
-            Holder::Other => "is held by a thread of the application's own".to_owned(),
+        match holder {
+            Holder::Runner(slot) => Some(format!("is held by {}", describe(slot))),
+            Holder::Other => Some("is held by a thread of the application's own".to_owned()),
             Holder::Likely(slots) if !slots.is_empty() => {
-                let slots: Vec<_> = slots.into_iter().map(describe).collect();
+                let slots: Vec<_> = slots.into_iter().map(|slot| describe(slot)).collect();
                 let slots = slots.join(" or ");
-                format!("is held by {slots}, by evidence: it does not wait for the lock")
+                Some(format!("is held by {slots}, by evidence: it does not wait for the lock"))
             }
-            Holder::Likely(_) | Holder::Unknown => return,
+            Holder::Likely(_) | Holder::Unknown => None,
+        }
+    }
+
+    /// Tells the supervisor what the threads of Python do. Nothing of it waits for Python's lock.
+    fn tell_stacks(&mut self, ticket: u64, now: Duration) {
+        let mut notes = Vec::new();
+        let stacks = match self.stacks.as_ref().map(Stacks::take) {
+            None => {
+                notes
+                    .push("This Python has no interpreter lock: its stacks cannot be read.".into());
+                Vec::new()
+            }
+            Some(Err(error)) => {
+                notes.push(format!("The stacks of Python's threads cannot be had: {error}."));
+                Vec::new()
+            }
+            Some(Ok(stacks)) => stacks,
         };
-        self.log(format!("{}: Python's lock {held}", self.monitor.name));
+        for stack in stacks {
+            let slot = self.monitor.slots.iter().find(|slot| slot.ident() == stack.ident);
+            let run = slot.and_then(|slot| Some((slot, slot.run()?)));
+            let stack = wire::control::Stack {
+                thread: slot.map_or_else(|| format!("{:#x}", stack.ident), |it| thread_name(it)),
+                request: run.map(|(slot, _)| slot.public_line()),
+                age: run.map_or(0, |(_, run)| millis(now.saturating_sub(run.began()))),
+                system: slot.map(|slot| tasks::describe(slot.thread())).unwrap_or_default(),
+                frames: stack.frames,
+            };
+            self.monitor.reporter.stack(ticket, stack);
+        }
+        // Asked last, as it may take a moment.
+        let is_held = self.is_lock_held();
+        if is_held
+            && let Some(held) = self.lock_holder(|slot| format!("thread {}", thread_name(slot)))
+        {
+            let since =
+                self.monitor.epoch.elapsed().saturating_sub(self.missed.unwrap_or_default());
+            notes.push(format!(
+                "Python's lock {held}. No other thread has got it for at least {:.1} s: C code keeps it.",
+                since.as_secs_f64()
+            ));
+        }
+        self.monitor.reporter.send(&FromWorker::Stacked { ticket, notes });
     }
 
     /// Whether nobody else gets Python's lock, which only somebody who waits for it can find out.
@@ -416,7 +467,10 @@ impl Watcher {
             self.gil_tasks = GilTasks::start(&self.monitor).ok();
         }
         let Some(gil_tasks) = &mut self.gil_tasks else { return false };
-        gil_tasks.send(GilTask::Probe);
+        if gil_tasks.all_done() {
+            gil_tasks.send(GilTask::Probe);
+            self.missed = Some(self.monitor.epoch.elapsed());
+        }
         let deadline = Instant::now() + LOCK_PATIENCE;
         while !gil_tasks.all_done() && Instant::now() < deadline {
             std::thread::sleep(BETWEEN_LOOKS);
@@ -427,4 +481,9 @@ impl Watcher {
     fn log(&self, text: String) {
         self.monitor.reporter.log(Level::Error, text);
     }
+}
+
+/// The name of a runner's thread.
+fn thread_name(slot: &Slot) -> String {
+    format!("wsgi-{}", slot.number)
 }

@@ -12,11 +12,14 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use wire::FrameError;
-use wire::control::{FromWorker, ToWorker};
+use wire::control::{FromWorker, Stack, ToWorker};
 use wire::exchange::Level;
 
 /// Longest text of a report, in bytes; the supervisor accepts a little more.
 const MAX_TEXT: usize = 32 << 10;
+
+/// Longest request line of such a report.
+const MAX_LINE: usize = 1000;
 
 /// The receiving half.
 #[derive(Debug)]
@@ -122,7 +125,9 @@ impl Control {
                     | ToWorker::Keep
                     | ToWorker::Retire
                     | ToWorker::Load { .. }
-                    | ToWorker::Alone => None,
+                    | ToWorker::Alone
+                    | ToWorker::Dismiss
+                    | ToWorker::Stacks { .. } => None,
                 };
                 return Ok(Event::Order(order, descriptor));
             }
@@ -182,6 +187,18 @@ impl Reporter {
     pub fn unloaded(&self, mut text: String) {
         shorten(&mut text);
         self.send(&FromWorker::Unloaded { text });
+    }
+
+    /// Reports what a thread of Python does, with as many of its frames, from the innermost one on, as
+    /// there is room for.
+    pub fn stack(&self, ticket: u64, mut stack: Stack) {
+        let mut room = MAX_TEXT;
+        stack.frames.retain(|frame| {
+            room = room.saturating_sub(frame.len() + size_of::<u32>());
+            room > 0
+        });
+        stack.request = stack.request.map(|line| line.chars().take(MAX_LINE).collect());
+        self.send(&FromWorker::Stack { ticket, stack });
     }
 
     /// Reports a log line that belongs to no request.

@@ -46,11 +46,13 @@ impl Context {
         application_group: &[u8],
         python: &control::Python,
         peers: Option<Arc<Peers>>,
+        has_others: bool,
         reporter: Reporter,
     ) -> PyResult<Self> {
+        let herald = (has_others || peers.is_some()).then(|| reporter.clone());
         // The scripts' module imports the failures' one.
         let failures = Failures::new(py, application_group)?;
-        let scripts = Scripts::new(py, python.case_insensitive, peers.clone())?;
+        let scripts = Scripts::new(py, python.case_insensitive, peers.clone(), herald)?;
         Errors::register(py)?;
         let subscribers = Subscribers::new(py)?;
         Ok(Self {

@@ -1,5 +1,6 @@
 //! Python itself: how it is set up, what it finds, and how it ends.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,26 @@ impl Interpreter {
     /// `sys.version` on one line.
     pub fn version(&self) -> String {
         ffi::running_version().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Where Python has its packages (`sys.prefix`), if that is not the environment that it was to run
+    /// in. CPython takes an environment whose `pyvenv.cfg` it cannot read for none, and goes on with the
+    /// one that its program comes from.
+    ///
+    /// # Errors
+    /// Python's.
+    pub fn other_prefix(&self, py: Python<'_>, home: &Path) -> PyResult<Option<PathBuf>> {
+        let prefix: PathBuf = py.import("sys")?.getattr("prefix")?.extract()?;
+        // It may have the form `prefix:exec_prefix`.
+        let bytes = home.as_os_str().as_bytes();
+        let first = bytes.split(|byte| *byte == b':').next().unwrap_or(bytes);
+        let is = |path: &Path| match (path.canonicalize(), prefix.canonicalize()) {
+            (Ok(path), Ok(prefix)) => path == prefix,
+            // What cannot be looked at is not complained about.
+            _ => true,
+        };
+        let is_meant = is(home) || is(Path::new(OsStr::from_bytes(first)));
+        Ok((!is_meant).then_some(prefix))
     }
 
     /// Tells Python code the name of the application group, and sets up what that may have of its

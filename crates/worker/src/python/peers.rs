@@ -43,11 +43,6 @@ impl Peers {
         Self { reporter, turn, state, changed }
     }
 
-    /// Tells that this worker has a script, or that there is none any more.
-    pub fn tell(&self, script: &[u8]) {
-        self.reporter.send(&FromWorker::Loaded { script: script.to_vec() });
-    }
-
     /// Tells why a script cannot be loaded, with the traceback.
     pub fn tell_why(&self, text: String) {
         self.reporter.unloaded(text);

@@ -140,8 +140,8 @@ def _advice(error, path):
     made_with = environment_version()
     if made_with and made_with != version and not is_missing:
         yield (
-            f"Its environment was made with Python {made_with}: make it anew with an interpreter "
-            "and a standard library of one release."
+            f"Its environment was made with Python {made_with}, and this is {version}: make it anew "
+            "with an interpreter and a standard library of one release."
         )
     if is_missing:
         for home in _environments_beside(path):

@@ -9,9 +9,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict};
+use wire::control::FromWorker;
 
 use crate::embedded;
 use crate::ffi::latin1;
+use crate::process::control::Reporter;
 use crate::python::peers::{Answer, Peers};
 
 /// The scripts of the application group.
@@ -24,6 +26,8 @@ pub struct Scripts {
     forget_all: Py<PyAny>,
     /// Where `reload=keep`: who else has them.
     peers: Option<Arc<Peers>>,
+    /// Through which the supervisor hears of what has been loaded, where it wants to know.
+    herald: Option<Reporter>,
     /// A copy of what `load` knows, so that a request needs neither it nor its lock. No Python
     /// object is dropped while this lock is held: a destructor could want it, too.
     known: Mutex<BTreeMap<Box<[u8]>, Loaded>>,
@@ -75,6 +79,7 @@ impl Scripts {
         py: Python<'_>,
         case_insensitive: bool,
         peers: Option<Arc<Peers>>,
+        herald: Option<Reporter>,
     ) -> PyResult<Self> {
         let module = embedded::SCRIPT.load(py)?;
         module.setattr("case_insensitive", case_insensitive)?;
@@ -85,6 +90,7 @@ impl Scripts {
             run_service: module.getattr("run_service")?.unbind(),
             forget_all: module.getattr("forget_all")?.unbind(),
             peers,
+            herald,
             known: Mutex::default(),
         })
     }
@@ -150,6 +156,14 @@ impl Scripts {
         }
     }
 
+    /// Tells the supervisor, where it wants to know, that this worker has a script, or that there is
+    /// none any more.
+    fn tell(&self, py: Python<'_>, script: &[u8]) {
+        if let Some(herald) = &self.herald {
+            py.detach(|| herald.send(&FromWorker::Loaded { script: script.to_vec() }));
+        }
+    }
+
     /// Loads scripts, as others have. What is wrong with one is between the supervisor and us; one
     /// whose file is gone is no script any more. Returns whether any could be loaded.
     pub fn load_as_others(&self, py: Python<'_>, paths: &[Vec<u8>]) -> bool {
@@ -157,8 +171,8 @@ impl Scripts {
         for path in paths {
             if is_there(path) {
                 loaded |= self.globals(py, path, |_| false).is_ok();
-            } else if let Some(peers) = &self.peers {
-                py.detach(|| peers.tell(path));
+            } else {
+                self.tell(py, path);
             }
         }
         loaded
@@ -178,9 +192,7 @@ impl Scripts {
         let some_are_there = paths.iter().any(|path| is_there(path));
         for path in paths {
             if some_are_there && !is_there(path) {
-                if let Some(peers) = &self.peers {
-                    py.detach(|| peers.tell(path));
-                }
+                self.tell(py, path);
                 continue;
             }
             self.load(py, path, None).map_err(|error| {
@@ -291,8 +303,8 @@ impl Scripts {
             .map_err(|error| self.explain(py, error))?;
         let loaded = Loaded { version: Some(version), globals: globals.clone().unbind() };
         let before = self.lock(py).insert(path.into(), loaded);
-        if let (None, Some(peers)) = (before, &self.peers) {
-            py.detach(|| peers.tell(path));
+        if before.is_none() {
+            self.tell(py, path);
         }
         Ok(globals)
     }

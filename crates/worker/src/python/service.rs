@@ -8,6 +8,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use wire::control::{FromWorker, ToWorker};
 
 use crate::process::control::{Control, Event, Reporter};
+use crate::process::threads;
 use crate::python::context::Context;
 use crate::python::interpreter::Interpreter;
 
@@ -40,7 +41,7 @@ fn listen(mut control: Control) -> io::Result<()> {
             Ok(Event::Orphaned) | Err(_) => return end_script(),
         }
     };
-    std::thread::Builder::new().name("wsgi-control".to_owned()).spawn(listen).map(drop)
+    threads::start("wsgi-control", None, listen).map(drop)
 }
 
 fn end_script() {

@@ -7,6 +7,8 @@ use signal_hook::consts::{SIGHUP, SIGUSR2};
 use signal_hook::iterator::Signals as Iterator;
 use signal_hook::low_level::signal_name;
 
+use crate::process::threads;
+
 /// The signals, from when they were caught.
 #[derive(Debug)]
 pub struct Signals(Iterator);
@@ -39,6 +41,6 @@ impl Signals {
                 });
             }
         };
-        std::thread::Builder::new().name("wsgi-signals".to_owned()).spawn(tell).map(drop)
+        threads::start("wsgi-signals", None, tell).map(drop)
     }
 }

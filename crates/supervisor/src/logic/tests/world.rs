@@ -13,6 +13,10 @@ const UNKNOWN: &str = "unknown";
 /// How many may wait for one application group.
 pub const PATIENCE: usize = 40;
 
+/// Of each group: requests that a worker runs at a time, and seconds after which it is too much.
+pub const THREADS: u32 = 5;
+pub const IDLE_TIMEOUT: u32 = 10;
+
 /// How many workers start at the same time, while no request waits for them.
 pub const STARTS_AT_ONCE: usize = 10;
 
@@ -34,6 +38,10 @@ pub struct World {
     pub sockets_fail: bool,
     /// Whether scripts cannot be loaded.
     pub code_is_broken: bool,
+    /// Whether no worker goes that is asked.
+    pub all_are_busy: bool,
+    /// The sets whose load is to be told.
+    pub weighed: BTreeSet<SetId>,
     pub granted: usize,
     pub refused: usize,
     pub reloads: Vec<Reloaded>,
@@ -51,6 +59,8 @@ struct Process {
     serving: bool,
     asked_to_leave: bool,
     asked_to_retire: bool,
+    /// It was asked whether it can go, and has not answered.
+    asked_to_go: bool,
     killed: bool,
     /// The scripts that it has loaded, and those that it has been told to.
     loaded: BTreeSet<Vec<u8>>,
@@ -68,16 +78,30 @@ pub fn plan(name: &str, processes: u32, prestart: bool) -> Plan {
         eviction_timeout: 20,
         ..Limits::default()
     };
-    let (patience, imports) = (PATIENCE, Vec::new());
-    let (is_service, keeps, stops_first) = (false, false, false);
-    let name = name.as_bytes().to_vec();
-    Plan { name, processes, patience, prestart, imports, is_service, keeps, stops_first, limits }
+    Plan {
+        name: name.as_bytes().to_vec(),
+        processes: Processes { least: processes, most: processes },
+        threads: THREADS,
+        idle_timeout: IDLE_TIMEOUT,
+        patience: PATIENCE,
+        prestart,
+        imports: Vec::new(),
+        is_service: false,
+        keeps: false,
+        stops_first: false,
+        limits,
+    }
+}
+
+/// A group whose number of workers follows the load.
+pub fn range(name: &str, least: u32, most: u32) -> Plan {
+    Plan { processes: Processes { least, most }, ..plan(name, least, false) }
 }
 
 impl World {
     /// The default group, one that is started beforehand, and a large one.
     pub fn new() -> Self {
-        Self::with(vec![plan("", 1, false), plan("blog", 2, true), plan("shop", 4, false)])
+        Self::with(vec![plan("", 1, false), plan("blog", 2, true), range("shop", 1, 4)])
     }
 
     pub fn with(plans: Vec<Plan>) -> Self {
@@ -102,6 +126,8 @@ impl World {
             spawns_fail: false,
             sockets_fail: false,
             code_is_broken: false,
+            all_are_busy: false,
+            weighed: BTreeSet::new(),
             granted: 0,
             refused: 0,
             reloads: Vec::new(),
@@ -128,7 +154,13 @@ impl World {
         self.check();
     }
 
+    /// Somebody asks for an application group, which has a script of its own.
     pub fn acquire(&mut self, group: u8, name: u8) {
+        self.acquire_for(group, name, name);
+    }
+
+    /// Somebody asks for an application group that is to run this script.
+    pub fn acquire_for(&mut self, group: u8, name: u8, script: u8) {
         let ticket = Ticket(self.tickets.len() as u64);
         self.tickets.insert(ticket, false);
         let plan = self.plans.get(usize::from(group));
@@ -136,7 +168,41 @@ impl World {
             ticket,
             process_group: plan.map_or(UNKNOWN.into(), |plan| plan.name.clone()),
             application_group: vec![name],
+            script: vec![script],
         });
+    }
+
+    /// A connection has waited at the socket of one of the sets.
+    pub fn crowd(&mut self, which: u8, requests: Option<u64>) {
+        let sets: Vec<_> = self.sets.iter().copied().collect();
+        if let Some(set) = choose(&sets, which) {
+            self.feed(Event::Crowded(set, requests));
+        }
+    }
+
+    /// All that serve say that a request has ended.
+    pub fn prove_all(&mut self) {
+        for id in self.serving() {
+            self.feed(Event::Proven(id));
+        }
+    }
+
+    /// All sets have so many requests, as is told when somebody asks for a further one.
+    pub fn load_of_all(&mut self, requests: u64) {
+        for set in self.sets.clone() {
+            self.feed(Event::Load(set, requests));
+        }
+    }
+
+    /// All sets whose load is wanted have so many requests, for so many seconds.
+    pub fn load(&mut self, requests: u64, seconds: u32) {
+        for _ in 0..seconds {
+            self.pass(Duration::from_secs(1));
+            for set in self.weighed.clone() {
+                self.feed(Event::Load(set, requests));
+            }
+            self.cooperate();
+        }
     }
 
     pub fn abandon(&mut self, which: u8) {
@@ -171,6 +237,7 @@ impl World {
             process.ready |= matches!(event, Event::Ready(..));
             process.serving |= matches!(event, Event::Serving(_)) && process.set.is_some();
             process.asked_to_retire &= !matches!(event, Event::Retire(..));
+            process.asked_to_go &= !matches!(event, Event::Busy(_) | Event::Drained(_));
         }
         self.feed(event);
     }
@@ -261,8 +328,8 @@ impl World {
     pub fn cooperate_once(&mut self) -> bool {
         let next = self.processes.iter().find_map(|(id, process)| {
             let script = process.to_load.first().filter(|_| process.unfit_for.is_none());
-            let Process { ready, set, serving, asked_to_leave, asked_to_retire, killed, .. } =
-                *process;
+            let Process { ready, set, serving, asked_to_leave, asked_to_retire, .. } = *process;
+            let Process { killed, asked_to_go, .. } = *process;
             match () {
                 () if asked_to_leave || killed => Some((*id, "exit")),
                 () if !ready => Some((*id, "ready")),
@@ -271,6 +338,7 @@ impl World {
                 }
                 () if set.is_some() && script.is_some() => Some((*id, "load")),
                 () if set.is_some() && !serving => Some((*id, "serving")),
+                () if asked_to_go => Some((*id, if self.all_are_busy { "busy" } else { "go" })),
                 () if asked_to_retire => Some((*id, "retire")),
                 () => None,
             }
@@ -293,6 +361,8 @@ impl World {
                 let scripts = self.process(id).loaded.iter().cloned().collect();
                 Event::Retire(id, Cause::ReloadOrder, "a reload was ordered".to_owned(), scripts)
             }
+            "busy" => Event::Busy(id),
+            "go" => Event::Drained(id),
             _ => Event::Serving(id),
         };
         if what == "exit" {
@@ -301,6 +371,9 @@ impl World {
         if let Some(process) = self.processes.get_mut(&id) {
             (process.ready, process.serving) = (true, what != "ready");
             process.asked_to_retire &= what != "retire";
+            process.asked_to_go &= what != "busy" && what != "go";
+            // Then it exits.
+            process.asked_to_leave |= what == "go";
         }
         self.feed(event);
         true
@@ -354,8 +427,25 @@ impl World {
         for (id, set) in &self.logic.sets {
             let serving =
                 self.processes.values().filter(|p| p.set == Some(*id) && p.serving).count();
-            assert_eq!(serving, self.plans[set.group].processes as usize, "{id:?}");
+            assert_eq!(serving, set.scale.wanted as usize, "{id:?}");
         }
+    }
+
+    /// Each set has the fewest workers that it may have, and they serve.
+    #[track_caller]
+    pub fn check_least(&self) {
+        self.check_complete();
+        for (id, set) in &self.logic.sets {
+            assert_eq!(set.scale.wanted, self.plans[set.group].processes.least, "{id:?}");
+        }
+    }
+
+    /// How many workers of an application group accept requests.
+    pub fn serving_of(&self, group: usize, name: u8) -> usize {
+        let is_it = |set: &&Set| set.group == group && set.application_group == [name];
+        let id = self.logic.sets.iter().find(|(_, set)| is_it(set)).map(|(id, _)| *id);
+        let serving = self.processes.values().filter(|p| p.serving && !p.asked_to_leave);
+        serving.filter(|process| process.set.is_some() && process.set == id).count()
     }
 
     /// What the first of the workers says that are not serving yet.
@@ -385,7 +475,7 @@ impl World {
     pub fn check_no_gap(&self) {
         for (id, set) in &self.logic.sets {
             let members = self.serving().into_iter().filter(|w| self.processes[w].set == Some(*id));
-            assert!(members.count() >= self.plans[set.group].processes as usize, "{id:?}");
+            assert!(members.count() >= self.plans[set.group].processes.least as usize, "{id:?}");
         }
     }
 

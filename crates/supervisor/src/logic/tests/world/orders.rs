@@ -1,7 +1,7 @@
 //! What becomes of the logic's orders, and the rules that every one of them has to keep.
 
 use super::*;
-use crate::logic::sets::MAX_SETS;
+use crate::logic::newcomers::MAX_SETS;
 
 impl World {
     /// Carries out one order. Returns what the logic hears of it at once.
@@ -27,6 +27,7 @@ impl World {
             Action::CloseSet(id) => {
                 assert!(self.sets.remove(&id));
                 self.forsaken.remove(&id);
+                self.weighed.remove(&id);
             }
             Action::HangUp(id, true) => {
                 assert!(self.sets.contains(&id) && self.forsaken.insert(id));
@@ -68,6 +69,17 @@ impl World {
                 };
                 assert!(!self.processes.values().any(stands_in), "{id:?} is not alone");
             }
+            Action::Dismiss(id) => {
+                let process = self.process(id);
+                assert!(process.serving && !process.asked_to_leave);
+                assert!(
+                    !std::mem::replace(&mut process.asked_to_go, true),
+                    "{id:?} was told twice"
+                );
+            }
+            Action::Weigh(id, true) => assert!(self.sets.contains(&id) && self.weighed.insert(id)),
+            Action::Weigh(id, false) => assert!(self.weighed.remove(&id)),
+            Action::Grows(group, ..) => assert!(self.plans[group].processes.is_range()),
             // A worker can be sent away before its process exists: it is started just then.
             Action::Drain(id, grace) => {
                 if let Some(process) = self.processes.get_mut(&id) {
@@ -140,7 +152,7 @@ impl World {
                 assert!(new.len() <= 1, "more than one of a set is replaced at a time");
                 there.len()
             };
-            let most = plan.processes as usize;
+            let most = plan.processes.most as usize;
             assert!(members(None) <= most);
             assert!(self.sets.iter().all(|set| members(Some(*set)) <= most), "two for one slot");
             let crowd = |set: &SetId| {
