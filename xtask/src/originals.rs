@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::python::Python;
-use crate::{environments, shell, stage};
+use crate::{environments, requirements, shell, stage};
 
 /// The release that `docs/compatibility.md` compares with.
 const PYPI_PACKAGE: &str = "mod_wsgi==6.1.1";
@@ -27,6 +27,7 @@ pub struct Original {
 /// The environment with PyPI's mod_wsgi and its `mod_wsgi-express`.
 pub fn environment(stage: &Path, python: &Python) -> Result<PathBuf> {
     let venv = stage.join(format!("mod_wsgi-venv-{}", python.tag()));
+    requirements::ensure_headers(&python.executable, "PyPI's mod_wsgi is compiled with it")?;
     environments::ensure(&venv, stage, python, &[PYPI_PACKAGE])?;
     Ok(venv)
 }

@@ -116,6 +116,16 @@ pub fn ensure_promtool() -> Result<()> {
     }
 }
 
+/// Sees to the headers of a Python, which Debian has in a package of their own.
+pub fn ensure_headers(python: &Path, why: &str) -> Result<()> {
+    let question = "import sysconfig; print(sysconfig.get_path('include'))";
+    let folder = shell::capture(Command::new(python).args(["-I", "-c", question]))?;
+    match Path::new(&folder).join("Python.h").is_file() {
+        true => Ok(()),
+        false => install(&["python3-dev"], &format!("Python.h: {why}")),
+    }
+}
+
 /// Installs Debian packages when we may, otherwise says how to.
 pub fn install(packages: &[&str], why: &str) -> Result<()> {
     let list = packages.join(" ");

@@ -3,6 +3,7 @@
 //! root's httpd loads the module. A user who can change a file of it, or a folder above, is as good as
 //! root.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -12,6 +13,7 @@ use std::process::{self, Command};
 
 use nix::unistd::{Uid, User, geteuid};
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::files::{Files, FilesError, MODULE};
 use crate::options::Install;
@@ -174,14 +176,47 @@ fn copy(from: &Path, place: &Path) -> Result<(), InstallError> {
     let done = fill(from, &fresh).and_then(|()| {
         fs::set_permissions(&fresh, Permissions::from_mode(0o755)).map_err(wrong(&fresh))?;
         match place.exists() {
-            // The earlier copy has the new one's name then, and goes.
-            true => renameat_with(CWD, &fresh, CWD, place, RenameFlags::EXCHANGE)
-                .map_err(|error| wrong(place)(error.into())),
+            true => replace(&fresh, place).map_err(wrong(place)),
             false => fs::rename(&fresh, place).map_err(wrong(place)),
         }
     });
     let left = if fresh.exists() { fs::remove_dir_all(&fresh) } else { Ok(()) };
     done.and(left.map_err(wrong(&fresh)))
+}
+
+/// Puts a copy in the place of an earlier one.
+fn replace(fresh: &Path, place: &Path) -> io::Result<()> {
+    match renameat_with(CWD, fresh, CWD, place, RenameFlags::EXCHANGE) {
+        // The earlier copy has the new one's name now, and goes.
+        Ok(()) => Ok(()),
+        // A folder in a lower layer of a container's file system cannot be renamed, and some file systems
+        // exchange nothing.
+        Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS) => replace_files(fresh, place),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same, one file after the other. What loads the others comes last.
+fn replace_files(fresh: &Path, place: &Path) -> io::Result<()> {
+    let mut names = names(fresh)?;
+    names.sort_by_key(|name| name == MODULE);
+    for name in &names {
+        fs::rename(fresh.join(name), place.join(name))?;
+    }
+    for name in self::names(place)?.iter().filter(|name| !names.contains(name) && is_ours(name)) {
+        fs::remove_file(place.join(name))?;
+    }
+    Ok(())
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+}
+
+/// Whether a file of this name belongs to the module.
+fn is_ours(name: &OsStr) -> bool {
+    OURS.iter().any(|start| name.as_bytes().starts_with(start.as_bytes()))
 }
 
 fn is_empty(folder: &Path) -> bool {
@@ -205,7 +240,7 @@ fn fill(from: &Path, to: &Path) -> Result<(), InstallError> {
             symlink(&leads, &target).map_err(wrong(&target))?;
             continue;
         }
-        if !OURS.iter().any(|start| name.as_bytes().starts_with(start.as_bytes())) {
+        if !is_ours(&name) {
             continue;
         }
         copy_file(&path, &target)?;
@@ -319,6 +354,27 @@ mod tests {
         assert!(place.join("libmod_wsgi_rs-2.so").is_file());
         assert!(!place.join("libmod_wsgi_rs-1.so").exists());
         assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_renamed_gets_the_new_files() {
+        let scratch = Scratch::new("files");
+        let (fresh, place) = (scratch.0.join("fresh"), scratch.0.join("place"));
+        for (folder, names) in [
+            (&place, [MODULE, "libmod_wsgi_rs-1.so", PYTHON, "other"]),
+            (&fresh, [MODULE, "libmod_wsgi_rs-2.so", PYTHON, "wsgictl"]),
+        ] {
+            fs::create_dir_all(folder).unwrap();
+            names.iter().for_each(|name| {
+                fs::write(folder.join(name), folder.as_os_str().as_bytes()).unwrap()
+            });
+        }
+        replace_files(&fresh, &place).unwrap();
+        let mut there = names(&place).unwrap();
+        there.sort();
+        assert_eq!(there, ["libmod_wsgi_rs-2.so", MODULE, "other", PYTHON, "wsgictl"]);
+        assert_eq!(fs::read(place.join(MODULE)).unwrap(), fresh.as_os_str().as_bytes());
+        assert!(names(&fresh).unwrap().is_empty());
     }
 
     #[test]

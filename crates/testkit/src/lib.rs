@@ -51,5 +51,5 @@ pub use transfers::{Ports, Protocol, Transfer, has_h2load, transfer};
 pub use under_test::{
     SKIPPED, UnderTest, dropped_by_pypis, later_than_debians, ours_only, skipped,
 };
-pub use users::{app_user, httpd_user, running_as_root};
+pub use users::{app_user, httpd_user, running_as_root, sees_into_processes};
 pub use wait::{PATIENCE, until};

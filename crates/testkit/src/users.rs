@@ -1,6 +1,10 @@
 //! Which system users an httpd and its applications run as.
 
+use std::fs;
+
 use nix::unistd::{Group, Uid, User};
+
+use crate::skipped;
 
 /// Users that unprivileged services run as, by system: Debian, Fedora, Arch, and what all have.
 const HTTPD_USERS: [&str; 5] = ["www-data", "apache", "http", "daemon", "nobody"];
@@ -11,6 +15,21 @@ const APP_USERS: [&str; 4] = ["daemon", "games", "nobody", "www-data"];
 /// Whether httpd can switch to other users.
 pub fn running_as_root() -> bool {
     Uid::effective().is_root()
+}
+
+/// Whether this test may look at what httpd's processes have mapped, which takes CAP_SYS_PTRACE where they
+/// belong to others than us. A container's root lacks it: the test has to return then.
+#[must_use]
+pub fn sees_into_processes() -> bool {
+    const CAP_SYS_PTRACE: u32 = 19;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let sees = !running_as_root() || effective.is_some_and(|mask| mask >> CAP_SYS_PTRACE & 1 == 1);
+    if !sees {
+        skipped("root needs CAP_SYS_PTRACE to look into httpd's processes: docker run --cap-add");
+    }
+    sees
 }
 
 /// The user and group that httpd's children run as: an unprivileged one when we are root,
