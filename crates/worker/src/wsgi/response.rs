@@ -210,10 +210,10 @@ fn send(
 }
 
 fn bytes<'a, 'py>(block: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
-    Ok(block.cast::<PyBytes>().map_err(|_| {
+    block.cast::<PyBytes>().map_err(|_| {
         let given = type_name(block);
         PyTypeError::new_err(format!("response iterable must yield bytes, not {given}"))
-    })?)
+    })
 }
 
 fn close(py: Python<'_>, exchange: &Exchange, result: &Bound<'_, PyAny>) -> PyResult<()> {
