@@ -282,8 +282,8 @@ impl Settings {
     }
 
     /// Requests that httpd serves at the same time. Those that run and those that wait for a worker
-    /// (`listen-backlog=`) hold a thread of httpd each, and the module lets a group that waits have
-    /// seven eighths of all. mod_wsgi-express makes it about 20, with which fewer may wait.
+    /// (`listen-backlog=`) hold a thread of httpd each, and where there are several applications, the module lets one
+    /// that waits have seven eighths of all. mod_wsgi-express makes it about 20, with which fewer may wait.
     pub fn clients(&self) -> u32 {
         let capacity = &self.options.capacity;
         let applications = u32::try_from(self.applications.len().max(1)).unwrap_or(u32::MAX);

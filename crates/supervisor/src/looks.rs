@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use wire::admin::{self, FromAdmin, WorkerStacks};
+use wire::admin::{self, FromAdmin, State, WorkerStacks};
 use wire::control::Stack;
 
 use crate::admin::Order;
@@ -63,7 +63,7 @@ impl Looks {
                 pid: worker.pid,
                 state: worker.state,
                 stacks: Vec::new(),
-                notes: Vec::new(),
+                notes: if waits { Vec::new() } else { vec![why_unasked(worker.state)] },
             },
             waits,
             left_out: 0,
@@ -114,6 +114,14 @@ impl Looks {
             std::mem::take(&mut self.open).into_iter().partition(|(_, look)| is_over(look));
         self.open = open;
         BTreeMap::into_values(over).for_each(Look::answer);
+    }
+}
+
+/// Why a worker in this state is not asked: on the thread that would hear of it, it runs Python.
+fn why_unasked(state: State) -> String {
+    match state {
+        State::Idle => "It waits for an application group.".to_owned(),
+        _ => format!("It is {}: it tells of its threads only while it serves.", state.name()),
     }
 }
 

@@ -53,6 +53,9 @@ pub fn write(settings: &Settings, conf: &mut Conf) {
 
 fn telemetry(settings: &Settings, conf: &mut Conf) {
     let logging = &settings.options.logging;
+    if logging.log_json {
+        conf.raw("WSGILogFormat json");
+    }
     if let Some(service) = &logging.telemetry_service {
         let interval = format!("interval={}", logging.telemetry_interval);
         conf.line(&["WSGITelemetryService", service, &interval]);

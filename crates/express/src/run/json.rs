@@ -16,7 +16,7 @@ pub const ERROR_FORMAT: &str = r"%l\t%-m\t%P\t%-L\t%-a\t%-E\t%M";
 pub const ACCESS_FORMAT: &str =
     r"%{usec}t\t%P\t%L\t%a\t%u\t%>s\t%B\t%D\t%{Referer}i\t%{User-Agent}i\t%r";
 
-/// httpd's names of levels.
+/// httpd's names of levels, by number.
 const LEVELS: [&str; 16] = [
     "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug", "trace1", "trace2",
     "trace3", "trace4", "trace5", "trace6", "trace7", "trace8",
@@ -27,7 +27,7 @@ const LEVELS: [&str; 16] = [
 struct Line<'l> {
     /// RFC 3339, in UTC, to the microsecond.
     time: String,
-    /// httpd's name of the level.
+    /// As in [`logline`]: Python's name of the level.
     level: &'l str,
     /// The module of httpd; `access` for requests, `mod_wsgi-rs` for this command.
     logger: &'l str,
@@ -108,13 +108,19 @@ pub fn of_error(line: &[u8]) -> Vec<u8> {
         .written()
 }
 
+/// The name of one of httpd's levels as lines of the application have it.
+fn level_name(level: &str) -> Option<&'static str> {
+    let number = LEVELS.iter().position(|name| *name == level)?;
+    Some(logline::level_name(u8::try_from(number).unwrap_or(u8::MAX)))
+}
+
 /// A line in [`ERROR_FORMAT`].
 fn of_httpd(now: Timestamp, line: &str) -> Option<Line<'_>> {
     let mut fields = line.splitn(7, '\t');
     let mut next = || fields.next();
     let (level, logger, pid) = (next()?, next()?, next()?);
     let (request_id, client, error, message) = (next()?, next()?, next()?, next()?);
-    LEVELS.contains(&level).then_some(())?;
+    let level = level_name(level)?;
     Some(Line {
         request_id: given(request_id),
         pid: pid.parse().ok(),
@@ -131,7 +137,7 @@ fn of_supervisor(now: Timestamp, line: &str) -> Option<Line<'_>> {
     let (process, message) = rest.split_once("] ")?;
     let (logger, level) = kind.split_once(':')?;
     let (pid, _) = process.split_once(':').unwrap_or((process, ""));
-    LEVELS.contains(&level).then_some(())?;
+    let level = level_name(level)?;
     Some(Line { pid: pid.parse().ok(), ..Line::new(now, level, logger, unescaped(message)) })
 }
 
@@ -237,12 +243,12 @@ mod tests {
         );
         check(
             b"crit\tcore\t7\t-\t-\t(2)No such file\tAH00001: x\n",
-            json!({"level": "crit", "logger": "core", "message": "AH00001: x", "pid": 7,
+            json!({"level": "critical", "logger": "core", "message": "AH00001: x", "pid": 7,
                    "error": "(2)No such file"}),
         );
         check(
             b"[Fri Nov 27 22:10:57.123456 2026] [wsgi:warn] [pid 8:tid 8] [x] \\xff\\\\\n",
-            json!({"level": "warn", "logger": "wsgi", "message": "[x] \u{fffd}\\", "pid": 8}),
+            json!({"level": "warning", "logger": "wsgi", "message": "[x] \u{fffd}\\", "pid": 8}),
         );
         for raw in
             [&b"AH00526: Syntax \"error\" \xff\x01\\"[..], b"", b"a\tb\tc\td\te\tf\tg", b"{\"a\":"]
