@@ -196,6 +196,22 @@ fn a_worker_that_cannot_answer_is_told_of() {
 }
 
 #[test]
+fn a_worker_that_loads_is_told_of() {
+    let httpd = Httpd::new()
+        .app("app.wsgi", "import time\ntime.sleep(600)\n")
+        .expect_log("")
+        .conf(
+            "WSGIDaemonProcess app user={user} group={group} shutdown-timeout=1 graceful-timeout=1\n\
+             WSGIScriptAlias /app {apps}/app.wsgi process-group=app application-group=%{GLOBAL}",
+        )
+        .start();
+    let look = || Some(run(&httpd, &["stacks"])).filter(|text| text.contains(" loading\n"));
+    let text = until(look).unwrap_or_else(|| panic!("{}", run(&httpd, &["stacks"])));
+    assert!(text.contains("It is loading: it tells of its threads only while it"), "{text}");
+    end(&httpd);
+}
+
+#[test]
 fn top_shows_groups_and_requests() {
     let httpd = httpd("threads=2");
     let _naps = send(&httpd, "/app/nap");

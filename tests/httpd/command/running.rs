@@ -144,6 +144,25 @@ fn a_stop_loses_none_of_many_clients_that_wait() {
 }
 
 #[test]
+fn a_burst_waits_where_there_are_few_threads() {
+    let slow = "import time\n\n\ndef application(environ, start_response):\n    time.sleep(0.02)\n    \
+                start_response('200 OK', [])\n    return [b'']\n";
+    let workplace = Workplace::new(&[("app.wsgi", slow)]);
+    let server = workplace.start(&["app.wsgi", "--max-clients=20"]);
+    server.wait_for("/", 200);
+    let port = server.workplace().port();
+    let ask = || {
+        let mut client = Connection::open(port).expect("there is room in the queue");
+        client.request("GET", "/", &[], b"").map_or(0, |response| response.status)
+    };
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|client| client.join().unwrap_or_default()).collect()
+    });
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}\n{}", server.errors());
+}
+
+#[test]
 fn orphans_are_reaped_by_process_1() {
     let orphaning = r#"
 import os
