@@ -5,7 +5,7 @@ mod admission;
 mod dispatch;
 mod environ;
 mod exchange;
-mod fate;
+mod exit_reason;
 mod fault;
 mod inquiry;
 mod owner;

@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::ffi::{fork, scoreboard};
 
 /// How long who asks may leave the answer lying about, while others wait.
-const PATIENCE: Duration = Duration::from_millis(200);
+const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How many connections that hold a descriptor are kept before this process ends: to close one may
 /// take as long as its sender likes, but not for a process that ends ([`channel::untrusted`]).
@@ -92,7 +92,7 @@ impl ScoreboardSocket {
         if !self.users.contains(&peer.uid.as_raw()) {
             return Ok(());
         }
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         match scoreboard::read() {
             Some(scoreboard) => channel::send_message(stream, &scoreboard),
             None => Ok(()),

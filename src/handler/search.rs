@@ -13,7 +13,7 @@ use tracing::{debug, error, warn};
 
 use super::account;
 use super::admission::Permit;
-use super::fate;
+use super::exit_reason;
 use super::fault::Fault;
 use super::peer::Peer;
 use super::queue::QueueTime;
@@ -318,11 +318,11 @@ impl<'r, 's> Search<'r, 's> {
         let what = match worker.filter(|_| lost) {
             None => why,
             Some(pid) => {
-                let fate = fate::ask(self.generation, destination.options, pid);
-                if fate.too_slow {
+                let exit_reason = exit_reason::ask(self.generation, destination.options, pid);
+                if exit_reason.too_slow {
                     answer = answer.map_err(|_| Fault::TimedOut.status());
                 }
-                fate.unless_known(&why)
+                exit_reason.unless_known(&why)
             }
         };
         error!(

@@ -18,7 +18,7 @@ mod directives;
 mod endings;
 mod environ;
 mod environments;
-mod fates;
+mod exit_reasons;
 mod flat;
 mod framework_features;
 mod frameworks;

@@ -43,7 +43,7 @@ const OURS_ALONE: [&str; 23] = [
     "broken_workers::",
     "command::",
     "crash_loops::",
-    "fates::",
+    "exit_reasons::",
     "hostile_workers::",
     "json_logs::",
     "limits::",

@@ -286,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
     #[test]
     fn messages_arrive_in_order_however_they_are_cut() {
@@ -302,10 +302,13 @@ mod tests {
         });
         let mut inbox = Inbox::new();
         for message in &sent {
-            assert_eq!(inbox.wait::<FromWorker<'_>>(&far, PATIENCE).unwrap(), *message);
+            assert_eq!(inbox.wait::<FromWorker<'_>>(&far, MESSAGE_TIMEOUT).unwrap(), *message);
         }
         writer.join().unwrap();
-        assert!(matches!(inbox.wait::<FromWorker<'_>>(&far, PATIENCE), Err(ReceiveError::Closed)));
+        assert!(matches!(
+            inbox.wait::<FromWorker<'_>>(&far, MESSAGE_TIMEOUT),
+            Err(ReceiveError::Closed)
+        ));
     }
 
     #[test]
@@ -313,7 +316,7 @@ mod tests {
         let (near, far) = UnixStream::pair().unwrap();
         crate::send(&near, &[9, 0, 0, 0, 3]).unwrap();
         drop(near);
-        let outcome = Inbox::new().wait::<ToWorker<'_>>(&far, PATIENCE).unwrap_err();
+        let outcome = Inbox::new().wait::<ToWorker<'_>>(&far, MESSAGE_TIMEOUT).unwrap_err();
         assert!(matches!(outcome, ReceiveError::Truncated), "{outcome}");
     }
 
@@ -340,7 +343,7 @@ mod tests {
         crate::send_with_descriptor(&near, &bytes, &write).unwrap();
         drop(write);
         let mut inbox = Inbox::with_descriptors();
-        inbox.wait::<wire::generation::ToSupervisor>(&far, PATIENCE).unwrap();
+        inbox.wait::<wire::generation::ToSupervisor>(&far, MESSAGE_TIMEOUT).unwrap();
         let received = inbox.take_descriptor().unwrap();
         rustix::io::write(&received, b"x").unwrap();
         assert_eq!(rustix::io::read(&read, &mut [0; 8]).unwrap(), 1);

@@ -12,7 +12,7 @@ use wire::broker::{FromBroker, ToBroker};
 use wire::control::{FromWorker, ToWorker};
 use wire::exchange::Level;
 
-const PATIENCE: Duration = Duration::from_secs(600);
+const ORDER_TIMEOUT: Duration = Duration::from_secs(600);
 
 fn main() {
     let behaviour = std::env::var("FAKE").unwrap_or_default();
@@ -23,7 +23,7 @@ fn main() {
             eprintln!("wsgi-worker: error while loading shared libraries: libpython3.11.so.1.0");
             exit(127);
         }
-        "hang" => std::thread::sleep(PATIENCE),
+        "hang" => std::thread::sleep(ORDER_TIMEOUT),
         "garbage" => channel::send(stdin, b"Fatal Python error\n").expect("the supervisor reads"),
         "die once told" if Path::new(&std::env::var("FAKE_FILE").expect("a file")).exists() => {
             eprintln!("told to die");
@@ -33,7 +33,7 @@ fn main() {
     }
     let mut inbox = Inbox::with_descriptors();
     loop {
-        match inbox.wait(stdin, PATIENCE) {
+        match inbox.wait(stdin, ORDER_TIMEOUT) {
             Ok(ToWorker::Configure(settings)) => {
                 if behaviour == "fail" {
                     say(&FromWorker::Failed { reason: "no such environment".to_owned() });
@@ -150,7 +150,7 @@ fn ask() {
     };
     // Strangers may have been turned away already.
     let _ = channel::send_message(&stream, &question);
-    match Inbox::new().wait::<FromBroker>(&stream, PATIENCE) {
+    match Inbox::new().wait::<FromBroker>(&stream, ORDER_TIMEOUT) {
         Ok(FromBroker::Granted { socket, .. }) => {
             let mut pid = String::new();
             let mut worker = UnixStream::connect(socket).expect("httpd's user can connect");

@@ -37,7 +37,7 @@ globals().pop('run')()
 
 /// How long to try to execute a program where the user has as many processes and threads as may be
 /// (`RLIMIT_NPROC`, see `execve(2)`): workers that have just started may be about to give some back.
-const PATIENCE: Duration = Duration::from_secs(2);
+const EXEC_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -308,7 +308,7 @@ fn execute(path: &Path, arguments: &[OsString], environment: &[(OsString, OsStri
     };
     match converted() {
         Ok((path, arguments, environment)) => {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + EXEC_TIMEOUT;
             loop {
                 match nix::unistd::execve(&path, &arguments, &environment) {
                     Ok(never) => match never {},

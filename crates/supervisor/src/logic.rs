@@ -11,13 +11,13 @@
 //! | `reloads` | what to answer whoever ordered a reload |
 //! | `newcomers` | which application groups may have workers, as clients may make names up |
 //! | `backoff` | when to try again what has failed |
-//! | `fates` | what to answer who asks how a worker ended |
+//! | `exit_reasons` | what to answer who asks how a worker ended |
 //! | `roster` | what `wsgictl` is told of groups and workers |
 //! | `stop` | the end of a generation |
 
 mod backoff;
 mod deadlines;
-mod fates;
+mod exit_reasons;
 mod keeping;
 mod newcomers;
 mod reloads;
@@ -38,8 +38,8 @@ use wire::exchange::Level;
 use wire::limits::{Cause, Limits};
 
 pub use self::backoff::Throttle;
-use self::fates::Fates;
-pub use self::fates::{Fate, Known};
+use self::exit_reasons::ExitReasons;
+pub use self::exit_reasons::{ExitReason, Known};
 use self::newcomers::Waiting;
 use self::reloads::Pending;
 pub use self::reloads::Reloaded;
@@ -282,7 +282,7 @@ pub struct Logic {
     workers: BTreeMap<WorkerId, Worker>,
     /// When something is due in each group in which something is.
     due: BTreeSet<(Instant, GroupIndex)>,
-    fates: Fates,
+    exit_reasons: ExitReasons,
     stop: Stop,
     actions: Vec<Action>,
     /// The last number that was given to a worker, a set or an acquisition.
@@ -306,7 +306,7 @@ impl Logic {
             sets: BTreeMap::new(),
             workers: BTreeMap::new(),
             due: BTreeSet::new(),
-            fates: Fates::default(),
+            exit_reasons: ExitReasons::default(),
             stop: Stop::No,
             actions: Vec::new(),
             counter: 0,
@@ -368,8 +368,12 @@ impl Logic {
     pub fn deadline(&self) -> Option<Instant> {
         let in_groups = self.due.first().map(|(deadline, _)| *deadline);
         let begins = self.starting.values().min().filter(|_| !self.to_begin.is_empty());
-        let others =
-            [self.stop.deadline(), self.fates.deadline(), begins.copied(), self.newcomers_look];
+        let others = [
+            self.stop.deadline(),
+            self.exit_reasons.deadline(),
+            begins.copied(),
+            self.newcomers_look,
+        ];
         others.into_iter().chain([in_groups]).flatten().min()
     }
 

@@ -9,7 +9,7 @@ use wire::control::Stack;
 use crate::admin::Order;
 
 /// How long a worker has for its answer, of which it needs milliseconds.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STACKS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Questions at a time.
 const MOST: usize = 4;
@@ -69,7 +69,8 @@ impl Looks {
             left_out: 0,
         };
         let workers = workers.map(asked).collect();
-        self.open.insert(self.last, Look { order, deadline: now + PATIENCE, workers, room: ROOM });
+        self.open
+            .insert(self.last, Look { order, deadline: now + STACKS_TIMEOUT, workers, room: ROOM });
         self.last
     }
 

@@ -11,7 +11,7 @@ use wire::{DecodeError, FrameError};
 use crate::directory::DirectoryError;
 
 /// How long httpd's parent may take between two messages. It sends them all in one go.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why the generation cannot be served. The parent passes the text on to whoever started httpd.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ pub fn receive(httpd: impl AsFd) -> Result<Handover, StartError> {
     let mut inbox = Inbox::with_descriptors();
     let (mut logs, mut lifeline, mut metrics) = (Vec::new(), None, None);
     let configuration = loop {
-        match inbox.wait(&httpd, PATIENCE) {
+        match inbox.wait(&httpd, CONFIGURATION_TIMEOUT) {
             Ok(ToSupervisor::LogFile { name }) => {
                 logs.push((name, inbox.take_descriptor().ok_or(StartError::NoDescriptor)?));
             }

@@ -24,7 +24,7 @@ const LONGEST_IN_PIPE: usize = 4096;
 
 /// How long a reader that does not keep up is waited for, once. After that lines are dropped until
 /// it reads again: the supervisor has more to do than to log.
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+const WRITE_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 const NO_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// How many bytes of lines are kept for a program whose successor has not been started yet.
@@ -107,7 +107,7 @@ impl LogFile {
     }
 
     fn try_write(&self, line: &[u8]) -> Result<(), Errno> {
-        let patience = if self.dropped == 0 { PATIENCE } else { NO_PATIENCE };
+        let patience = if self.dropped == 0 { WRITE_TIMEOUT } else { NO_PATIENCE };
         let mut poll = [PollFd::new(&self.descriptor, PollFlags::OUT)];
         if rustix::event::poll(&mut poll, Some(&patience))? == 0 {
             return Err(Errno::AGAIN);

@@ -16,7 +16,7 @@ pub const LONGEST: usize = 7800;
 const SOCKET: &str = "/dev/log";
 
 /// How long a daemon that does not keep up is waited for, once: see [`super::file`].
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+const WRITE_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// A conversation with the daemon.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Syslog {
 
     fn try_write(&mut self, facts: &Facts<'_>, line: &[u8]) -> io::Result<()> {
         let message = self.message(facts, line);
-        let patience = if self.dropped == 0 { PATIENCE } else { Timespec::default() };
+        let patience = if self.dropped == 0 { WRITE_TIMEOUT } else { Timespec::default() };
         // The daemon may have been started anew.
         self.send(&message, &patience).or_else(|error| match error {
             Errno::AGAIN => Err(error.into()),

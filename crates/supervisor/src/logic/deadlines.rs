@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wire::exchange::Level;
 
-use super::fates::Doom;
+use super::exit_reasons::StopReason;
 use super::workers::{Phase, Why, Worker};
 use super::{Action, Logic, WorkerId};
 
@@ -119,7 +119,7 @@ impl Logic {
                 worker.phase = Phase::Leaving(Why::Condemned);
                 self.actions.push(Action::Kill(id));
                 let line = format!("killed: it did not exit within {} s", patience.as_secs());
-                worker.doom = Some(Doom::of(&line));
+                worker.stop_reason = Some(StopReason::of(&line));
                 self.log(group, Level::Error, format!("{}: {line}", self.name(id)));
             }
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use wire::exchange::Level;
 use wire::limits::Cause;
 
-use super::fates::Doom;
+use super::exit_reasons::StopReason;
 use super::workers::{Phase, Worker};
 use super::{Action, GroupIndex, Logic, SetId, WorkerId};
 
@@ -80,7 +80,7 @@ impl Logic {
             self.groups[group].backoff.pace(now);
         }
         worker.cause = Some(cause);
-        worker.doom = Some(Doom::wished(cause, reason));
+        worker.stop_reason = Some(StopReason::wished(cause, reason));
         let set = worker.set.filter(|_| self.groups[group].plan.keeps);
         if !cause.is_urgent() {
             worker.successor_loads = Some(scripts.clone());

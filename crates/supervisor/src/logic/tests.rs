@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::world::{PATIENCE, STARTS_AT_ONCE, World, plan};
+use self::world::{BACKLOG, STARTS_AT_ONCE, World, plan};
 use super::*;
 
 /// What a random run does next. Numbers choose among what there is.
@@ -390,12 +390,12 @@ fn nobody_is_kept_waiting_for_workers_that_die_at_their_first_request() {
 #[test]
 fn only_so_many_wait_for_workers_to_start() {
     let mut world = World::with(vec![plan("", 1, false)]);
-    (0..PATIENCE + 3).for_each(|_| world.acquire(0, 0));
-    assert_eq!((world.refused, world.unanswered()), (3, PATIENCE));
+    (0..BACKLOG + 3).for_each(|_| world.acquire(0, 0));
+    assert_eq!((world.refused, world.unanswered()), (3, BACKLOG));
     world.acquire(0, 1);
     assert_eq!(world.refused, 3, "others are not concerned");
     world.cooperate();
-    assert_eq!(world.granted, PATIENCE + 1);
+    assert_eq!(world.granted, BACKLOG + 1);
 }
 
 #[test]
@@ -499,10 +499,10 @@ fn who_lost_a_request_hears_how_its_worker_ended() {
         assert_eq!(world.inquiries.len(), 1, "the worker is still there");
         world.exit(0, exit);
         world.inquire(pid);
-        assert_eq!(world.fates.len(), 2, "now and later");
-        assert_eq!(world.fates[0], world.fates[1]);
-        match world.fates.swap_remove(0) {
-            Known::Ended(fate) => fate.how,
+        assert_eq!(world.exit_reasons.len(), 2, "now and later");
+        assert_eq!(world.exit_reasons[0], world.exit_reasons[1]);
+        match world.exit_reasons.swap_remove(0) {
+            Known::Ended(exit_reason) => exit_reason.how,
             other => panic!("{other:?}"),
         }
     };
@@ -523,10 +523,10 @@ fn who_lost_a_request_hears_how_its_worker_ended() {
 
     let mut world = World::new();
     world.inquire(4711);
-    assert_eq!(world.fates, [Known::Nothing], "a process that is none of ours");
+    assert_eq!(world.exit_reasons, [Known::Nothing], "a process that is none of ours");
     world.inquire(world.pid(0));
     world.pass(Duration::from_secs(1));
-    assert_eq!(world.fates[1], Known::Running, "nobody waits for long");
+    assert_eq!(world.exit_reasons[1], Known::Running, "nobody waits for long");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use wire::exchange::Level;
 use wire::limits::Cause;
 
 use super::deadlines::{Limit, MARGIN, START_TIMEOUT};
-use super::fates::{Doom, Fate};
+use super::exit_reasons::{ExitReason, StopReason};
 use super::keeping::Scripts;
 use super::sets::display_application_group;
 use super::{Action, Exit, GroupIndex, Logic, SetId, WorkerId};
@@ -46,7 +46,7 @@ pub struct Worker {
     /// Why the one that is to take its place could not load a script.
     pub(super) successor_failed: Option<String>,
     /// Why it ends before its time, if it does.
-    pub(super) doom: Option<Doom>,
+    pub(super) stop_reason: Option<StopReason>,
     /// The worker whose place this one takes as soon as it serves.
     pub(super) replaces: Option<WorkerId>,
     /// What it loads before it serves.
@@ -144,7 +144,7 @@ impl Logic {
             successor_loads: None,
             reload_ordered: false,
             successor_failed: None,
-            doom: None,
+            stop_reason: None,
             replaces: None,
             preload: Vec::new(),
             scripts: Scripts::default(),
@@ -215,7 +215,7 @@ impl Logic {
             self.actions.push(Action::Terminate(id));
         }
         worker.phase = Phase::Leaving(Why::Asked);
-        worker.doom.get_or_insert_with(|| Doom::of("it was asked to finish"));
+        worker.stop_reason.get_or_insert_with(|| StopReason::of("it was asked to finish"));
         worker.limit(now + patience, Limit::Exit(patience));
     }
 
@@ -224,7 +224,7 @@ impl Logic {
             return;
         };
         worker.pid = Some(pid);
-        self.fates.begin(pid);
+        self.exit_reasons.begin(pid);
         let group = worker.group;
         self.say(id, group, format!("{}: started", self.name(id)));
     }
@@ -366,7 +366,7 @@ impl Logic {
         };
         let group = worker.group;
         let age = lifetime(now - worker.started);
-        self.remember(worker.pid, Fate::of(exit, worker.doom));
+        self.remember(worker.pid, ExitReason::of(exit, worker.stop_reason));
         match (worker.phase, exit) {
             (Phase::Leaving(Why::Condemned), _) => {
                 self.log(group, Level::Debug, format!("{name}: gone with {exit}"));
@@ -420,7 +420,7 @@ impl Logic {
         let (group, round, counts) = (worker.group, worker.round, !worker.is_leaving());
         worker.phase = Phase::Leaving(Why::Condemned);
         worker.limit = None;
-        worker.doom.get_or_insert_with(|| Doom::of(why));
+        worker.stop_reason.get_or_insert_with(|| StopReason::of(why));
         let replaces = worker.replaces.take();
         if self.renewal_failed(replaces, &reason, level) {
             // Said, and not held against the group: it works as it did.

@@ -14,7 +14,7 @@ use super::{OpenSet, Supervisor, plan};
 use crate::children;
 use crate::directory::Guests;
 use crate::link::{Link, NotReading};
-use crate::logic::{Action, Event, Fate, Known, Reloaded, SetId, WorkerId};
+use crate::logic::{Action, Event, ExitReason, Known, Reloaded, SetId, WorkerId};
 use crate::output::{Output, OutputId};
 use crate::spawn::{Spawned, spawn};
 use crate::watch::Watched;
@@ -70,7 +70,9 @@ impl Supervisor {
             }
             Action::Tell(ticket, known) => {
                 let answer = match known {
-                    Known::Ended(Fate { how, too_slow }) => FromBroker::Ended { how, too_slow },
+                    Known::Ended(ExitReason { how, too_slow }) => {
+                        FromBroker::Ended { how, too_slow }
+                    }
                     Known::Running => FromBroker::Running,
                     Known::Nothing => FromBroker::Unknown,
                 };

@@ -450,7 +450,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
     fn pair() -> (Outgoing, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
@@ -480,7 +480,7 @@ mod tests {
         let reader = std::thread::spawn(move || {
             let (mut inbox, mut received) = (Inbox::new(), Vec::new());
             loop {
-                match inbox.wait(&far, PATIENCE).unwrap() {
+                match inbox.wait(&far, WRITE_TIMEOUT).unwrap() {
                     FromWorker::Data(data) => received.extend_from_slice(data),
                     FromWorker::End => return received,
                     other => panic!("{other:?}"),

@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
     fn pair() -> (Arc<SendQueue>, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
@@ -138,7 +138,7 @@ mod tests {
     fn read_all(far: &UnixStream) -> Vec<u8> {
         let (mut inbox, mut received) = (Inbox::new(), Vec::new());
         loop {
-            match inbox.wait(far, PATIENCE).unwrap() {
+            match inbox.wait(far, WRITE_TIMEOUT).unwrap() {
                 FromWorker::Data(data) => received.extend_from_slice(data),
                 FromWorker::End => return received,
                 other => panic!("{other:?}"),
@@ -156,7 +156,7 @@ mod tests {
             send_queue.leave_to(&sender);
             // The next one is not gathered before this one has come.
             assert_eq!(
-                inbox.wait::<FromWorker<'_>>(&far, PATIENCE).unwrap(),
+                inbox.wait::<FromWorker<'_>>(&far, WRITE_TIMEOUT).unwrap(),
                 FromWorker::Data(&[number])
             );
         }
@@ -201,7 +201,7 @@ mod tests {
         let mut inbox = Inbox::new();
         let mut received = Vec::new();
         while received.len() < sent.len() {
-            match inbox.wait(&far, PATIENCE).unwrap() {
+            match inbox.wait(&far, WRITE_TIMEOUT).unwrap() {
                 FromWorker::Data(data) => received.extend_from_slice(data),
                 other => panic!("{other:?}"),
             }

@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_micros(100);
 const SELDOM: Duration = Duration::from_millis(1);
 /// After so long without a job being taken another runner is woken all the same: short requests are
 /// not to wait for the end of a long computation, nor for one that has let go of the lock.
-const PATIENCE: Duration = Duration::from_millis(25);
+const WAKE_TIMEOUT: Duration = Duration::from_millis(25);
 
 /// What the kernel says about a thread.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl Watch {
         if backlog.taken != self.taken.0 {
             self.taken = (backlog.taken, now);
         }
-        let stuck = now - self.taken.1 >= PATIENCE;
+        let stuck = now - self.taken.1 >= WAKE_TIMEOUT;
         let is_blocked = |runner: &usize| threads[*runner].is_blocked();
         if !backlog.standby && (stuck || backlog.running.iter().all(is_blocked)) {
             queue.relieve();

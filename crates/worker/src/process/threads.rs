@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long to try where the user has as many threads as may be (`RLIMIT_NPROC`): other workers of that
 /// user, that have just started, may be about to give some back, and so may this one.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SPAWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -21,7 +21,7 @@ pub fn start(
     stack: Option<usize>,
     body: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + SPAWN_TIMEOUT;
     let body = Arc::new(Mutex::new(Some(body)));
     loop {
         let own = Arc::clone(&body);

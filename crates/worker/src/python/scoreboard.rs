@@ -16,7 +16,7 @@ use crate::clock::seconds;
 use crate::ffi::latin1;
 
 /// How long httpd may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// mod_status's signs for `SERVER_DEAD`, `SERVER_STARTING` and so on (scoreboard.h).
 const SIGNS: [&str; 11] = [".", "S", "_", "R", "W", "K", "L", "D", "C", "G", "I"];
@@ -53,7 +53,7 @@ pub fn server_metrics(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
 
 fn ask(socket: &[u8]) -> Result<Scoreboard, AskError> {
     let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(socket)?)?;
-    Ok(Inbox::new().wait(&stream, PATIENCE)?)
+    Ok(Inbox::new().wait(&stream, ANSWER_TIMEOUT)?)
 }
 
 fn tell<'py>(py: Python<'py>, scoreboard: &Scoreboard) -> PyResult<Bound<'py, PyDict>> {

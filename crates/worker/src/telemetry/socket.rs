@@ -12,7 +12,7 @@ use super::packet::Packet;
 
 /// Who listens may be started at the same time as we are: so many reports in a row may find nobody
 /// before that is worth a line.
-const PATIENCE: u32 = 3;
+const QUIET_FAILURES: u32 = 3;
 /// How long a listener may take to make room: the kernel keeps few datagrams for it (10, see
 /// `net.unix.max_dgram_qlen`), and a report can be more than that. Who has not is not waited for
 /// again until he has.
@@ -105,7 +105,7 @@ impl Complaints {
         let starts =
             matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
         self.missed += 1;
-        if starts && self.missed < PATIENCE {
+        if starts && self.missed < QUIET_FAILURES {
             return false;
         }
         let is_new = match self.complained {

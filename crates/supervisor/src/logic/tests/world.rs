@@ -11,7 +11,7 @@ use super::super::*;
 const UNKNOWN: &str = "unknown";
 
 /// How many may wait for one application group.
-pub const PATIENCE: usize = 40;
+pub const BACKLOG: usize = 40;
 
 /// Of each group: requests that a worker runs at a time, and seconds after which it is too much.
 pub const THREADS: u32 = 5;
@@ -45,7 +45,7 @@ pub struct World {
     pub granted: usize,
     pub refused: usize,
     pub reloads: Vec<Reloaded>,
-    pub fates: Vec<Known>,
+    pub exit_reasons: Vec<Known>,
     /// Those who asked for an end and have no answer.
     pub inquiries: BTreeSet<Ticket>,
     pub drained: bool,
@@ -83,7 +83,7 @@ pub fn plan(name: &str, processes: u32, prestart: bool) -> Plan {
         processes: Processes { least: processes, most: processes },
         threads: THREADS,
         idle_timeout: IDLE_TIMEOUT,
-        patience: PATIENCE,
+        patience: BACKLOG,
         prestart,
         imports: Vec::new(),
         is_service: false,
@@ -131,7 +131,7 @@ impl World {
             granted: 0,
             refused: 0,
             reloads: Vec::new(),
-            fates: Vec::new(),
+            exit_reasons: Vec::new(),
             inquiries: BTreeSet::new(),
             drained: false,
             finished: false,
@@ -221,7 +221,7 @@ impl World {
     }
 
     pub fn inquire(&mut self, pid: u32) {
-        let ticket = Ticket(u64::MAX - (self.fates.len() + self.inquiries.len()) as u64);
+        let ticket = Ticket(u64::MAX - (self.exit_reasons.len() + self.inquiries.len()) as u64);
         self.inquiries.insert(ticket);
         self.feed(Event::Inquire(ticket, pid));
     }

@@ -15,7 +15,7 @@ fn slot() -> Arc<Slot> {
 }
 use crate::conversation::connection::Connection;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Incoming {
     fn read_ready(&mut self, amount: Amount) -> Option<Vec<u8>> {
@@ -46,7 +46,7 @@ fn body(
     let httpd = std::thread::spawn(move || {
         let (mut inbox, mut asked) = (Inbox::new(), Vec::new());
         let mut pieces = pieces.iter();
-        while let Ok(message) = inbox.wait::<FromWorker<'_>>(&far, PATIENCE) {
+        while let Ok(message) = inbox.wait::<FromWorker<'_>>(&far, MESSAGE_TIMEOUT) {
             let FromWorker::NeedBody { at_most, .. } = message else { panic!("{message:?}") };
             asked.push(at_most);
             let answer = match pieces.next() {

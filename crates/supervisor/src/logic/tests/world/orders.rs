@@ -105,8 +105,8 @@ impl World {
                 self.refused += 1;
                 self.answer(ticket);
             }
-            Action::Tell(ticket, fate) => {
-                self.fates.push(fate);
+            Action::Tell(ticket, exit_reason) => {
+                self.exit_reasons.push(exit_reason);
                 assert!(self.inquiries.remove(&ticket), "{ticket:?} was answered twice");
             }
             Action::Reloaded(_, outcome) => self.reloads.push(outcome),

@@ -14,14 +14,14 @@ use crate::generation::{ConnectionOptions, Generation};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is known.
-pub struct Fate {
+pub struct ExitReason {
     /// The rest of a sentence that begins with the worker, or why there is none.
     how: Result<String, String>,
     /// Whether the supervisor ended it because requests took too long.
     pub too_slow: bool,
 }
 
-impl Fate {
+impl ExitReason {
     /// The rest of a sentence that begins with the worker, which `did` this as far as we saw.
     pub fn unless_known(self, did: &str) -> String {
         self.how.unwrap_or_else(|unknown| format!("{did} ({unknown})"))
@@ -29,9 +29,9 @@ impl Fate {
 }
 
 /// Asks the supervisor about the worker with this process id.
-pub fn ask(generation: &Generation, options: ConnectionOptions, worker: u32) -> Fate {
+pub fn ask(generation: &Generation, options: ConnectionOptions, worker: u32) -> ExitReason {
     match try_ask(generation, options, worker) {
-        Ok(FromBroker::Ended { how, too_slow }) => Fate { how: Ok(how), too_slow },
+        Ok(FromBroker::Ended { how, too_slow }) => ExitReason { how: Ok(how), too_slow },
         Ok(FromBroker::Running) => unknown("its process has not ended since".to_owned()),
         Ok(FromBroker::Unknown) => unknown("it was started by an earlier supervisor".to_owned()),
         Ok(other) => unknown(format!("the supervisor answers {other:?}")),
@@ -39,8 +39,8 @@ pub fn ask(generation: &Generation, options: ConnectionOptions, worker: u32) -> 
     }
 }
 
-fn unknown(why: String) -> Fate {
-    Fate { how: Err(why), too_slow: false }
+fn unknown(why: String) -> ExitReason {
+    ExitReason { how: Err(why), too_slow: false }
 }
 
 fn try_ask(

@@ -11,13 +11,13 @@ use super::{Action, Exit, Logic, Ticket};
 const REMEMBERED: usize = 256;
 
 /// How long who asks may wait for a worker to end. A thread of httpd does nothing else meanwhile.
-const PATIENCE: Duration = Duration::from_millis(800);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// What is known of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// It has ended.
-    Ended(Fate),
+    Ended(ExitReason),
     /// It is still there.
     Running,
     /// There is no such worker, and was none lately.
@@ -26,7 +26,7 @@ pub enum Known {
 
 /// How a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fate {
+pub struct ExitReason {
     /// The rest of a sentence that begins with the worker.
     pub how: String,
     /// Whether it was made to end because requests took too long.
@@ -35,7 +35,7 @@ pub struct Fate {
 
 /// Why a worker ends before its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doom {
+pub struct StopReason {
     /// What it did.
     text: String,
     /// Who ends it.
@@ -50,7 +50,7 @@ enum By {
     Itself,
 }
 
-impl Doom {
+impl StopReason {
     /// The supervisor ends it; from what the log says.
     pub fn of(text: &str) -> Self {
         let text = text.strip_prefix("killed: ").unwrap_or(text).to_owned();
@@ -67,14 +67,14 @@ impl Doom {
 
 /// Recent ends, and who waits for one.
 #[derive(Debug, Default)]
-pub struct Fates {
+pub struct ExitReasons {
     /// By process id, the last one at the end.
-    ends: VecDeque<(u32, Fate)>,
+    ends: VecDeque<(u32, ExitReason)>,
     /// Who waits for the end of which process, and until when.
     waiting: Vec<(Ticket, u32, Instant)>,
 }
 
-impl Fates {
+impl ExitReasons {
     /// The process id is a new worker's now.
     pub fn begin(&mut self, pid: u32) {
         self.ends.retain(|(ended, _)| *ended != pid);
@@ -85,20 +85,20 @@ impl Fates {
         self.waiting.iter().map(|(_, _, until)| *until).min()
     }
 
-    fn find(&self, pid: u32) -> Option<&Fate> {
-        self.ends.iter().find(|(ended, _)| *ended == pid).map(|(_, fate)| fate)
+    fn find(&self, pid: u32) -> Option<&ExitReason> {
+        self.ends.iter().find(|(ended, _)| *ended == pid).map(|(_, exit_reason)| exit_reason)
     }
 }
 
-impl Fate {
+impl ExitReason {
     /// Puts together what is known, and no more.
-    pub fn of(exit: Exit, doom: Option<Doom>) -> Self {
-        let too_slow = doom.as_ref().is_some_and(|doom| doom.too_slow);
-        let how = match (doom, exit) {
-            (Some(Doom { text, by: By::Supervisor, .. }), exit) => {
+    pub fn of(exit: Exit, stop_reason: Option<StopReason>) -> Self {
+        let too_slow = stop_reason.as_ref().is_some_and(|stop_reason| stop_reason.too_slow);
+        let how = match (stop_reason, exit) {
+            (Some(StopReason { text, by: By::Supervisor, .. }), exit) => {
                 format!("was ended by the supervisor ({exit}): {text}")
             }
-            (Some(Doom { text, by: By::Itself, .. }), exit) => {
+            (Some(StopReason { text, by: By::Itself, .. }), exit) => {
                 format!("ended with {exit} before its requests had: {text}")
             }
             (None, Exit::Status(_)) => {
@@ -116,10 +116,10 @@ impl Fate {
 impl Logic {
     /// Tells how the worker with this process id ended, now or when it has.
     pub(super) fn inquire(&mut self, ticket: Ticket, pid: u32, now: Instant) {
-        let known = match self.fates.find(pid) {
-            Some(fate) => Known::Ended(fate.clone()),
+        let known = match self.exit_reasons.find(pid) {
+            Some(exit_reason) => Known::Ended(exit_reason.clone()),
             None if self.workers.values().any(|worker| worker.pid() == Some(pid)) => {
-                return self.fates.waiting.push((ticket, pid, now + PATIENCE));
+                return self.exit_reasons.waiting.push((ticket, pid, now + EXIT_TIMEOUT));
             }
             None => Known::Nothing,
         };
@@ -127,29 +127,29 @@ impl Logic {
     }
 
     /// Remembers an end, and tells those who wait for it.
-    pub(super) fn remember(&mut self, pid: Option<u32>, fate: Fate) {
+    pub(super) fn remember(&mut self, pid: Option<u32>, exit_reason: ExitReason) {
         let Some(pid) = pid else { return };
-        let Fates { ends, waiting } = &mut self.fates;
+        let ExitReasons { ends, waiting } = &mut self.exit_reasons;
         waiting.retain(|(ticket, of, _)| {
             if *of == pid {
-                self.actions.push(Action::Tell(*ticket, Known::Ended(fate.clone())));
+                self.actions.push(Action::Tell(*ticket, Known::Ended(exit_reason.clone())));
             }
             *of != pid
         });
         if ends.len() >= REMEMBERED {
             ends.pop_front();
         }
-        ends.push_back((pid, fate));
+        ends.push_back((pid, exit_reason));
     }
 
     /// Who asked does not wait any more.
     pub(super) fn forget_inquiry(&mut self, ticket: Ticket) {
-        self.fates.waiting.retain(|(waiting, ..)| *waiting != ticket);
+        self.exit_reasons.waiting.retain(|(waiting, ..)| *waiting != ticket);
     }
 
     /// Lets those go who have waited long enough.
     pub(super) fn pass_inquiry_deadlines(&mut self, now: Instant) {
-        self.fates.waiting.retain(|(ticket, _, until)| {
+        self.exit_reasons.waiting.retain(|(ticket, _, until)| {
             if *until <= now {
                 self.actions.push(Action::Tell(*ticket, Known::Running));
             }
@@ -159,7 +159,7 @@ impl Logic {
 
     /// Nothing will be known any more of workers that have not ended so far.
     pub(super) fn end_inquiries(&mut self) {
-        for (ticket, ..) in std::mem::take(&mut self.fates.waiting) {
+        for (ticket, ..) in std::mem::take(&mut self.exit_reasons.waiting) {
             self.actions.push(Action::Tell(ticket, Known::Running));
         }
     }
