@@ -26,6 +26,8 @@ pub enum Language {
     Toml,
     /// The `CMD` of a container.
     Dockerfile,
+    /// What a program prints.
+    Text,
 }
 
 /// A block of a page.
@@ -98,6 +100,7 @@ fn parse(page: &str, text: &str) -> Result<Vec<Block>, String> {
                 "apache" => Language::Apache,
                 "toml" => Language::Toml,
                 "dockerfile" => Language::Dockerfile,
+                "text" => Language::Text,
                 _ => return Err(format!("{place}: '{name}' is no language that a test runs")),
             };
             let body = lines.by_ref().map(|(_, line)| line);

@@ -4,6 +4,7 @@
 //!   are looked up in the help of `cargo xtask`, and what they make is there.
 //! * A configuration has to pass `configtest`, and what it names has to answer.
 //! * What is in a `pyproject.toml` or is a container's `CMD` has to serve.
+//! * What a program prints is only shown.
 
 use testkit::{Container, environment};
 
@@ -118,6 +119,7 @@ fn follow(page: &str, image: &str) {
                 let words = words.trim_end_matches(']').replace("\", \"", "\" \"");
                 serve(&container, &words, false);
             }
+            Language::Text => {}
         }
     }
     if let Some(story) = story {
