@@ -197,7 +197,8 @@ impl Head {
         self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
     }
 
-    /// The last Content-Length, when all of them are numbers.
+    /// The Content-Length, when all of them are numbers. Of several that differ none counts: the other side
+    /// refuses such a head.
     fn content_length(&self) -> Result<Option<u64>, ReplyError> {
         let mut length = None;
         for (name, value) in &self.headers {
@@ -207,6 +208,9 @@ impl Head {
                     .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
                     .and_then(|text| text.parse().ok())
                     .ok_or_else(|| ReplyError::BadLength(value.clone()))?;
+                if length.is_some_and(|known| known != number) {
+                    return Ok(None);
+                }
                 length = Some(number);
             }
         }
