@@ -4,8 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use rustix::process::Pid;
-
 use crate::children;
 
 /// SIGHUP in the masks of proc_pid_status(5).
@@ -44,10 +42,14 @@ fn sessions() -> BTreeSet<u32> {
     pids.filter_map(session_of).collect()
 }
 
+/// As proc_pid_stat(5) tells it. getsid(2) tells 0 of the kernel's threads, and of processes that came
+/// from outside of a container, which rustix's type has no place for.
 fn session_of(pid: u32) -> Option<u32> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    let session = rustix::process::getsid(Some(pid)).ok()?;
-    u32::try_from(session.as_raw_nonzero().get()).ok()
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may have anything in it: state, parent, process group, session.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let session = rest.split_ascii_whitespace().nth(3)?.parse().ok()?;
+    (session != 0).then_some(session)
 }
 
 fn ignores_hangup(pid: u32) -> bool {
