@@ -26,7 +26,7 @@ pub fn run(
 ) -> Result<i32, i32> {
     let destination = Destination::new(
         (target.process_group.clone(), target.application_group.clone()),
-        &target.script,
+        target.may_be_made_up.then_some(target.script.as_slice()),
         (target.options, target.capacity),
     );
     let account = Account::open(request, destination.place, has_body);

@@ -50,7 +50,7 @@ pub fn ask(
     let reloading = request.dir_config::<DirConfig>().and_then(|config| config.script_reloading);
     let destination = Destination::new(
         (GROUP.to_vec(), application_group.clone()),
-        script,
+        Some(script),
         (facts.options, facts.capacity),
     );
     // A hook decides, and changes nothing: it may be asked twice.

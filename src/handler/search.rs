@@ -40,8 +40,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The application group whose workers something is sent to.
 pub struct Destination<'s> {
     key: Key,
-    /// The script that is to run there.
-    script: &'s [u8],
+    /// The script that is to run there, where clients may have made up the name of the application group.
+    script: Option<&'s [u8]>,
     options: ConnectionOptions,
     /// Where what becomes of it is counted.
     pub place: Option<Place>,
@@ -298,7 +298,7 @@ impl<'r, 's> Search<'r, 's> {
         let timeout = options.connect_timeout.map_or(left, |limit| limit.max(LEAST).min(left));
         let timeout = self.queue.left().map_or(timeout, |left| left.min(timeout));
         let timeout = if self.permit.may_wait { timeout } else { timeout.min(ACCEPT_TIMEOUT) };
-        let found = Workers::of(self.generation, (key, script), *options, (&self.queue, timeout));
+        let found = Workers::of(self.generation, (key, *script), *options, (&self.queue, timeout));
         if self.permit.may_wait {
             return found;
         }
@@ -393,10 +393,11 @@ impl<'s> Destination<'s> {
         self.capacity.follows_load && self.place.is_some_and(has_room)
     }
 
-    /// The workers of this application group, which are to run this script, to be spoken with like this, which can do so much.
+    /// The workers of this application group, to be spoken with like this, which can do so much. They are
+    /// to run `script`, which counts where clients may have made up the name.
     pub fn new(
         (process_group, application_group): Key,
-        script: &'s [u8],
+        script: Option<&'s [u8]>,
         (options, capacity): (ConnectionOptions, Capacity),
     ) -> Self {
         let place = account::place(&process_group, &application_group);

@@ -4,7 +4,9 @@ use wire::exchange::{Question, Verdict};
 
 use super::environ::Environ;
 use super::inquiry::ask;
-use crate::config::{DirConfig, HandlerScript, Hook, MapHead, Name, Root, ServerConfig, lossy};
+use crate::config::{
+    DirConfig, HandlerScript, Hook, MapHead, Mount, Name, Root, ServerConfig, lossy,
+};
 use crate::ffi::request::Request;
 use crate::generation::{Capacity, ConnectionOptions, Generation, GroupFacts};
 use crate::mapping;
@@ -27,6 +29,8 @@ pub struct Target {
     pub process_group: Vec<u8>,
     /// Name of the application group; empty for `%{GLOBAL}`.
     pub application_group: Vec<u8>,
+    /// Whether a client may have made that name up: a part of it comes from the request.
+    pub may_be_made_up: bool,
     /// Name of the global in the script.
     pub callable: Vec<u8>,
     /// Whether the application sees the Authorization header.
@@ -124,8 +128,14 @@ impl Target {
                 |handler| handler.application_group.as_ref(),
             )
             .or_else(|| config?.application_group.as_deref())
-            .unwrap_or(&Name::Resource)
-            .expand(&request);
+            .unwrap_or(&Name::Resource);
+        let may_be_made_up = match application_group {
+            Name::Literal(_) | Name::Server => false,
+            // SCRIPT_NAME is what the configuration says, or leads to a file.
+            Name::Resource => !alias.is_some_and(|alias| alias.kind == Mount::Prefix),
+            Name::Host | Name::Env { .. } => true,
+        };
+        let application_group = application_group.expand(&request);
         let callable = match alias.and_then(|alias| alias.callable_object.as_ref()) {
             _ if handler.is_some() => b"handle_request".to_vec(),
             Some(name) => name.clone(),
@@ -152,6 +162,7 @@ impl Target {
             ignore_activity: config.and_then(|config| config.ignore_activity).unwrap_or(false),
             process_group,
             application_group,
+            may_be_made_up,
             callable,
             pass_authorization,
             map_head_to_get: match map_head {
@@ -221,6 +232,7 @@ impl Target {
             self.process_group = name;
         }
         if let Some(name) = application_group {
+            self.may_be_made_up = true;
             self.application_group = name;
         }
         if let Some(name) = callable {

@@ -173,7 +173,7 @@ impl Workers {
     /// [`Unavailable`].
     pub fn of(
         generation: &Generation,
-        (key, script): (&Key, &[u8]),
+        (key, script): (&Key, Option<&[u8]>),
         options: ConnectionOptions,
         (queue, timeout): (&QueueTime<'_>, Duration),
     ) -> Result<Arc<Self>, Unavailable> {
@@ -267,7 +267,7 @@ impl Workers {
 /// starts another one, which is waited for.
 fn ask(
     generation: &Generation,
-    what: (&Key, &[u8]),
+    what: (&Key, Option<&[u8]>),
     options: ConnectionOptions,
     (queue, timeout): (&QueueTime<'_>, Duration),
 ) -> Result<Workers, Unavailable> {
@@ -297,7 +297,7 @@ enum Asked {
 
 fn ask_once(
     generation: &Generation,
-    ((process_group, application_group), script): (&Key, &[u8]),
+    ((process_group, application_group), script): (&Key, Option<&[u8]>),
     options: ConnectionOptions,
     (queue, timeout): (&QueueTime<'_>, Duration),
 ) -> Result<Workers, Asked> {

@@ -111,7 +111,7 @@ fn requests_that_run_and_wait_are_told_while_the_lock_is_held() {
     assert_eq!(run(&httpd, &["requests", "other"]).lines().count(), 1);
     let Output { status, stderr, .. } = wsgictl(&httpd, &["requests", "none"]).output().unwrap();
     let said = String::from_utf8_lossy(&stderr);
-    assert!(!status.success() && said.contains("'none', only app, other"), "{said}");
+    assert!(!status.success() && said.contains("'none', only %{GLOBAL}, app, other"), "{said}");
     // One runs, and the other one waits.
     let status = run(&httpd, &["status", "app"]);
     assert!(status.lines().nth(1).is_some_and(|line| line.contains(" 1/1 ")), "{status}");

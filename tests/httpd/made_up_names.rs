@@ -111,7 +111,7 @@ fn a_request_that_runs_is_not_pushed_out() {
 fn a_script_that_is_not_there_starts_nothing() {
     let httpd = Httpd::new()
         .app("app.wsgi", TELL)
-        .expect_log("not found")
+        .expect_log("does not exist, or httpd's user cannot see it")
         .conf("WSGIScriptAliasMatch ^/([^/?]+) {apps}/$1.wsgi")
         .start();
     for number in 0..12 {

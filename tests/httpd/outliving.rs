@@ -283,10 +283,12 @@ fn the_process_that_reads_on_has_nothing_else_of_the_supervisor() {
     httpd.graceful();
     let gone = until(|| (!supervisor.runs()).then_some(()));
     assert!(gone.is_some(), "the supervisor of the last generation has ended");
-    let readers = Process::holding(&httpd.dir().join("logs"));
-    let readers: Vec<_> =
-        readers.into_iter().filter(|process| process.program == "wsgi-output").collect();
-    let [reader] = &readers[..] else { panic!("{readers:?}") };
+    let reader = until(|| {
+        let readers = Process::holding(&httpd.dir().join("logs")).into_iter();
+        let mut readers = readers.filter(|process| process.program == "wsgi-output");
+        readers.next().filter(|_| readers.next().is_none())
+    });
+    let reader = reader.expect("one process reads on");
     let status = fs::read_to_string(format!("/proc/{}/status", reader.pid)).expect("it runs");
     let rights =
         status.lines().filter(|line| line.starts_with("CapPrm") || line.starts_with("CapEff"));

@@ -299,6 +299,10 @@ fn a_range_that_is_none_is_refused() {
         ("1-x", "as in 1-6"),
     ] {
         let checked = Httpd::new().conf(&format!("WSGIDaemonProcess app processes={value}"));
-        checked.configtest().refuses(&["WSGIDaemonProcess", &format!("processes='{value}'"), cure]);
+        checked.configtest().refuses(&[
+            "WSGI daemon process",
+            &format!("processes='{value}'"),
+            cure,
+        ]);
     }
 }

@@ -74,7 +74,7 @@ fn serves_from_where_pip_puts_it_in_every_python() {
     }
     let others = environment::other_venvs();
     for other in [environment::venv()].iter().chain(&others) {
-        if other.join("bin/python").exists() && is_free_threaded(other) {
+        if other.join("bin/python").exists() && (is_free_threaded(other) || !has_pip(other)) {
             continue;
         }
         let home = Environment::new("wheel", other);
@@ -100,6 +100,12 @@ fn serves_from_where_pip_puts_it_in_every_python() {
         let answer = told(httpd.get(&ask(&["sys.prefix"])));
         assert_eq!(answer, [home.0.display().to_string()]);
     }
+}
+
+/// Whether `python -m venv` gives an environment of this Python pip: not every Python comes with it.
+fn has_pip(home: &Path) -> bool {
+    let asked = Command::new(home.join("bin/python")).args(["-c", "import ensurepip"]).output();
+    asked.is_ok_and(|answer| answer.status.success())
 }
 
 /// Whether an environment is of a Python for which the wheel has no worker.

@@ -142,7 +142,7 @@ fn ask() {
         secret: Secret::new([secret.expect("a number"); Secret::SIZE]),
         process_group: b"blog",
         application_group: b"",
-        script: b"/app.wsgi",
+        script: Some(b"/app.wsgi"),
     };
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,

@@ -71,8 +71,8 @@ pub enum Outcome {
         process_group: Vec<u8>,
         /// Name of the application group.
         application_group: Vec<u8>,
-        /// The script that is to run there.
-        script: Vec<u8>,
+        /// The script that is to run there, where clients may have made up the name.
+        script: Option<Vec<u8>>,
     },
     /// The end of a worker is asked for.
     Inquire(Ticket, u32),
@@ -270,7 +270,7 @@ fn check(ticket: Ticket, question: &ToBroker<'_>, secret: Secret) -> Result<Outc
             ticket,
             process_group: process_group.to_vec(),
             application_group: application_group.to_vec(),
-            script: script.to_vec(),
+            script: script.map(<[u8]>::to_vec),
         },
         ToBroker::Inquire { worker, .. } => Outcome::Inquire(ticket, *worker),
     })
@@ -324,7 +324,7 @@ mod tests {
     fn question(secret: Secret, version: u16) -> Vec<u8> {
         let mut bytes = Vec::new();
         let (process_group, application_group) = (b"blog".as_slice(), b"".as_slice());
-        let script = b"/app.wsgi".as_slice();
+        let script = Some(b"/app.wsgi".as_slice());
         let question =
             ToBroker::Acquire { version, secret, process_group, application_group, script };
         wire::encode(&question, &mut bytes);
@@ -345,7 +345,7 @@ mod tests {
             ticket,
             process_group: b"blog".to_vec(),
             application_group: Vec::new(),
-            script: b"/app.wsgi".to_vec(),
+            script: Some(b"/app.wsgi".to_vec()),
         };
         assert_eq!(world.broker.read(ticket), Some(asked));
         assert_eq!(world.broker.deadline(), None, "who has asked may wait");

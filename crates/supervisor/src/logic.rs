@@ -125,8 +125,8 @@ pub enum Event {
         process_group: Vec<u8>,
         /// Name of the application group.
         application_group: Vec<u8>,
-        /// Path of the script that is to run there.
-        script: Vec<u8>,
+        /// Path of the script that is to run there, where clients may have made up the name.
+        script: Option<Vec<u8>>,
     },
     /// An httpd child asks how the worker with this process id ended.
     Inquire(Ticket, u32),

@@ -20,9 +20,9 @@ pub enum ToBroker<'a> {
         process_group: &'a [u8],
         /// Name of the application group, empty for `%{GLOBAL}`.
         application_group: &'a [u8],
-        /// Path of the script that is to run there: names of application groups may be made up, but
-        /// this file exists.
-        script: &'a [u8],
+        /// Path of the script that is to run there, where clients may have made up the name of the application
+        /// group: this file exists. None where the configuration alone says the name.
+        script: Option<&'a [u8]>,
     },
     /// Tell how a worker ended that was running a request.
     Inquire {
@@ -85,7 +85,7 @@ impl<'a> Message<'a> for ToBroker<'a> {
                 secret.write(writer);
                 writer.bytes(process_group);
                 writer.bytes(application_group);
-                writer.bytes(script);
+                writer.option(*script, Writer::bytes);
             }
             Self::Inquire { version, secret, worker } => {
                 writer.u16(*version);
@@ -102,7 +102,7 @@ impl<'a> Message<'a> for ToBroker<'a> {
                 secret: Secret::read(reader)?,
                 process_group: reader.bytes("process group")?,
                 application_group: reader.bytes("application group")?,
-                script: reader.bytes("script")?,
+                script: reader.option("script", |reader| reader.bytes("script"))?,
             }),
             2 => Ok(Self::Inquire {
                 version: reader.u16("version")?,

@@ -38,8 +38,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How well an application group is known.
 #[derive(Debug, Clone)]
 pub struct Standing {
-    /// The script for which it was opened.
-    script: Vec<u8>,
+    /// The script for which it was opened, where clients may have made up the name.
+    script: Option<Vec<u8>>,
     /// When it was first heard of.
     since: Instant,
     /// When its last request ended, as far as workers tell.
@@ -62,7 +62,7 @@ pub struct Waiting {
     pub(super) ticket: Ticket,
     group: GroupIndex,
     application_group: Vec<u8>,
-    script: Vec<u8>,
+    script: Option<Vec<u8>>,
 }
 
 /// Why there is no further application group.
@@ -74,9 +74,10 @@ enum NotNow {
 }
 
 impl Standing {
-    /// That of a name first heard of at `since`, for which workers are started `now`.
-    pub(super) fn new(script: Vec<u8>, since: Instant, now: Instant) -> Self {
-        let is_established = now >= since + TRIAL;
+    /// That of a name first heard of at `since`, for which workers are started `now`. One that no client
+    /// can have made up is established at once.
+    pub(super) fn new(script: Option<Vec<u8>>, since: Instant, now: Instant) -> Self {
+        let is_established = script.is_none() || now >= since + TRIAL;
         Self { script, since, used: now, is_established, load: 0 }
     }
 
@@ -124,7 +125,7 @@ impl Logic {
         &mut self,
         ticket: Ticket,
         group: GroupIndex,
-        (application_group, script): (Vec<u8>, Vec<u8>),
+        (application_group, script): (Vec<u8>, Option<Vec<u8>>),
         now: Instant,
     ) {
         let waiting = self.newcomers.iter().filter(|waiting| waiting.group == group).count();
@@ -152,7 +153,9 @@ impl Logic {
                 continue;
             }
             let found = self.find_set(group, application_group);
-            match found.map_or_else(|| self.admit(group, application_group, script, now), Ok) {
+            match found
+                .map_or_else(|| self.admit(group, application_group, script.as_deref(), now), Ok)
+            {
                 Ok(set) => self.join(ticket, set, now),
                 Err(NotNow::Wait) => self.newcomers.push_back(waiting),
                 Err(NotNow::Refused(reason, seconds)) => self.refuse(ticket, reason, seconds),
@@ -186,7 +189,7 @@ impl Logic {
         &mut self,
         group: GroupIndex,
         application_group: &[u8],
-        script: &[u8],
+        script: Option<&[u8]>,
         now: Instant,
     ) -> Result<SetId, NotNow> {
         let state = &self.groups[group];
@@ -196,11 +199,11 @@ impl Logic {
             return Err(NotNow::Refused(reason, super::sets::seconds(until - now)));
         }
         let since = state.remembered.since(application_group).unwrap_or(now);
-        let standing = Standing::new(script.to_vec(), since, now);
+        let standing = Standing::new(script.map(<[u8]>::to_vec), since, now);
         let is_rival = |id: &SetId| {
             self.sets.get(id).is_some_and(|set| {
                 !set.standing.is_established
-                    && set.standing.script == script
+                    && set.standing.script.as_deref() == script
                     && !self.has_imports(set)
             })
         };

@@ -150,7 +150,7 @@ impl Logic {
         &mut self,
         ticket: Ticket,
         process_group: &[u8],
-        (application_group, script): (Vec<u8>, Vec<u8>),
+        (application_group, script): (Vec<u8>, Option<Vec<u8>>),
         now: Instant,
     ) {
         if !matches!(self.stop, Stop::No) {
@@ -274,7 +274,7 @@ impl Logic {
         let has_begun = self.groups[group].has_begun;
         if has_begun && self.groups[group].backoff.wait(now).is_none() {
             for name in self.missing_imports(group) {
-                let standing = Standing::new(Vec::new(), now, now);
+                let standing = Standing::new(None, now, now);
                 self.insert_set(group, name, standing, now);
             }
         }

@@ -254,7 +254,7 @@ pub fn question<'a>(
         secret,
         process_group: process_group.as_bytes(),
         application_group: application_group.as_bytes(),
-        script: b"/app.wsgi",
+        script: Some(b"/app.wsgi"),
     }
 }
 

@@ -44,7 +44,7 @@ fn a_group_is_started_at_first_need_and_goes_with_httpd() {
 #[test]
 fn workers_started_beforehand_serve_the_first_application_group() {
     let mut blog = group("blog", "");
-    (blog.prestart, blog.settings.processes) = (true, 2);
+    (blog.prestart, blog.settings.processes, blog.least_processes) = (true, 2, 2);
     let generation = Generation::start(vec![blog]);
     until("two ready workers", || {
         (generation.log().matches("ready after").count() == 2).then_some(())

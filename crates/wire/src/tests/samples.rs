@@ -178,7 +178,7 @@ pub fn exchange_from_worker() -> impl Strategy<Value = exchange::FromWorker<'sta
 
 pub fn to_broker() -> impl Strategy<Value = ToBroker<'static>> {
     prop_oneof![
-        (any::<u16>(), secret(), slice(), slice(), slice()).prop_map(
+        (any::<u16>(), secret(), slice(), slice(), option::of(slice())).prop_map(
             |(version, secret, process_group, application_group, script)| ToBroker::Acquire {
                 version,
                 secret,

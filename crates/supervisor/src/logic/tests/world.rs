@@ -168,7 +168,7 @@ impl World {
             ticket,
             process_group: plan.map_or(UNKNOWN.into(), |plan| plan.name.clone()),
             application_group: vec![name],
-            script: vec![script],
+            script: Some(vec![script]),
         });
     }
 
