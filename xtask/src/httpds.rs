@@ -1,5 +1,5 @@
 //! Other httpds than the machine's, for the wheel, which has to serve all of 2.4: built once from what PyPI
-//! has of them (the packages `mod_wsgi-httpd`, which hold httpd's sources), into the stage.
+//! has of them (the packages `mod_wsgi-httpd`, which hold httpd's sources), for all checkouts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,17 @@ const BUILD_TOOLS: [&str; 2] = ["setuptools<70", "wheel"];
 
 /// Builds them where that has not been done. Returns the directories that they are installed to.
 pub fn ensure(stage: &Path, python: &Python) -> Result<Vec<PathBuf>> {
-    stage::folder(&stage.join("httpds"))?;
-    PACKAGES.iter().map(|package| build(stage, python, package)).collect()
+    let folder = stage::ensure_common()?.join("httpds");
+    stage::folder(&folder)?;
+    let built = PACKAGES
+        .iter()
+        .map(|package| build(&folder.join(package.replace("==", "-")), stage, python, package));
+    built.collect()
 }
 
-fn build(stage: &Path, python: &Python, package: &str) -> Result<PathBuf> {
-    let environment = stage.join("httpds").join(package.replace("==", "-"));
-    environments::ensure(&environment, stage, python, &BUILD_TOOLS)?;
-    if let Some(found) = prefix(&environment) {
+fn build(environment: &Path, stage: &Path, python: &Python, package: &str) -> Result<PathBuf> {
+    environments::ensure(environment, stage, python, &BUILD_TOOLS)?;
+    if let Some(found) = prefix(environment) {
         return Ok(found);
     }
     println!("Building {package}, which takes minutes, once.");
@@ -33,7 +36,7 @@ fn build(stage: &Path, python: &Python, package: &str) -> Result<PathBuf> {
     pip.args(["--quiet", "install", "--no-build-isolation", "--no-binary", ":all:", package]);
     // `ab` of these versions does not compile with today's OpenSSL: configure is told that there is none.
     shell::run(pip.env("ac_cv_openssl", "no").env("MAKEFLAGS", "-j2"))?;
-    let found = prefix(&environment).with_context(|| format!("{package} has brought no httpd"))?;
+    let found = prefix(environment).with_context(|| format!("{package} has brought no httpd"))?;
     requirements::ensure_tool("patchelf", "it lets a moved httpd find its own libapr")?;
     let mut patch = Command::new("patchelf");
     shell::run(patch.args(["--set-rpath", "$ORIGIN/../lib"]).arg(found.join("bin/httpd")))?;

@@ -17,8 +17,18 @@ use crate::shell;
 pub fn ensure() -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     shell::root().hash(&mut hasher);
-    let (uid, checkout) = (Uid::effective(), hasher.finish() as u32);
-    let path = env::temp_dir().join(format!("mod_wsgi_rs-{uid}-{checkout:08x}"));
+    let checkout = hasher.finish() as u32;
+    ensure_named(&format!("{checkout:08x}"))
+}
+
+/// The same for all checkouts of a user: for what takes minutes to build, and is not made of a checkout.
+pub fn ensure_common() -> Result<PathBuf> {
+    ensure_named("common")
+}
+
+fn ensure_named(name: &str) -> Result<PathBuf> {
+    let uid = Uid::effective();
+    let path = env::temp_dir().join(format!("mod_wsgi_rs-{uid}-{name}"));
     if let Some(closed) = closed_to_others(&env::temp_dir()) {
         bail!("other users may not enter {}: set TMPDIR to another folder", closed.display());
     }
