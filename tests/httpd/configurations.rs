@@ -42,7 +42,7 @@ fn check(site: &Site) {
         .expect_log("no effect yet")
         .expect_log("is not loaded at start yet")
         // Its format leaves levels out.
-        .expect_log(" of process group 'keystone-public': ")
+        .expect_log(" of process group 'keystone-public'")
         .conf(site.conf)
         .start();
     for round in ["started", "restarted"] {
