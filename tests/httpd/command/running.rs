@@ -78,6 +78,7 @@ fn one_server_at_a_time_has_its_files_and_what_an_earlier_one_has_left_is_no_oth
     // As in a container that is started anew, where this process is another one.
     workplace.write("server/httpd.pid", &format!("{}\n", std::process::id()));
     let server = workplace.start(&["app.wsgi"]);
+    server.wait_for("/a", 200);
     let usual = server.workplace().usual();
     let words = ["start-server", "app.wsgi"].into_iter().chain(usual.iter().map(String::as_str));
     let second = server.workplace().run(&words.collect::<Vec<_>>());
