@@ -10,9 +10,13 @@ use anyhow::{Context, Result};
 use crate::python::Python;
 use crate::{environments, requirements, shell, stage};
 
-/// The oldest one that builds today, and some between. Others download httpd instead of holding it.
-const PACKAGES: [&str; 3] =
-    ["mod_wsgi-httpd==2.4.12.6", "mod_wsgi-httpd==2.4.27.1", "mod_wsgi-httpd==2.4.54.1"];
+/// The oldest one that builds today, the newest, and some between. Others download httpd instead of holding it.
+const PACKAGES: [&str; 4] = [
+    "mod_wsgi-httpd==2.4.12.6",
+    "mod_wsgi-httpd==2.4.27.1",
+    "mod_wsgi-httpd==2.4.54.1",
+    "mod_wsgi-httpd==2.4.69.1",
+];
 
 /// What their `setup.py` is run by: later ones lack what it imports.
 const BUILD_TOOLS: [&str; 2] = ["setuptools<70", "wheel"];
