@@ -216,7 +216,7 @@ fn top_shows_groups_and_requests() {
     let httpd = httpd("threads=2");
     let _naps = send(&httpd, "/app/nap");
     requests(&httpd, 1);
-    let busy = "1 of 2 threads busy, 0 requests wait";
+    let busy = "1 of 3 threads busy, 0 requests wait";
     let look = || Some(run(&httpd, &["top", "--count", "1"])).filter(|text| text.contains(busy));
     let text = until(look).unwrap_or_else(|| run(&httpd, &["top", "--count", "1"]));
     assert!(text.contains(busy), "{text}");
