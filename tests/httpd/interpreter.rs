@@ -93,6 +93,9 @@ fn a_profiler_sees_the_request() {
     if testkit::ours_only("mod_wsgi embeds Python") || !testkit::running_as_root() {
         return;
     }
+    if !testkit::sees_into_processes() {
+        return;
+    }
     if !py_spy.exists() {
         return testkit::skipped("there is no py-spy in the environment");
     }
