@@ -225,6 +225,9 @@ impl Drop for Stopped {
 
 #[test]
 fn slow_readers_of_http2() {
+    if !testkit::Curl::is_there() {
+        return;
+    }
     let Some((httpd, port)) = secure() else {
         return;
     };

@@ -233,7 +233,9 @@ fn the_garbage_collector() {
     let standing = receiver.wait_for(GARBAGE, |it| it.count(308) >= 1);
     let fields: Vec<_> = standing.fields.keys().copied().collect();
     assert_eq!(fields, (300..=317).collect::<Vec<_>>());
-    assert_eq!((standing.count(303), standing.count(315)), (700, 1));
+    // gc.get_threshold()[0], which is Python's own affair.
+    assert!([700, 2000].contains(&standing.count(303)), "{}", standing.count(303));
+    assert_eq!(standing.count(315), 1);
 }
 
 #[test]
