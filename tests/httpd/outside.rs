@@ -132,7 +132,6 @@ fn whatever_the_log_is_it_has_everything_until_the_end() {
 }
 
 #[test]
-#[ignore = "known gap: about one time in five a late line does not reach a log that is a program"]
 fn what_is_said_late_at_a_graceful_restart_is_not_lost() {
     if testkit::ours_only("httpd ends the programs that mod_wsgi's logs lead to") {
         return;
@@ -165,7 +164,6 @@ fn what_is_said_before_a_crash_is_not_lost() {
 }
 
 #[test]
-#[ignore = "known gap: about one time in five a late line does not reach a log that is a program"]
 fn the_main_servers_log_may_be_a_program_too() {
     if testkit::ours_only("httpd ends the program that mod_wsgi's log leads to") {
         return;

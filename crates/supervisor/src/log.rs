@@ -93,8 +93,8 @@ impl Logs {
     }
 
     /// Whether lines wait for a log to be opened anew.
-    pub fn owes(&self) -> bool {
-        self.files.iter().any(|(_, file)| file.owes())
+    pub fn owes(&mut self) -> bool {
+        self.files.iter_mut().any(|(_, file)| file.owes())
     }
 
     /// The level at which lines of a group's are logged that are to be there whatever the LogLevel: a

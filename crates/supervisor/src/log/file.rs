@@ -60,6 +60,7 @@ impl LogFile {
 
     /// Goes on with this one, and writes what was kept for it.
     pub fn reopen(&mut self, descriptor: OwnedFd) {
+        self.take_back();
         (self.descriptor, self.is_pipe) = prepare(descriptor);
         for line in std::mem::take(&mut self.owed) {
             self.write(line);
@@ -67,8 +68,33 @@ impl LogFile {
     }
 
     /// Whether lines are kept for when it is opened anew.
-    pub fn owes(&self) -> bool {
+    pub fn owes(&mut self) -> bool {
+        self.take_back();
         !self.owed.is_empty()
+    }
+
+    /// Takes back what is left in the pipe of a program that is gone: httpd ends it with SIGTERM, whatever it
+    /// has still to read, and a pipe keeps that as long as it is open anywhere.
+    fn take_back(&mut self) {
+        let mut poll = [PollFd::new(&self.descriptor, PollFlags::OUT)];
+        let is_asked = rustix::event::poll(&mut poll, Some(&NO_PATIENCE)).is_ok();
+        // poll(2): of a pipe without a reader.
+        let has_no_reader = poll[0].revents().contains(PollFlags::ERR);
+        if !self.is_pipe || !is_asked || !has_no_reader {
+            return;
+        }
+        let path = format!("/proc/self/fd/{}", self.descriptor.as_fd().as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(reader) = rustix::fs::open(path, flags, Mode::empty()) else { return };
+        let (mut left, mut part) = (Vec::new(), [0; 4096]);
+        while let Ok(length @ 1..) = rustix::io::read(&reader, &mut part) {
+            left.extend_from_slice(&part[..length]);
+        }
+        for line in left.split_inclusive(|byte| *byte == b'\n').rev() {
+            if self.has_room_for(line) {
+                self.owed.push_front(line.to_vec());
+            }
+        }
     }
 
     /// Writes a line with one system call, or drops and counts it.
@@ -168,6 +194,24 @@ mod tests {
         let rest = String::from_utf8_lossy(&rest);
         assert!(rest.contains("log lines of workers could not be written here\n"), "{rest}");
         assert!(rest.ends_with("back\n"), "{rest}");
+    }
+
+    #[test]
+    fn what_a_logger_has_not_read_when_it_ends_is_for_the_next_one() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let mut log = LogFile::new(write, false);
+        log.write(b"one\n".to_vec());
+        assert!(!log.owes(), "its program may read yet");
+        drop(read);
+        log.write(b"two\n".to_vec());
+        assert!(log.owes());
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        log.reopen(write);
+        assert!(!log.owes());
+        drop(log);
+        let mut text = String::new();
+        std::fs::File::from(read).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one\ntwo\n");
     }
 
     #[test]
