@@ -177,6 +177,8 @@ fn the_main_servers_log_may_be_a_program_too() {
         )
         // Its format is none that is judged.
         .expect_log("<")
+        // A program that is ended in the middle of a line leaves its rest to the next one.
+        .expect_log("xxx")
         .start();
     httpd.get("/").assert(200);
     for (level, text) in ["error", "notice", "error", "error"].iter().zip(EARLY) {
