@@ -31,14 +31,16 @@ fn site() -> Running {
         .start()
 }
 
-fn wsgictl(httpd: &Running, words: &[&str]) -> Command {
+/// `wsgictl`, for the supervisor of this httpd.
+pub fn wsgictl(httpd: &Running, words: &[&str]) -> Command {
     let mut command = Command::new(environment::dist().join("wsgictl"));
     command.arg("--prefix").arg(httpd.dir().join("run/wsgi")).args(words);
     command
 }
 
+/// What it prints when it succeeds.
 #[track_caller]
-fn run(httpd: &Running, words: &[&str]) -> String {
+pub fn run(httpd: &Running, words: &[&str]) -> String {
     let Output { status, stdout, stderr } = wsgictl(httpd, words).output().expect("it starts");
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).expect("text")

@@ -8,6 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::{Connection, Httpd, Running, environment, until};
 
+use crate::admin::{run, wsgictl};
+
 /// What the path says: waits in Python, waits in C code that keeps Python's lock, computes in C code that
 /// does, or answers.
 const APPLICATION: &str = r#"
@@ -41,19 +43,6 @@ fn httpd(options: &str) -> Running {
              application-group=%{{GLOBAL}}\nLogLevel warn"
         ))
         .start()
-}
-
-fn wsgictl(httpd: &Running, words: &[&str]) -> Command {
-    let mut command = Command::new(environment::dist().join("wsgictl"));
-    command.arg("--prefix").arg(httpd.dir().join("run/wsgi")).args(words);
-    command
-}
-
-#[track_caller]
-fn run(httpd: &Running, words: &[&str]) -> String {
-    let Output { status, stdout, stderr } = wsgictl(httpd, words).output().expect("it starts");
-    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).expect("text")
 }
 
 /// Sends a request and does not wait for its answer.
